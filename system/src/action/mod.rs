@@ -1,0 +1,205 @@
+//! What operators can ask for. A new action is one new file and one line in the registry below.
+//!
+//! An action decides; it does not act. [`Decide::decide`] looks at one tenant's state and returns the changes to make or
+//! a rejection, and the ledger makes the changes. So an action can be tried without effect (dry run, shadow mode), and
+//! cannot name a tenant: it is only ever shown one.
+
+mod grant_entitlement;
+mod issue_credit;
+mod revoke_entitlement;
+mod update_billing_limit;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ids::Name;
+use crate::message::{Refusal, strict_json};
+
+pub use issue_credit::Currency;
+
+/// Every action there is: the registry.
+pub const REGISTRY: &[Spec] =
+    &[update_billing_limit::SPEC, grant_entitlement::SPEC, revoke_entitlement::SPEC, issue_credit::SPEC];
+
+/// One action as the registry knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// The `action` of a message.
+    pub name: &'static str,
+    /// What an operator must hold on the tenant.
+    pub permission: Permission,
+    parse: fn(&RawValue) -> Result<Arc<dyn Decide>, Refusal>,
+}
+
+/// What an operator may hold on a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// See limits, entitlements, credits and what became of commands.
+    Read,
+    /// Change billing limits.
+    ManageLimits,
+    /// Grant and revoke entitlements.
+    ManageEntitlements,
+    /// Give credit.
+    IssueCredit,
+}
+
+/// A parsed action: its registry entry and its payload.
+#[derive(Debug, Clone)]
+pub struct Action {
+    spec: &'static Spec,
+    payload: Arc<dyn Decide>,
+}
+
+impl Action {
+    /// The name a message gives it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// What an operator must hold to ask for it.
+    #[must_use]
+    pub fn permission(&self) -> Permission {
+        self.spec.permission
+    }
+
+    /// What it would change in `tenant`, or why it is rejected. Reads only.
+    pub fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
+        self.payload.decide(tenant)
+    }
+}
+
+/// A payload that can decide.
+pub trait Decide: Debug + Send + Sync {
+    /// See [`Action::decide`].
+    fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined>;
+}
+
+/// One tenant's state, as an action may see it. The tenant is not named: there is no other to ask for.
+pub trait TenantView {
+    /// A limit's value, if it was ever set.
+    fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error>;
+    /// Whether the tenant holds an entitlement.
+    fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error>;
+    /// Credit in minor units of `currency`.
+    fn credit(&self, currency: &Currency) -> Result<u64, redb::Error>;
+}
+
+/// One change of one tenant's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A limit takes a new value.
+    SetLimit {
+        /// Which limit.
+        limit_type: Name,
+        /// Its new value, in the limit's own unit.
+        value: u64,
+    },
+    /// An entitlement is held from now on.
+    GrantEntitlement {
+        /// Which.
+        entitlement: Name,
+    },
+    /// An entitlement is no longer held.
+    RevokeEntitlement {
+        /// Which.
+        entitlement: Name,
+    },
+    /// Credit takes a new balance.
+    SetCredit {
+        /// In which currency.
+        currency: Currency,
+        /// The balance after the change, in minor units.
+        balance_minor: u64,
+    },
+}
+
+/// Why an action changes nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Declined {
+    /// The state forbids it: a final answer, recorded as the command's outcome.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// The state could not be read: nothing is decided.
+    #[error("failed to read the tenant's state: {0}")]
+    Unreadable(#[from] redb::Error),
+}
+
+/// A final "no" to a command, as a code for programs and words for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Rejection {
+    /// Stable, `snake_case`.
+    pub code: String,
+    /// Which rule, and the values involved.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A rejection under `code`.
+    pub fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into() }
+    }
+}
+
+/// Finds an action by its name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Spec> {
+    REGISTRY.iter().find(|spec| spec.name == name)
+}
+
+/// Reads the payload of the action called `name`.
+///
+/// # Errors
+/// An unknown action, or the payload's first wrong field.
+pub fn parse(name: &str, payload: &RawValue) -> Result<Action, Refusal> {
+    let spec = find(name).ok_or_else(|| {
+        let known: Vec<_> = REGISTRY.iter().map(|spec| spec.name).collect();
+        Refusal::new("action", format!("{name:?} is unknown; known are {}", known.join(", ")))
+    })?;
+    Ok(Action { spec, payload: (spec.parse)(payload)? })
+}
+
+/// How each action's file reads its payload: strictly, then by its own `check`.
+fn payload<'a, P: Deserialize<'a>>(json: &'a RawValue) -> Result<P, Refusal> {
+    strict_json(json.get().as_bytes(), "payload")
+}
+
+/// A tenant's state in memory, for the actions' tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[derive(Default)]
+    pub(crate) struct InMemory {
+        pub(crate) limits: BTreeMap<Name, u64>,
+        pub(crate) entitlements: BTreeSet<Name>,
+        pub(crate) credits: BTreeMap<Currency, u64>,
+    }
+
+    impl TenantView for InMemory {
+        fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error> {
+            Ok(self.limits.get(limit_type).copied())
+        }
+        fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
+            Ok(self.entitlements.contains(entitlement))
+        }
+        fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
+            Ok(self.credits.get(currency).copied().unwrap_or(0))
+        }
+    }
+
+    pub(crate) fn decide(action: &str, payload: &str, tenant: &InMemory) -> Result<Vec<Change>, String> {
+        let raw = RawValue::from_string(payload.into()).unwrap();
+        let action = parse(action, &raw).map_err(|refusal| refusal.to_string())?;
+        action.decide(tenant).map_err(|declined| declined.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! Named random-access files, and the place where blocking commits run.
+//!
+//! A commit is a [`Job`]: it writes and syncs, and blocks while it does. Production gives each disk one writer thread, so
+//! that no async worker ever waits for a platter. A simulation runs the job at once, lets virtual time pass, and only
+//! then counts what it synced as durable: a crash in between meets unsynced bytes, as it would for real.
+
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+/// Blocking work that ends with its writes synced.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Opens files and runs commit jobs.
+#[async_trait]
+pub trait Disk: Send + Sync + 'static {
+    /// Opens the file `name`, creating it empty when absent. One process at a time may hold it.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Runs `job` and returns once it has ended and what it synced is durable. Jobs run one at a time, in order.
+    ///
+    /// # Errors
+    /// When the disk can no longer run jobs. Then nothing is known about this one: it must not be acknowledged.
+    async fn run(&self, job: Job) -> io::Result<()>;
+}
+
+/// One open file. Every call may block; errors are the operating system's.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// True when the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Fills `out` from `offset`. Reading past the end is an error.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `data` at `offset`.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Cuts, or extends with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Returns when all that was written before is durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Real files in one folder, and a writer thread.
+#[derive(Debug)]
+pub struct RealDisk {
+    folder: PathBuf,
+    jobs: mpsc::Sender<(Job, oneshot::Sender<()>)>,
+}
+
+impl RealDisk {
+    /// Opens `folder`, creating it when absent, and starts the writer thread, which ends with the disk.
+    ///
+    /// # Errors
+    /// When the folder can't be created, with its path in the message.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|error| named(&error, "create the folder", folder))?;
+        let (jobs, queue) = mpsc::channel::<(Job, oneshot::Sender<()>)>();
+        let writer = move || {
+            for (job, done) in queue {
+                job();
+                // Whoever asked may have gone; the job's work stands all the same.
+                let _ = done.send(());
+            }
+        };
+        std::thread::Builder::new().name("disk-writer".into()).spawn(writer)?;
+        Ok(Self { folder: folder.to_owned(), jobs })
+    }
+}
+
+#[async_trait]
+impl Disk for RealDisk {
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let path = self.folder.join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| named(&error, "open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {
+                // The name itself must last too, or a power loss could take a file whose content was synced.
+                File::open(&self.folder)?.sync_all()?;
+                Ok(Box::new(file))
+            }
+            Err(TryLockError::WouldBlock) => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!("{} is in use by another process; stop it, or choose another data folder", path.display()),
+            )),
+            Err(TryLockError::Error(error)) => Err(named(&error, "lock", &path)),
+        }
+    }
+
+    async fn run(&self, job: Job) -> io::Result<()> {
+        let gone = || io::Error::other("the disk's writer thread has ended");
+        let (done, ended) = oneshot::channel();
+        self.jobs.send((job, done)).map_err(|_| gone())?;
+        ended.await.map_err(|_| gone())
+    }
+}
+
+fn named(error: &io::Error, verb: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to {verb} {}: {error}", path.display()))
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(out, offset)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write_all_at(data, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_told_that_the_file_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        let _held = disk.open("broker.redb").unwrap();
+        let error = disk.open("broker.redb").unwrap_err();
+        assert!(error.to_string().contains("is in use by another process"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_never_acknowledged_nor_is_any_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        assert!(disk.run(Box::new(|| {})).await.is_ok());
+        assert!(disk.run(Box::new(|| panic!("expected by this test"))).await.is_err());
+        assert!(disk.run(Box::new(|| {})).await.is_err());
+    }
+}
