@@ -1,0 +1,314 @@
+//! The grant: how a consumer trusts a tenant and a user that it merely reads.
+//!
+//! The auth service signs a short-lived token for one command: subject, tenant, action, message id and the SHA-256 of
+//! the body. Whoever holds the message can check it without trusting the broker in between. Two instants bound it: it
+//! must be published soon, but may wait long, for a queue outlives an ordinary token's minutes. A second kind allows
+//! reading one tenant for a moment.
+//!
+//! A [`TenantScope`] - the right to touch one tenant's data - is made here and nowhere else.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::auth::Authority;
+use crate::call::CallError;
+use crate::capability::Clock;
+use crate::ids::{MessageId, TenantId, UserId};
+use crate::jws::{JwsError, Keyring, PrivateKey};
+use crate::message::{BodyHash, Message, Refusal};
+
+/// A grant must be published within this many seconds of being issued.
+pub const PUBLISH_WITHIN_SECONDS: i64 = 60;
+
+/// A granted command must take effect within this many seconds, waiting in the queue included: a week.
+pub const PROCESS_WITHIN_SECONDS: i64 = 7 * 24 * 3600;
+
+/// A read grant lives this many seconds: a long poll and its retries.
+pub const READ_WITHIN_SECONDS: i64 = 120;
+
+/// How far apart two honest clocks may be, in seconds.
+pub const CLOCK_LEEWAY_SECONDS: i64 = 30;
+
+/// Who may rely on a grant.
+const AUDIENCE: &str = "tenantry-effects";
+const ISSUER: &str = "tenantry-auth";
+const TYPE: &str = "tenantry-grant+jwt";
+
+/// An unknown key makes a verifier ask auth for its keys, but not more often than this: a forger must not make it a
+/// hammer.
+const KEYS_REFRESH_MIN: Duration = Duration::from_secs(1);
+
+/// A signed grant, as text.
+pub type GrantToken = Arc<str>;
+
+/// What a grant is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// This one command.
+    Command {
+        /// The action's name.
+        action: String,
+        /// The command's identifier.
+        message_id: MessageId,
+        /// SHA-256 of the command's body.
+        #[serde(with = "hex_hash")]
+        body_sha256: BodyHash,
+    },
+    /// Reading the tenant.
+    Read,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    tenant: TenantId,
+    purpose: Purpose,
+    iat: i64,
+    publish_by: i64,
+    process_by: i64,
+}
+
+/// Signs a grant. Only the auth service calls this: only it holds the key.
+pub(crate) fn issue(
+    key: &PrivateKey,
+    subject: UserId,
+    tenant: TenantId,
+    purpose: Purpose,
+    now_seconds: i64,
+) -> GrantToken {
+    let (publish_within, process_within) = match purpose {
+        Purpose::Command { .. } => (PUBLISH_WITHIN_SECONDS, PROCESS_WITHIN_SECONDS),
+        Purpose::Read => (READ_WITHIN_SECONDS, READ_WITHIN_SECONDS),
+    };
+    let claims = Claims {
+        iss: ISSUER.into(),
+        aud: AUDIENCE.into(),
+        sub: subject,
+        tenant,
+        purpose,
+        iat: now_seconds,
+        publish_by: now_seconds + publish_within,
+        process_by: now_seconds + process_within,
+    };
+    key.sign(TYPE, &claims).into()
+}
+
+/// What crosses the broker: the body's untouched bytes, and beside them the grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The message, as the operator sent it.
+    pub body: Bytes,
+    /// What allows it.
+    pub grant: GrantToken,
+}
+
+/// The right to touch one tenant's data: proof that a grant was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantScope {
+    tenant: TenantId,
+}
+
+impl TenantScope {
+    /// The one tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// A command whose grant was verified: message, scope and the bytes that prove it to the next service.
+#[derive(Debug, Clone)]
+pub struct VerifiedCommand {
+    scope: TenantScope,
+    message: Message,
+    envelope: Envelope,
+}
+
+impl VerifiedCommand {
+    /// The tenant it may touch.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// What another service verifies for itself.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
+/// A verified right to read one tenant.
+#[derive(Debug, Clone)]
+pub struct VerifiedRead {
+    scope: TenantScope,
+    grant: GrantToken,
+}
+
+impl VerifiedRead {
+    /// The tenant it may read.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// What another service verifies for itself.
+    #[must_use]
+    pub fn grant(&self) -> &GrantToken {
+        &self.grant
+    }
+}
+
+/// Why something is not verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The body is no message.
+    #[error("the message is refused: {0}")]
+    Message(#[from] Refusal),
+    /// The grant is not to be believed.
+    #[error("the grant is refused: {0}")]
+    Token(#[from] JwsError),
+    /// The grant is genuine, but not for this.
+    #[error("the grant is refused: {0}")]
+    Mismatch(String),
+    /// The keys could not be had: nothing is known yet, try again.
+    #[error("the grant can't be checked now: {0}")]
+    Unavailable(#[from] CallError),
+}
+
+impl VerifyError {
+    /// Whether trying again may end otherwise.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Verifies grants with the auth service's public keys, which it keeps.
+pub struct Verifier {
+    authority: Arc<dyn Authority>,
+    clock: Arc<dyn Clock>,
+    cache: Mutex<KeyCache>,
+}
+
+#[derive(Default)]
+struct KeyCache {
+    ring: Keyring,
+    refreshed: Option<Instant>,
+}
+
+impl Verifier {
+    /// A verifier that trusts the keys of `authority`.
+    #[must_use]
+    pub fn new(authority: Arc<dyn Authority>, clock: Arc<dyn Clock>) -> Self {
+        Self { authority, clock, cache: Mutex::default() }
+    }
+
+    /// Checks that `envelope` is a message and that its grant is for exactly this message.
+    pub async fn command(&self, envelope: Envelope) -> Result<VerifiedCommand, VerifyError> {
+        let message = Message::parse(envelope.body.clone())?;
+        let claims = self.claims(&envelope.grant).await?;
+        let granted = Purpose::Command {
+            action: message.action.name().into(),
+            message_id: message.message_id.clone(),
+            body_sha256: message.body_sha256(),
+        };
+        let mismatch = |what: String| Err(VerifyError::Mismatch(what));
+        if claims.tenant != message.tenant_id {
+            return mismatch(format!("it is for tenant {}, the message for {}", claims.tenant, message.tenant_id));
+        }
+        if claims.sub != message.user_id {
+            return mismatch(format!("it is for user {}, the message from {}", claims.sub, message.user_id));
+        }
+        if claims.purpose != granted {
+            return mismatch("it is for another command or another body".into());
+        }
+        Ok(VerifiedCommand { scope: TenantScope { tenant: claims.tenant }, message, envelope })
+    }
+
+    /// Checks that `grant` allows reading a tenant.
+    pub async fn read(&self, grant: GrantToken) -> Result<VerifiedRead, VerifyError> {
+        let claims = self.claims(&grant).await?;
+        if claims.purpose != Purpose::Read {
+            return Err(VerifyError::Mismatch("it is for a command, not for reading".into()));
+        }
+        Ok(VerifiedRead { scope: TenantScope { tenant: claims.tenant }, grant })
+    }
+
+    async fn claims(&self, grant: &str) -> Result<Claims, VerifyError> {
+        let claims: Claims = match self.verify(grant) {
+            Err(JwsError::UnknownKey(kid)) => {
+                self.refresh(&kid).await?;
+                self.verify(grant)?
+            }
+            verified => verified?,
+        };
+        let now = self.clock.unix_seconds();
+        let mismatch = |what: String| Err(VerifyError::Mismatch(what));
+        if claims.iss != ISSUER || claims.aud != AUDIENCE {
+            return mismatch(format!("it is from {} for {}, not for {AUDIENCE}", claims.iss, claims.aud));
+        }
+        if now > claims.process_by + CLOCK_LEEWAY_SECONDS {
+            return mismatch(format!("it expired {} s ago", now - claims.process_by));
+        }
+        if now < claims.iat - CLOCK_LEEWAY_SECONDS {
+            return mismatch(format!("it is from {} s in the future", claims.iat - now));
+        }
+        Ok(claims)
+    }
+
+    fn verify(&self, grant: &str) -> Result<Claims, JwsError> {
+        self.cache.lock().expect("no holder panics").ring.verify(grant, TYPE)
+    }
+
+    async fn refresh(&self, kid: &str) -> Result<(), VerifyError> {
+        {
+            let mut cache = self.cache.lock().expect("no holder panics");
+            let now = Instant::now();
+            if cache.refreshed.is_some_and(|at| now < at + KEYS_REFRESH_MIN) {
+                return Err(JwsError::UnknownKey(kid.into()).into());
+            }
+            cache.refreshed = Some(now);
+        }
+        match self.authority.keys().await {
+            Ok(keys) => {
+                self.cache.lock().expect("no holder panics").ring = Keyring::from(&keys);
+                Ok(())
+            }
+            Err(error) => {
+                self.cache.lock().expect("no holder panics").refreshed = None;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+mod hex_hash {
+    //! A hash as text, as people compare them.
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(hash))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let mut hash = [0; 32];
+        let text = String::deserialize(deserializer)?;
+        hex::decode_to_slice(text, &mut hash).map_err(D::Error::custom)?;
+        Ok(hash)
+    }
+}

@@ -1,0 +1,190 @@
+//! The calling side: one shared connection, opened by the first call that needs it and again after it broke.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::io::ReadHalf;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+
+use super::frame::codec;
+use super::writer::write_frames;
+use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
+use crate::call::CallError;
+use crate::capability::{BoxStream, Network};
+
+/// Calls that may wait to be written; further callers wait for room.
+const OUTGOING_MAX: usize = 1024;
+
+/// Calls one service at one address.
+pub struct Client<S> {
+    network: Arc<dyn Network>,
+    address: String,
+    /// Held while connecting, so that many callers share one attempt.
+    connection: tokio::sync::Mutex<Option<Connection>>,
+    service: PhantomData<fn() -> S>,
+}
+
+type Answer = Result<Bytes, CallError>;
+
+/// Calls that wait for an answer, by id. `None` once the connection has broken.
+type Waiting = Arc<Mutex<Option<BTreeMap<u64, oneshot::Sender<Answer>>>>>;
+
+struct Connection {
+    outgoing: mpsc::Sender<Frame>,
+    waiting: Waiting,
+    next_id: u64,
+    /// Reader and writer: they end with the connection.
+    _tasks: JoinSet<()>,
+}
+
+impl<S: Service> Client<S> {
+    /// A client of the service at `address`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(network: Arc<dyn Network>, address: impl Into<String>) -> Self {
+        Self { network, address: address.into(), connection: tokio::sync::Mutex::default(), service: PhantomData }
+    }
+
+    /// Sends `request` and waits up to `deadline` for its reply.
+    pub async fn call(&self, request: &S::Request, deadline: Duration) -> Result<S::Reply, CallError> {
+        let body = postcard::to_stdvec(request).map_err(|error| self.failed(error))?;
+        let give_up = Instant::now() + deadline;
+        let sent = timeout_at(give_up, self.send(body.into(), deadline));
+        let answer = sent.await.map_err(|_| self.failed("it could not be sent within the deadline"))??;
+        match timeout_at(give_up, answer.wait()).await {
+            Ok(Ok(answer)) => {
+                let reply: Result<S::Reply, CallError> = postcard::from_bytes(&answer?)
+                    .map_err(|error| CallError::unknown(format!("{}: unreadable reply: {error}", S::NAME)))?;
+                reply
+            }
+            Ok(Err(_)) => Err(CallError::unknown(format!("{}: the connection broke", S::NAME))),
+            Err(_) => Err(CallError::unknown(format!("{}: no reply within {} ms", S::NAME, deadline.as_millis()))),
+        }
+    }
+
+    /// The error of a caller that got the reply to another question.
+    pub fn unexpected(&self, reply: &S::Reply) -> CallError
+    where
+        S::Reply: std::fmt::Debug,
+    {
+        CallError::unknown(format!("{} at {}: an unexpected reply: {reply:?}", S::NAME, self.address))
+    }
+
+    fn failed(&self, why: impl std::fmt::Display) -> CallError {
+        CallError::failed(format!("{} at {}: {why}", S::NAME, self.address))
+    }
+
+    /// Puts a request on the connection, connecting first if there is none that works.
+    async fn send(&self, body: Bytes, deadline: Duration) -> Result<Expected, CallError> {
+        let mut slot = self.connection.lock().await;
+        let connection = match &mut *slot {
+            Some(connection) if connection.works() => connection,
+            broken => broken.insert(self.connect().await?),
+        };
+        let expected = connection.expect_answer().ok_or_else(|| self.failed("the connection broke"))?;
+        let outgoing = connection.outgoing.clone();
+        drop(slot);
+        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        // Once a frame is handed to the writer it may reach the other side: from here on an error is `Unknown`.
+        let handed = outgoing.send(Frame::Request { id: expected.id, deadline_ms, body }).await;
+        handed.map_err(|_| self.failed("the connection broke"))?;
+        Ok(expected)
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
+        let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address));
+        let stream = connecting.await.map_err(|_| self.failed("no connection in time"))?;
+        let stream = stream.map_err(|error| self.failed(error))?;
+        Ok(Connection::start(stream, S::NAME))
+    }
+}
+
+impl Connection {
+    fn start(stream: BoxStream, service: &'static str) -> Self {
+        let (reading, writing) = tokio::io::split(stream);
+        let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
+        let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write_frames(writing, Some(Frame::hello(service)), frames));
+        tasks.spawn(read_frames(FramedRead::new(reading, codec()), waiting.clone(), service));
+        Self { outgoing, waiting, next_id: 0, _tasks: tasks }
+    }
+
+    fn works(&self) -> bool {
+        !self.outgoing.is_closed() && self.waiting.lock().expect("no holder panics").is_some()
+    }
+
+    fn expect_answer(&mut self) -> Option<Expected> {
+        let (sender, answer) = oneshot::channel();
+        self.next_id += 1;
+        self.waiting.lock().expect("no holder panics").as_mut()?.insert(self.next_id, sender);
+        Some(Expected { id: self.next_id, answer, waiting: self.waiting.clone() })
+    }
+}
+
+/// An answer to come. Dropping it strikes it off: callers that gave up must not pile up in the list.
+struct Expected {
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+    waiting: Waiting,
+}
+
+impl Expected {
+    async fn wait(mut self) -> Result<Answer, oneshot::error::RecvError> {
+        (&mut self.answer).await
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.lock().expect("no holder panics").as_mut() {
+            waiting.remove(&self.id);
+        }
+    }
+}
+
+/// Hands answers to who waits for them. Ends on silence, on a broken stream or on a refusal, and tells all who wait.
+async fn read_frames(
+    mut stream: FramedRead<ReadHalf<BoxStream>, LengthDelimitedCodec>,
+    waiting: Waiting,
+    service: &'static str,
+) {
+    let why = loop {
+        let silence = sleep_until(Instant::now() + SILENCE_MAX);
+        let read = tokio::select! {
+            biased;
+            read = stream.next() => read,
+            () = silence => break format!("silent for {} ms", SILENCE_MAX.as_millis()),
+        };
+        let frame = match read {
+            Some(Ok(bytes)) => Frame::decode(bytes.freeze()),
+            Some(Err(error)) => break error.to_string(),
+            None => break "the other side closed the connection".into(),
+        };
+        match frame {
+            Ok(Frame::Reply { id, body }) => {
+                let mut waiting = waiting.lock().expect("no holder panics");
+                let caller = waiting.as_mut().and_then(|waiting| waiting.remove(&id));
+                // A caller past its deadline has gone; its answer is dropped.
+                if let Some(caller) = caller {
+                    let _ = caller.send(Ok(body));
+                }
+            }
+            Ok(Frame::Heartbeat) => {}
+            Ok(Frame::Refused(reason)) => break reason,
+            Ok(other) => break format!("an unexpected frame: {other:?}"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    tracing::debug!(service, %why, "connection ended");
+    let waiting = waiting.lock().expect("no holder panics").take();
+    for (_, caller) in waiting.into_iter().flatten() {
+        let _ = caller.send(Err(CallError::unknown(format!("{service}: {why}"))));
+    }
+}

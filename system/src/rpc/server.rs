@@ -1,0 +1,129 @@
+//! The answering side: accepts connections and handles their requests side by side, within limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::io::ReadHalf;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+use tokio_util::sync::CancellationToken;
+
+use super::frame::codec;
+use super::writer::write_frames;
+use super::{Frame, SILENCE_MAX, Service};
+use crate::call::CallError;
+use crate::capability::{BoxStream, Listener};
+
+/// Requests of one connection that are handled at once; beyond, the connection is not read.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// Connections at once: every other service holds one or two.
+const CONNECTIONS_MAX: usize = 256;
+
+/// After a failed accept (out of file descriptors, say) the listener rests this long.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Accepts connections and answers requests until `stop` is cancelled; then lets those under way finish.
+pub async fn serve<S: Service>(listener: Box<dyn Listener>, service: Arc<S>, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(converse(stream, peer, service.clone(), stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(service = S::NAME, %error, "failed to accept a connection");
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Serves one connection to its end.
+async fn converse<S: Service>(stream: BoxStream, peer: String, service: Arc<S>, stop: CancellationToken) {
+    let (reading, writing) = tokio::io::split(stream);
+    let (replies, frames) = mpsc::channel(IN_FLIGHT_MAX);
+    let mut writer = JoinSet::new();
+    writer.spawn(write_frames(writing, None, frames));
+    let mut requests = JoinSet::new();
+    let why = read_frames(FramedRead::new(reading, codec()), &service, &replies, &mut requests, &stop).await;
+    tracing::debug!(service = S::NAME, peer, %why, "connection ended");
+    if stop.is_cancelled() {
+        while requests.join_next().await.is_some() {}
+    }
+    drop(requests);
+    drop(replies);
+    // A peer that reads no more must not hold the writer: silence is the limit here too.
+    let _ = timeout(SILENCE_MAX, writer.join_next()).await;
+}
+
+async fn read_frames<S: Service>(
+    mut stream: FramedRead<ReadHalf<BoxStream>, LengthDelimitedCodec>,
+    service: &Arc<S>,
+    replies: &mpsc::Sender<Frame>,
+    requests: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> String {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut greeted = false;
+    loop {
+        let silence = sleep_until(Instant::now() + SILENCE_MAX);
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => return "stopping".into(),
+            read = stream.next() => read,
+            () = silence => return format!("silent for {} ms", SILENCE_MAX.as_millis()),
+        };
+        while requests.try_join_next().is_some() {}
+        let frame = match read {
+            Some(Ok(bytes)) => Frame::decode(bytes.freeze()),
+            Some(Err(error)) => return error.to_string(),
+            None => return "the caller closed the connection".into(),
+        };
+        match frame {
+            Ok(Frame::Hello { version, service: wanted }) => {
+                if let Some(reason) = Frame::refusal(version, &wanted, S::NAME) {
+                    // If the writer is gone, so is who would read the reason.
+                    let _ = replies.send(Frame::Refused(reason.clone())).await;
+                    return reason;
+                }
+                greeted = true;
+            }
+            Ok(Frame::Heartbeat) => {}
+            Ok(Frame::Request { id, deadline_ms, body }) if greeted => {
+                let permit = in_flight.clone().acquire_owned().await.expect("never closed");
+                let (service, replies) = (service.clone(), replies.clone());
+                requests.spawn(async move {
+                    let body = answer(&*service, body, Duration::from_millis(deadline_ms.into())).await;
+                    // A caller that closed its connection no longer wants its answer.
+                    let _ = replies.send(Frame::Reply { id, body }).await;
+                    drop(permit);
+                });
+            }
+            Ok(other) => return format!("an unexpected frame: {other:?}"),
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+async fn answer<S: Service>(service: &S, body: Bytes, deadline: Duration) -> Bytes {
+    let reply = match postcard::from_bytes(&body) {
+        Ok(request) => match timeout(deadline, service.handle(request)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(CallError::unknown(format!("{}: not done within the deadline", S::NAME))),
+        },
+        Err(error) => Err(CallError::failed(format!("{}: unreadable request: {error}", S::NAME))),
+    };
+    postcard::to_stdvec(&reply).expect("our own types become bytes").into()
+}

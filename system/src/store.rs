@@ -1,0 +1,201 @@
+//! Group commit: a redb database on a `Disk`, written by one state machine.
+//!
+//! Whatever arrives during one sync shares the next. A caller hands over a command and gets its answer only after the
+//! commit that holds it is durable; commands are executed in the order they came. Storage errors end the store: what a
+//! disk lost once must not be written round, so every later call fails until the process starts anew and recovers.
+
+use std::io;
+use std::sync::Arc;
+
+use redb::{Database, ReadTransaction, StorageBackend, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::call::CallError;
+use crate::capability::{Disk, DiskFile};
+use crate::ids::IdError;
+
+/// The most commands in one commit. Beyond 512 rows a commit redb gains little, and the first of them waits long.
+const BATCH_MAX: usize = 512;
+
+/// Commands that may wait for the commit under way; further callers wait for room.
+const QUEUE_MAX: usize = 4096;
+
+/// redb's page cache, in bytes. What matters here are the tables' ends, and these stay hot.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a store executes. Shared state for readers lives in the machine, behind its own lock.
+pub trait Machine: Send + Sync + 'static {
+    /// What can be asked.
+    type Command: Send + 'static;
+    /// What is answered.
+    type Answer: Send + 'static;
+
+    /// Executes `batch` in order within one transaction and answers each. Blocking; runs on the disk's writer.
+    ///
+    /// Several commands share the transaction, so each must be decided before its first write: there is no way back but
+    /// failing them all.
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Self::Command>) -> Result<Vec<Self::Answer>, redb::Error>;
+
+    /// Told once the batch is durable, before anyone is answered.
+    fn committed(&self, answers: &[Self::Answer]);
+}
+
+type Queued<M> = (<M as Machine>::Command, oneshot::Sender<Result<<M as Machine>::Answer, CallError>>);
+
+/// A database, its machine, and the queue of commands in between.
+pub struct Store<M: Machine> {
+    machine: Arc<M>,
+    database: Arc<Database>,
+    queue: mpsc::Sender<Queued<M>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl<M: Machine> Store<M> {
+    /// Opens the database `name` on `disk`, recovering it if need be, lets `load` prepare its tables and build the
+    /// machine from them, and starts the committer, which ends with the store.
+    ///
+    /// # Errors
+    /// When the file can't be opened or is no sound database; the message names the file.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        name: &str,
+        load: impl FnOnce(&WriteTransaction) -> Result<M, redb::Error> + Send + 'static,
+    ) -> io::Result<Self> {
+        let file = disk.open(name)?;
+        let opened = in_job(&*disk, move || -> Result<(Database, M), redb::Error> {
+            let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(file))?;
+            let transaction = database.begin_write()?;
+            let machine = load(&transaction)?;
+            transaction.commit()?;
+            Ok((database, machine))
+        });
+        let (database, machine) =
+            opened.await?.map_err(|error| io::Error::other(format!("failed to open {name}: {error}")))?;
+        let (machine, database) = (Arc::new(machine), Arc::new(database));
+        let (queue, commands) = mpsc::channel(QUEUE_MAX);
+        let (failed, failure) = watch::channel(None);
+        tokio::spawn(commit_all(disk, database.clone(), machine.clone(), commands, failed));
+        Ok(Self { machine, database, queue, failure })
+    }
+
+    /// Executes `command` and returns its answer once it is durable.
+    pub async fn execute(&self, command: M::Command) -> Result<M::Answer, CallError> {
+        let (answer, answered) = oneshot::channel();
+        let refused = || CallError::failed(self.failure.borrow().clone().unwrap_or_else(|| "the store is closed".into()));
+        self.queue.send((command, answer)).await.map_err(|_| refused())?;
+        answered.await.unwrap_or_else(|_| Err(CallError::unknown("the store ended before the commit was confirmed")))
+    }
+
+    /// The machine, for its shared state.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<M> {
+        &self.machine
+    }
+
+    /// A consistent view of what is committed.
+    pub fn read(&self) -> Result<ReadTransaction, redb::Error> {
+        use redb::ReadableDatabase as _;
+        Ok(self.database.begin_read()?)
+    }
+
+    /// Returns when the store has failed, with the reason; never otherwise.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().expect("waited for a reason"),
+            // The committer ended without a failure: the store is being dropped.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+async fn commit_all<M: Machine>(
+    disk: Arc<dyn Disk>,
+    database: Arc<Database>,
+    machine: Arc<M>,
+    mut commands: mpsc::Receiver<Queued<M>>,
+    failed: watch::Sender<Option<String>>,
+) {
+    let mut queued = Vec::with_capacity(BATCH_MAX);
+    while commands.recv_many(&mut queued, BATCH_MAX).await > 0 {
+        let (batch, callers): (Vec<_>, Vec<_>) = queued.drain(..).unzip();
+        let (job_database, job_machine) = (database.clone(), machine.clone());
+        let job = move || -> Result<Vec<M::Answer>, redb::Error> {
+            let transaction = job_database.begin_write()?;
+            let answers = job_machine.execute(&transaction, batch)?;
+            transaction.commit()?;
+            Ok(answers)
+        };
+        let failure = match in_job(&*disk, job).await {
+            Ok(Ok(answers)) => {
+                assert_eq!(answers.len(), callers.len(), "a machine answers each command");
+                machine.committed(&answers);
+                for (caller, answer) in callers.into_iter().zip(answers) {
+                    // A caller that went away no longer wants its answer.
+                    let _ = caller.send(Ok(answer));
+                }
+                continue;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%failure, "a commit failed: the store takes no more commands until it is opened anew");
+        failed.send_replace(Some(failure.clone()));
+        for caller in callers {
+            let _ = caller.send(Err(CallError::unknown(format!("the commit failed: {failure}"))));
+        }
+        return;
+    }
+}
+
+/// Runs `work` as a disk job and brings its result back.
+async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, result) = oneshot::channel();
+    // The receiver waits below; it can only be gone when this whole call was dropped.
+    disk.run(Box::new(move || drop(done.send(work())))).await?;
+    result.await.map_err(|_| io::Error::other("the disk dropped a job"))
+}
+
+/// redb's view of a [`DiskFile`].
+#[derive(Debug)]
+struct Backend(Box<dyn DiskFile>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// A row's bytes.
+///
+/// # Panics
+/// Never for our own types: they hold nothing postcard can't write.
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("our own types become bytes")
+}
+
+/// A row from its bytes.
+///
+/// # Errors
+/// The bytes are not what this build writes: the database is damaged or foreign.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, redb::Error> {
+    postcard::from_bytes(bytes).map_err(|error| redb::Error::Corrupted(format!("an unreadable row: {error}")))
+}
+
+/// An identifier from a row's key; the same errors as [`decode`].
+pub(crate) fn read_id<T>(parse: impl FnOnce(&str) -> Result<T, IdError>, text: &str) -> Result<T, redb::Error> {
+    parse(text).map_err(|error| redb::Error::Corrupted(format!("a row under {text:?}, which {error}")))
+}
