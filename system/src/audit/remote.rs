@@ -1,0 +1,56 @@
+//! The audit log across the network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Audit, AuditEntry};
+use crate::call::CallError;
+use crate::capability::Network;
+use crate::rpc::{Client, Service};
+
+/// An append waits for one or two syncs.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The one thing that can be asked of an audit log; the answer is the last number it has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Append {
+    source: String,
+    first: u64,
+    entries: Vec<AuditEntry>,
+}
+
+/// Offers any audit log to the network.
+pub struct AuditService(pub Arc<dyn Audit>);
+
+impl Service for AuditService {
+    const NAME: &'static str = "audit";
+    type Request = Append;
+    type Reply = u64;
+
+    async fn handle(&self, Append { source, first, entries }: Append) -> Result<u64, CallError> {
+        self.0.append(&source, first, entries).await
+    }
+}
+
+/// An audit log somewhere else.
+pub struct RemoteAudit {
+    client: Client<AuditService>,
+}
+
+impl RemoteAudit {
+    /// The audit log at `address`.
+    #[must_use]
+    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
+        Self { client: Client::new(network, address) }
+    }
+}
+
+#[async_trait]
+impl Audit for RemoteAudit {
+    async fn append(&self, source: &str, first: u64, entries: Vec<AuditEntry>) -> Result<u64, CallError> {
+        self.client.call(&Append { source: source.into(), first, entries }, DEADLINE).await
+    }
+}

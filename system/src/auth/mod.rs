@@ -1,0 +1,88 @@
+//! The auth service: who is this, and may they? It fails closed.
+//!
+//! It believes operators' tokens of the identity providers it was told to trust, looks up what an operator may do on a
+//! tenant, and signs grants. At the moment of effect it is asked again: a grant says that a command was allowed when it
+//! was sent, a [`Decision`] says whether it is allowed now.
+
+mod directory;
+mod embedded;
+mod identity;
+mod remote;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::action::Permission;
+use crate::call::CallError;
+use crate::grant::{GrantToken, Purpose};
+use crate::ids::{TenantId, UserId};
+use crate::jws::PublicKeys;
+
+pub use directory::{Binding, Directory, DirectoryError, Role};
+pub use embedded::EmbeddedAuthority;
+pub use identity::{IdentityProvider, TrustedIssuer};
+pub use remote::{AuthorityService, RemoteAuthority};
+
+/// Authenticates, authorizes, signs.
+#[async_trait]
+pub trait Authority: Send + Sync + 'static {
+    /// Checks an operator's token and signs a grant for what they ask, if they may.
+    async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError>;
+
+    /// Whether `user` holds `permission` on `tenant` at this moment.
+    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError>;
+
+    /// The keys that verify grants.
+    async fn keys(&self) -> Result<PublicKeys, CallError>;
+}
+
+/// A wish for a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// The operator's token, from the identity provider.
+    pub token: String,
+    /// Whom the message says it is from; must be the token's subject. `None` for reading: then the subject asks.
+    pub user: Option<UserId>,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// Why there is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Denied {
+    /// We don't know who this is.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// We do, and they may not.
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+/// An answer at the moment of effect, and the revision of authority it was made at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// They may.
+    Permit {
+        /// The directory's revision.
+        revision: u64,
+    },
+    /// They may not.
+    Deny {
+        /// The directory's revision.
+        revision: u64,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Decision {
+    /// The revision of authority it was made at.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Permit { revision } | Self::Deny { revision, .. } => *revision,
+        }
+    }
+}

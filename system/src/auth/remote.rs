@@ -1,0 +1,92 @@
+//! The auth service across the network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Authority, Decision, Denied, GrantRequest};
+use crate::action::Permission;
+use crate::call::CallError;
+use crate::capability::Network;
+use crate::grant::GrantToken;
+use crate::ids::{TenantId, UserId};
+use crate::jws::PublicKeys;
+use crate::rpc::{Client, Service};
+
+/// Auth works in memory.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What can be asked of auth: one variant per method of its trait.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    Grant(GrantRequest),
+    Recheck { user: UserId, tenant: TenantId, permission: Permission },
+    Keys,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Granted(Result<GrantToken, Denied>),
+    Decided(Decision),
+    Keys(PublicKeys),
+}
+
+/// Offers any auth service to the network.
+pub struct AuthorityService(pub Arc<dyn Authority>);
+
+impl Service for AuthorityService {
+    const NAME: &'static str = "auth";
+    type Request = Request;
+    type Reply = Reply;
+
+    async fn handle(&self, request: Request) -> Result<Reply, CallError> {
+        match request {
+            Request::Grant(request) => self.0.grant(&request).await.map(Reply::Granted),
+            Request::Recheck { user, tenant, permission } => {
+                self.0.recheck(&user, &tenant, permission).await.map(Reply::Decided)
+            }
+            Request::Keys => self.0.keys().await.map(Reply::Keys),
+        }
+    }
+}
+
+/// An auth service somewhere else.
+pub struct RemoteAuthority {
+    client: Client<AuthorityService>,
+}
+
+impl RemoteAuthority {
+    /// The auth service at `address`.
+    #[must_use]
+    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
+        Self { client: Client::new(network, address) }
+    }
+}
+
+#[async_trait]
+impl Authority for RemoteAuthority {
+    async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
+        match self.client.call(&Request::Grant(request.clone()), DEADLINE).await? {
+            Reply::Granted(granted) => Ok(granted),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
+        let request = Request::Recheck { user: user.clone(), tenant: tenant.clone(), permission };
+        match self.client.call(&request, DEADLINE).await? {
+            Reply::Decided(decision) => Ok(decision),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn keys(&self) -> Result<PublicKeys, CallError> {
+        match self.client.call(&Request::Keys, DEADLINE).await? {
+            Reply::Keys(keys) => Ok(keys),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+}

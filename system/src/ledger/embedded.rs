@@ -1,0 +1,291 @@
+//! The ledger in redb: many commands share one physical commit, each decided before its first write.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::keyspace::{self, Recorded, Tables};
+use super::{Applied, Ledger, Outcome, TenantState};
+use crate::action::{Declined, Rejection};
+use crate::audit::AuditEntry;
+use crate::auth::Decision;
+use crate::call::CallError;
+use crate::capability::{Clock, World};
+use crate::grant::{VerifiedCommand, VerifiedRead};
+use crate::ids::{MessageId, TenantId};
+use crate::store::{Machine, Store, decode, encode};
+
+/// number, from 1 -> [`AuditEntry`]: written with the effect, taken out once the audit log has it.
+const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
+/// One row: the outbox's last number. The table forgets its rows; this does not.
+const OUTBOX_LAST: TableDefinition<(), u64> = TableDefinition::new("outbox_last");
+
+/// The embedded, durable ledger.
+pub struct EmbeddedLedger {
+    store: Store<Books>,
+}
+
+impl EmbeddedLedger {
+    /// Opens the ledger's database.
+    ///
+    /// # Errors
+    /// When the database can't be opened.
+    pub async fn open(world: &World) -> io::Result<Self> {
+        let clock = world.clock.clone();
+        Ok(Self { store: Store::open(world.disk.clone(), "ledger.redb", move |within| Books::load(within, clock)).await? })
+    }
+
+    /// Returns when the store has failed, with the reason.
+    pub async fn failed(&self) -> String {
+        self.store.failed().await
+    }
+
+    /// Every tenant's state as committed: for reconciliation and for checking isolation, not for serving.
+    pub fn every_state(&self) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
+        let read = self.store.read()?;
+        let state = |tenant: TenantId| keyspace::state(&read, &tenant).map(|state| (tenant, state));
+        keyspace::tenants(&read)?.into_iter().map(state).collect()
+    }
+
+    /// Every outcome of every tenant as committed: for reconciliation, not for serving.
+    pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
+        let read = self.store.read()?;
+        let mut all = BTreeMap::new();
+        for tenant in keyspace::tenants(&read)? {
+            let outcomes = keyspace::outcomes(&read, &tenant)?;
+            all.extend(outcomes.into_iter().map(|(message_id, outcome)| ((tenant.clone(), message_id), outcome)));
+        }
+        Ok(all)
+    }
+
+    /// Up to `max` audit entries that wait in the outbox, from the oldest, with the first one's number.
+    pub(super) fn outbox(&self, max: usize) -> Result<Option<(u64, Vec<AuditEntry>)>, redb::Error> {
+        let relayed = *self.store.machine().relayed.lock().expect("no holder panics");
+        let outbox = self.store.read()?.open_table(OUTBOX)?;
+        let mut first = None;
+        let mut entries = Vec::new();
+        for row in outbox.range(relayed + 1..)?.take(max) {
+            let (number, entry) = row?;
+            first.get_or_insert(number.value());
+            entries.push(decode(entry.value())?);
+        }
+        Ok(first.map(|first| (first, entries)))
+    }
+
+    /// The audit log has all entries up to `number`: they leave the outbox with the next commit.
+    pub(super) fn relayed(&self, number: u64) {
+        *self.store.machine().relayed.lock().expect("no holder panics") = number;
+    }
+
+    /// Returns once something may have entered the outbox since the last time.
+    pub(super) async fn outbox_grew(&self) {
+        self.store.machine().outbox_grew.notified().await;
+    }
+
+    fn committed_outcome(&self, read: &VerifiedRead, message_id: &MessageId) -> Result<Option<Outcome>, CallError> {
+        let outcome = self.store.read().and_then(|tables| keyspace::outcome(&tables, read.scope(), message_id));
+        outcome.map_err(CallError::failed)
+    }
+}
+
+#[async_trait]
+impl Ledger for EmbeddedLedger {
+    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError> {
+        self.store.execute((command.clone(), decision.clone())).await
+    }
+
+    async fn outcome(
+        &self,
+        read: &VerifiedRead,
+        message_id: &MessageId,
+        wait: Duration,
+    ) -> Result<Option<Outcome>, CallError> {
+        let give_up = Instant::now() + wait;
+        // Registered before looking, so that no commit slips in between.
+        let awaited = self.store.machine().awaited.entry(read.scope().tenant(), message_id);
+        loop {
+            let committed = awaited.changed.notified();
+            if let Some(outcome) = self.committed_outcome(read, message_id)? {
+                return Ok(Some(outcome));
+            }
+            if timeout_at(give_up, committed).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
+        let state = self.store.read().and_then(|tables| keyspace::state(&tables, read.scope().tenant()));
+        state.map_err(CallError::failed)
+    }
+}
+
+/// The state machine behind the store.
+struct Books {
+    clock: Arc<dyn Clock>,
+    /// The audit log has the outbox's entries up to this number.
+    relayed: Mutex<u64>,
+    outbox_grew: Notify,
+    awaited: Arc<Awaited>,
+}
+
+type Command = (VerifiedCommand, Decision);
+
+impl Books {
+    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>) -> Result<Self, redb::Error> {
+        Tables::open(within)?;
+        let outbox = within.open_table(OUTBOX)?;
+        within.open_table(OUTBOX_LAST)?;
+        let oldest = outbox.first()?.map(|(number, _)| number.value());
+        let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
+        let books = Self { clock, relayed, outbox_grew: Notify::new(), awaited: Arc::default() };
+        books.outbox_grew.notify_one();
+        Ok(books)
+    }
+
+    /// Ends one command within the commit under way.
+    fn end(
+        &self,
+        tables: &mut Tables<'_>,
+        outbox: &mut Outbox<'_>,
+        (command, decision): &Command,
+    ) -> Result<Applied, redb::Error> {
+        let message = command.message();
+        let mut tenant = tables.tenant(command.scope());
+        let body_hash = message.body_sha256();
+        if let Some(recorded) = tenant.recorded(&message.message_id)? {
+            let same = recorded.body_hash == body_hash;
+            return Ok(if same { Applied::Before(recorded.outcome) } else { Applied::Conflict });
+        }
+        let verdict = match decision {
+            Decision::Permit { .. } => match message.action.decide(&tenant) {
+                Ok(changes) => Ok(changes),
+                Err(Declined::Rejected(rejection)) => Err(rejection),
+                Err(Declined::Unreadable(error)) => return Err(error),
+            },
+            Decision::Deny { reason, .. } => Err(Rejection::new("forbidden", reason.clone())),
+        };
+        for change in verdict.iter().flatten() {
+            tenant.make(change)?;
+        }
+        let outcome = Outcome {
+            verdict,
+            version: tenant.next_version()?,
+            at_unix_ms: self.clock.now().as_millisecond(),
+            authority_revision: decision.revision(),
+        };
+        let recorded = Recorded { body_hash, outcome };
+        tenant.record(&message.message_id, &recorded)?;
+        outbox.push(&entry(command, &recorded.outcome))?;
+        Ok(Applied::Now(recorded.outcome))
+    }
+}
+
+/// The outbox, open for one commit.
+struct Outbox<'t> {
+    rows: Table<'t, u64, &'static [u8]>,
+    last: u64,
+}
+
+impl Outbox<'_> {
+    fn push(&mut self, entry: &AuditEntry) -> Result<(), redb::Error> {
+        self.last += 1;
+        self.rows.insert(self.last, encode(entry).as_slice())?;
+        Ok(())
+    }
+}
+
+impl Machine for Books {
+    type Command = Command;
+    type Answer = Applied;
+
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Applied>, redb::Error> {
+        let mut tables = Tables::open(within)?;
+        let mut outbox_last = within.open_table(OUTBOX_LAST)?;
+        let last = outbox_last.get(())?.map_or(0, |last| last.value());
+        let mut outbox = Outbox { rows: within.open_table(OUTBOX)?, last };
+        let relayed = *self.relayed.lock().expect("no holder panics");
+        outbox.rows.retain_in(..=relayed, |_, _| false)?;
+        let answers: Result<_, _> =
+            batch.iter().map(|command| self.end(&mut tables, &mut outbox, command)).collect();
+        outbox_last.insert((), outbox.last)?;
+        self.awaited.remember(&batch);
+        answers
+    }
+
+    fn committed(&self, _answers: &[Applied]) {
+        self.outbox_grew.notify_one();
+        self.awaited.tell();
+    }
+}
+
+fn entry(command: &VerifiedCommand, outcome: &Outcome) -> AuditEntry {
+    let message = command.message();
+    let (code, detail) = match &outcome.verdict {
+        Ok(changes) => ("applied", format!("{changes:?}")),
+        Err(rejection) => (rejection.code.as_str(), rejection.detail.clone()),
+    };
+    AuditEntry {
+        at_unix_ms: outcome.at_unix_ms,
+        tenant_id: command.scope().tenant().clone(),
+        user_id: message.user_id.clone(),
+        action: message.action.name().into(),
+        message_id: message.message_id.clone(),
+        body: message.body.clone(),
+        outcome: code.into(),
+        detail,
+        authority_revision: outcome.authority_revision,
+    }
+}
+
+/// Who waits for which command's outcome: only they are woken by its commit.
+#[derive(Default)]
+struct Awaited {
+    waiters: Mutex<BTreeMap<(TenantId, MessageId), Arc<Notify>>>,
+    committing: Mutex<Vec<(TenantId, MessageId)>>,
+}
+
+/// One wait; leaves the list with its last waiter.
+struct Awaiting {
+    key: (TenantId, MessageId),
+    changed: Arc<Notify>,
+    list: Arc<Awaited>,
+}
+
+impl Awaited {
+    fn entry(self: &Arc<Self>, tenant: &TenantId, message_id: &MessageId) -> Awaiting {
+        let key = (tenant.clone(), message_id.clone());
+        let changed = self.waiters.lock().expect("no holder panics").entry(key.clone()).or_default().clone();
+        Awaiting { key, changed, list: self.clone() }
+    }
+
+    fn remember(&self, batch: &[Command]) {
+        let key = |(command, _): &Command| (command.scope().tenant().clone(), command.message().message_id.clone());
+        *self.committing.lock().expect("no holder panics") = batch.iter().map(key).collect();
+    }
+
+    fn tell(&self) {
+        let waiters = self.waiters.lock().expect("no holder panics");
+        for key in self.committing.lock().expect("no holder panics").drain(..) {
+            if let Some(changed) = waiters.get(&key) {
+                changed.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        let mut waiters = self.list.waiters.lock().expect("no holder panics");
+        // Two: the list's and ours. Whoever else waits holds a third.
+        if Arc::strong_count(&self.changed) <= 2 {
+            waiters.remove(&self.key);
+        }
+    }
+}

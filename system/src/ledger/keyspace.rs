@@ -1,0 +1,162 @@
+//! Tenants' rows, and the only way to reach them: through a scope.
+//!
+//! Every table's key begins with the tenant, as a component of its own: redb compares components by length and bytes, so
+//! no tenant's keys are ever a prefix of another's. [`Tables`] opens them once per commit; [`Tables::tenant`] narrows
+//! them to the one tenant of a verified scope, and what it returns can't name another.
+
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, TenantState};
+use crate::action::{Change, Currency, TenantView};
+use crate::grant::TenantScope;
+use crate::ids::{MessageId, Name, TenantId};
+use crate::message::BodyHash;
+use crate::store::{decode, encode, read_id};
+
+/// (tenant, limit type) -> value.
+const LIMITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("limits");
+/// (tenant, entitlement) -> held.
+const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("entitlements");
+/// (tenant, currency) -> minor units.
+const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
+/// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
+const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
+/// tenant -> how many outcomes it has.
+const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions");
+
+/// An outcome, and the body it is the outcome of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    pub(super) body_hash: BodyHash,
+    pub(super) outcome: Outcome,
+}
+
+/// All tenants' tables, open for one commit.
+pub(super) struct Tables<'t> {
+    limits: Table<'t, (&'static str, &'static str), u64>,
+    entitlements: Table<'t, (&'static str, &'static str), ()>,
+    credits: Table<'t, (&'static str, &'static str), u64>,
+    outcomes: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    versions: Table<'t, &'static str, u64>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(within: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            limits: within.open_table(LIMITS)?,
+            entitlements: within.open_table(ENTITLEMENTS)?,
+            credits: within.open_table(CREDITS)?,
+            outcomes: within.open_table(OUTCOMES)?,
+            versions: within.open_table(VERSIONS)?,
+        })
+    }
+
+    /// The transaction of one tenant: the one that `scope` was verified for.
+    pub(super) fn tenant<'a>(&'a mut self, scope: &'a TenantScope) -> TenantTransaction<'a, 't> {
+        TenantTransaction { tables: self, tenant: scope.tenant().as_str() }
+    }
+}
+
+/// One tenant's rows, to read and to write.
+pub(super) struct TenantTransaction<'a, 't> {
+    tables: &'a mut Tables<'t>,
+    tenant: &'a str,
+}
+
+impl TenantTransaction<'_, '_> {
+    pub(super) fn recorded(&self, message_id: &MessageId) -> Result<Option<Recorded>, redb::Error> {
+        let row = self.tables.outcomes.get((self.tenant, message_id.as_str()))?;
+        row.map(|row| decode(row.value())).transpose()
+    }
+
+    pub(super) fn next_version(&self) -> Result<u64, redb::Error> {
+        Ok(self.tables.versions.get(self.tenant)?.map_or(0, |version| version.value()) + 1)
+    }
+
+    pub(super) fn make(&mut self, change: &Change) -> Result<(), redb::Error> {
+        match change {
+            Change::SetLimit { limit_type, value } => {
+                self.tables.limits.insert((self.tenant, limit_type.as_str()), value)?;
+            }
+            Change::GrantEntitlement { entitlement } => {
+                self.tables.entitlements.insert((self.tenant, entitlement.as_str()), ())?;
+            }
+            Change::RevokeEntitlement { entitlement } => {
+                self.tables.entitlements.remove((self.tenant, entitlement.as_str()))?;
+            }
+            Change::SetCredit { currency, balance_minor } => {
+                self.tables.credits.insert((self.tenant, currency.as_str()), balance_minor)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&mut self, message_id: &MessageId, recorded: &Recorded) -> Result<(), redb::Error> {
+        self.tables.versions.insert(self.tenant, recorded.outcome.version)?;
+        self.tables.outcomes.insert((self.tenant, message_id.as_str()), encode(recorded).as_slice())?;
+        Ok(())
+    }
+}
+
+impl TenantView for TenantTransaction<'_, '_> {
+    fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error> {
+        Ok(self.tables.limits.get((self.tenant, limit_type.as_str()))?.map(|value| value.value()))
+    }
+
+    fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
+        Ok(self.tables.entitlements.get((self.tenant, entitlement.as_str()))?.is_some())
+    }
+
+    fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
+        Ok(self.tables.credits.get((self.tenant, currency.as_str()))?.map_or(0, |balance| balance.value()))
+    }
+}
+
+/// The outcome of one command, as committed.
+pub(super) fn outcome(
+    read: &ReadTransaction,
+    scope: &TenantScope,
+    message_id: &MessageId,
+) -> Result<Option<Outcome>, redb::Error> {
+    let row = read.open_table(OUTCOMES)?.get((scope.tenant().as_str(), message_id.as_str()))?;
+    Ok(row.map(|row| decode::<Recorded>(row.value())).transpose()?.map(|recorded| recorded.outcome))
+}
+
+/// The state of one tenant, as committed.
+pub(super) fn state(read: &ReadTransaction, tenant: &TenantId) -> Result<TenantState, redb::Error> {
+    let mut state = TenantState::default();
+    state.version = read.open_table(VERSIONS)?.get(tenant.as_str())?.map_or(0, |version| version.value());
+    // The grammar of identifiers begins after "" and ends before DEL: this range is all of one tenant and no other.
+    let (first, last) = ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"));
+    for row in read.open_table(LIMITS)?.range(first..last)? {
+        let (key, value) = row?;
+        state.limits.insert(read_id(Name::parse, key.value().1)?, value.value());
+    }
+    for row in read.open_table(ENTITLEMENTS)?.range(first..last)? {
+        state.entitlements.insert(read_id(Name::parse, row?.0.value().1)?);
+    }
+    for row in read.open_table(CREDITS)?.range(first..last)? {
+        let (key, value) = row?;
+        state.credits.insert(key.value().1.to_owned(), value.value());
+    }
+    Ok(state)
+}
+
+/// Every tenant that has a row.
+pub(super) fn tenants(read: &ReadTransaction) -> Result<Vec<TenantId>, redb::Error> {
+    let versions = read.open_table(VERSIONS)?;
+    versions.iter()?.map(|row| read_id(TenantId::parse, row?.0.value())).collect()
+}
+
+/// Every outcome of `tenant` with its message id, as committed.
+pub(super) fn outcomes(read: &ReadTransaction, tenant: &TenantId) -> Result<Vec<(MessageId, Outcome)>, redb::Error> {
+    let (first, last) = ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"));
+    let table = read.open_table(OUTCOMES)?;
+    let row = |row: Result<(redb::AccessGuard<'_, (&str, &str)>, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
+        let (key, value) = row?;
+        let recorded: Recorded = decode(value.value())?;
+        Ok((read_id(MessageId::parse, key.value().1)?, recorded.outcome))
+    };
+    table.range(first..last)?.map(row).collect()
+}

@@ -1,0 +1,52 @@
+//! Relays the ledger's outbox to the audit log: in order, again and again until each entry is confirmed.
+//!
+//! An entry leaves the outbox only after the log has confirmed it, and the log passes over what it already has: an
+//! outage of either side delays entries, and neither loses nor doubles one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::EmbeddedLedger;
+use crate::audit::Audit;
+
+/// The name under which the audit log numbers the ledger's entries.
+const SOURCE: &str = "ledger";
+
+/// Entries in one append: eight of the largest bodies fit one frame.
+const BATCH_MAX: usize = 8;
+
+/// The pause after a failed append doubles from the first to the second.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Relays for ever.
+pub async fn relay(ledger: Arc<EmbeddedLedger>, audit: Arc<dyn Audit>) {
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let waiting = match ledger.outbox(BATCH_MAX) {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::error!(%error, "failed to read the outbox");
+                sleep(BACKOFF_MAX).await;
+                continue;
+            }
+        };
+        let Some((first, entries)) = waiting else {
+            ledger.outbox_grew().await;
+            continue;
+        };
+        match audit.append(SOURCE, first, entries).await {
+            Ok(last) => {
+                ledger.relayed(last);
+                backoff = BACKOFF_MIN;
+            }
+            Err(error) => {
+                tracing::warn!(%error, first, "failed to append to the audit log; the entries stay in the outbox");
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The ledger across the network. What crosses it is the bytes that prove a scope, never the scope: the ledger verifies
+//! the grant itself, and trusts no consumer to have done so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Applied, Ledger, Outcome, TenantState};
+use crate::auth::Decision;
+use crate::call::CallError;
+use crate::capability::Network;
+use crate::grant::{Envelope, GrantToken, Verifier, VerifiedCommand, VerifiedRead};
+use crate::ids::MessageId;
+use crate::rpc::{Client, Service};
+
+/// Applying waits for one or two syncs; a busy disk takes milliseconds each.
+const APPLY_DEADLINE: Duration = Duration::from_secs(2);
+/// Reading is memory, or a read.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What can be asked of a ledger: one variant per method of its trait.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    Apply { envelope: Envelope, decision: Decision },
+    Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
+    State { grant: GrantToken },
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Applied(Applied),
+    Outcome(Option<Outcome>),
+    State(TenantState),
+}
+
+/// Offers any ledger to the network, behind a verification of its own.
+pub struct LedgerService {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Checks every grant anew.
+    pub verifier: Verifier,
+}
+
+impl Service for LedgerService {
+    const NAME: &'static str = "ledger";
+    type Request = Request;
+    type Reply = Reply;
+
+    async fn handle(&self, request: Request) -> Result<Reply, CallError> {
+        match request {
+            Request::Apply { envelope, decision } => {
+                let command = self.verifier.command(envelope).await.map_err(CallError::failed)?;
+                self.ledger.apply(&command, &decision).await.map(Reply::Applied)
+            }
+            Request::Outcome { grant, message_id, wait_ms } => {
+                let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
+                let wait = Duration::from_millis(wait_ms.into());
+                self.ledger.outcome(&read, &message_id, wait).await.map(Reply::Outcome)
+            }
+            Request::State { grant } => {
+                let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
+                self.ledger.state(&read).await.map(Reply::State)
+            }
+        }
+    }
+}
+
+/// A ledger somewhere else.
+pub struct RemoteLedger {
+    client: Client<LedgerService>,
+}
+
+impl RemoteLedger {
+    /// The ledger at `address`.
+    #[must_use]
+    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
+        Self { client: Client::new(network, address) }
+    }
+}
+
+#[async_trait]
+impl Ledger for RemoteLedger {
+    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError> {
+        let request = Request::Apply { envelope: command.envelope().clone(), decision: decision.clone() };
+        match self.client.call(&request, APPLY_DEADLINE).await? {
+            Reply::Applied(applied) => Ok(applied),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        read: &VerifiedRead,
+        message_id: &MessageId,
+        wait: Duration,
+    ) -> Result<Option<Outcome>, CallError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let request = Request::Outcome { grant: read.grant().clone(), message_id: message_id.clone(), wait_ms };
+        match self.client.call(&request, wait + DEADLINE).await? {
+            Reply::Outcome(outcome) => Ok(outcome),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
+        match self.client.call(&Request::State { grant: read.grant().clone() }, DEADLINE).await? {
+            Reply::State(state) => Ok(state),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Tenantry, the system: the message-driven backend of an internal operations panel of a multi-tenant platform.
+//!
+//! ```text
+//! operator -> HTTP -> producer -> auth       who is this, may they?  -> signed grant
+//!                     producer -> broker     durable, then 202
+//! broker   -> consumer: fetch (leased, in order per tenant, fair between tenants)
+//!             consumer: verify the grant, ask auth again
+//!             consumer -> ledger             ONE transaction of ONE tenant: effect + outcome + audit outbox
+//!             consumer -> broker             settle
+//! ledger   -> audit                          outbox relay, each entry exactly once
+//! ```
+//!
+//! Everything the outside world is comes in through [`capability`]; nothing here knows of any simulator.
+
+pub mod action;
+pub mod audit;
+pub mod auth;
+pub mod broker;
+pub mod call;
+pub mod capability;
+pub mod consumer;
+pub mod grant;
+pub mod ids;
+pub mod jws;
+pub mod ledger;
+pub mod message;
+pub mod producer;
+pub mod role;
+pub mod rpc;
+pub mod store;

@@ -1,0 +1,236 @@
+//! The routes.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 409, 413, 429, 503, 504 |
+//! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`) | the tenant's state |
+//! | `GET /healthz` | 200 while the process serves |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Problem, Producer};
+use crate::auth::GrantRequest;
+use crate::broker::{Published, Standing};
+use crate::grant::{Envelope, Purpose, VerifiedRead};
+use crate::ids::{MessageId, TenantId};
+use crate::ledger::TenantState;
+use crate::message::{MAX_BODY_BYTES, Message};
+
+/// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
+pub const WAIT_MAX_MS: u64 = 30_000;
+
+/// How far a message's timestamp may lie ahead of our clock, in seconds.
+const FUTURE_MAX_SECONDS: i64 = 300;
+
+/// While waiting for an outcome, the broker is asked this often whether there will be none.
+const DEAD_LETTER_CHECK: Duration = Duration::from_millis(500);
+
+/// A body must arrive within this time.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The API's routes over `producer`.
+pub fn router(producer: Arc<Producer>) -> Router {
+    Router::new()
+        .route("/v1/commands", post(submit))
+        .route("/v1/commands/{message_id}", get(status))
+        .route("/v1/tenants/{tenant_id}/{part}", get(tenant))
+        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", "see the README for the API")
+        })
+        .method_not_allowed_fallback(|| async {
+            let detail = "commands are sent with POST, everything else is read with GET";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
+        })
+        .with_state(producer)
+}
+
+async fn submit(
+    State(producer): State<Arc<Producer>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let token = bearer(&headers)?;
+    let message = Message::parse(read_body(request.into_body()).await?)?;
+    let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
+    if ahead > FUTURE_MAX_SECONDS {
+        let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
+        return Err(Problem::invalid("timestamp", problem));
+    }
+    let request = GrantRequest {
+        token,
+        user: Some(message.user_id.clone()),
+        tenant: message.tenant_id.clone(),
+        purpose: Purpose::Command {
+            action: message.action.name().into(),
+            message_id: message.message_id.clone(),
+            body_sha256: message.body_sha256(),
+        },
+    };
+    let grant = producer.authority.grant(&request).await??;
+    let envelope = Envelope { body: message.body.clone(), grant };
+    let (tenant, message_id) = (&message.tenant_id, &message.message_id);
+    match producer.broker.publish(tenant, message_id, envelope).await? {
+        Published::Accepted { sequence } => Ok(accepted(StatusCode::ACCEPTED, &message, sequence, false)),
+        Published::Duplicate { sequence } => Ok(accepted(StatusCode::OK, &message, sequence, true)),
+        Published::Conflict => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "message-id-reused",
+            "Another message has this id",
+            format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id"),
+        )),
+        Published::Overloaded { retry_after_ms } => {
+            let detail = format!("too many commands of tenant {tenant} are waiting");
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", "Too many commands wait", detail);
+            Err(problem.retry_after(retry_after_ms.div_ceil(1000)))
+        }
+    }
+}
+
+fn accepted(status: StatusCode, message: &Message, sequence: u64, duplicate: bool) -> Response {
+    let (tenant, id) = (&message.tenant_id, &message.message_id);
+    let location = format!("/v1/commands/{id}?tenant_id={tenant}");
+    let body = json!({
+        "tenant_id": tenant, "message_id": id, "sequence": sequence, "duplicate": duplicate, "status_url": location,
+    });
+    (status, [(header::LOCATION, location)], Json(body)).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusQuery {
+    tenant_id: Option<String>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn status(
+    State(producer): State<Arc<Producer>>,
+    Path(message_id): Path<String>,
+    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let token = bearer(&headers)?;
+    let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
+    let tenant = query.tenant_id.ok_or_else(|| {
+        Problem::invalid("tenant_id", "is missing: a message id is unique within its tenant only, add ?tenant_id=...")
+    })?;
+    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let message_id = MessageId::parse(&message_id).map_err(|error| Problem::invalid("message_id", error))?;
+    if query.wait_ms > WAIT_MAX_MS {
+        return Err(Problem::invalid("wait_ms", format!("is {}; at most {WAIT_MAX_MS}", query.wait_ms)));
+    }
+    let read = producer.read_scope(token, &tenant).await?;
+    let give_up = Instant::now() + Duration::from_millis(query.wait_ms);
+    loop {
+        let wait = (give_up - Instant::now()).min(DEAD_LETTER_CHECK);
+        if let Some(outcome) = producer.ledger.outcome(&read, &message_id, wait).await? {
+            let (status, detail) = match outcome.verdict {
+                Ok(changes) => ("applied", json!({ "changes": changes })),
+                Err(rejection) => ("rejected", json!({ "reason": rejection })),
+            };
+            let mut body = json!({
+                "tenant_id": tenant, "message_id": message_id, "status": status, "version": outcome.version,
+                "decided_at_unix_ms": outcome.at_unix_ms,
+            });
+            merge(&mut body, detail);
+            return Ok(Json(body));
+        }
+        let standing = match producer.broker.standing(&tenant, &message_id).await? {
+            Some(Standing::DeadLettered { reason }) => json!({"status": "dead_lettered", "reason": reason}),
+            // Settled: the outcome was written between the two questions, so the next turn finds it.
+            Some(Standing::Pending | Standing::Settled) if Instant::now() < give_up => continue,
+            Some(Standing::Pending | Standing::Settled) => json!({"status": "pending"}),
+            None => {
+                let detail = format!("tenant {tenant} has no message {message_id}");
+                return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-command", "No such command", detail));
+            }
+        };
+        let mut body = json!({"tenant_id": tenant, "message_id": message_id});
+        merge(&mut body, standing);
+        return Ok(Json(body));
+    }
+}
+
+fn merge(body: &mut Value, more: Value) {
+    if let (Value::Object(body), Value::Object(more)) = (body, more) {
+        body.extend(more);
+    }
+}
+
+async fn tenant(
+    State(producer): State<Arc<Producer>>,
+    Path((tenant, part)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let show: fn(&TenantState) -> Value = match part.as_str() {
+        "limits" => |state| json!({ "limits": state.limits }),
+        "entitlements" => |state| json!({ "entitlements": state.entitlements }),
+        "credits" => |state| json!({ "credits_minor": state.credits }),
+        _ => {
+            let detail = format!("a tenant has limits, entitlements and credits, but no {part:?}");
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
+        }
+    };
+    let token = bearer(&headers)?;
+    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let read = producer.read_scope(token, &tenant).await?;
+    let state = producer.ledger.state(&read).await?;
+    let mut body = json!({"tenant_id": tenant, "version": state.version});
+    merge(&mut body, show(&state));
+    Ok(Json(body))
+}
+
+impl Producer {
+    /// The right to read `tenant`, if the token's operator has it.
+    async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
+        let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Read };
+        let grant = self.authority.grant(&request).await??;
+        Ok(self.verifier.read(grant).await?)
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750).
+fn bearer(headers: &HeaderMap) -> Result<String, Problem> {
+    let refused = |why| Problem::from(crate::auth::Denied::Unauthenticated(why));
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(refused("send exactly one header `Authorization: Bearer TOKEN`".into()));
+    };
+    let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+    token.map(str::to_owned).ok_or_else(|| refused("the Authorization header must be `Bearer TOKEN`".into()))
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!("a message has at most {MAX_BODY_BYTES} bytes"),
+        )),
+        Ok(Err(error)) => Err(Problem::invalid("", format!("the body could not be read: {error}"))),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            "The body did not arrive in time",
+            format!("it must arrive within {} s", BODY_DEADLINE.as_secs()),
+        )),
+    }
+}

@@ -1,0 +1,43 @@
+//! The producer: the HTTP API of the panel.
+//!
+//! A command is answered with 202 once the broker has it durably; from then on it has exactly one outcome, which can be
+//! asked and waited for. A retry with the same `message_id` and the same bytes changes nothing.
+
+mod api;
+mod http;
+mod problem;
+
+use std::sync::Arc;
+
+use crate::auth::Authority;
+use crate::broker::Broker;
+use crate::capability::Clock;
+use crate::grant::Verifier;
+use crate::ledger::Ledger;
+
+pub use api::{WAIT_MAX_MS, router};
+pub use http::serve;
+pub use problem::Problem;
+
+/// What the API works with.
+pub struct Producer {
+    broker: Arc<dyn Broker>,
+    authority: Arc<dyn Authority>,
+    ledger: Arc<dyn Ledger>,
+    verifier: Verifier,
+    clock: Arc<dyn Clock>,
+}
+
+impl Producer {
+    /// A producer between these services.
+    #[must_use]
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        authority: Arc<dyn Authority>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let verifier = Verifier::new(authority.clone(), clock.clone());
+        Self { broker, authority, ledger, verifier, clock }
+    }
+}

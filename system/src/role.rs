@@ -1,0 +1,152 @@
+//! The composition roots: how each role is put together from the world, and nothing else.
+//!
+//! A role opens what it keeps (`EmbeddedBroker::open` and its like), and offers it here. Kept apart, so that whoever
+//! hosts a role can put a decorator in between: it sees the trait, not the engine.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, AuditService, RemoteAudit};
+use crate::auth::{Authority, AuthorityService, RemoteAuthority};
+use crate::broker::{Broker, BrokerService, RemoteBroker};
+use crate::capability::World;
+use crate::consumer::Consumer;
+use crate::grant::Verifier;
+use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, relay};
+use crate::producer::{self, Producer};
+use crate::rpc;
+
+/// Where each role listens, as `host:port`. Each role needs to know only those it calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Addresses {
+    /// HTTP, for operators.
+    pub producer: String,
+    /// Frames.
+    pub broker: String,
+    /// Frames.
+    pub auth: String,
+    /// Frames.
+    pub ledger: String,
+    /// Frames.
+    pub audit: String,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        Self { producer: at(7070), broker: at(7071), auth: at(7072), ledger: at(7073), audit: at(7074) }
+    }
+}
+
+/// A broker for the roles that call it.
+#[must_use]
+pub fn remote_broker(world: &World, at: &Addresses) -> Arc<dyn Broker> {
+    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker))
+}
+
+/// Auth for the roles that call it.
+#[must_use]
+pub fn remote_authority(world: &World, at: &Addresses) -> Arc<dyn Authority> {
+    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth))
+}
+
+/// A ledger for the roles that call it.
+#[must_use]
+pub fn remote_ledger(world: &World, at: &Addresses) -> Arc<dyn Ledger> {
+    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger))
+}
+
+/// An audit log for the roles that call it.
+#[must_use]
+pub fn remote_audit(world: &World, at: &Addresses) -> Arc<dyn Audit> {
+    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit))
+}
+
+/// Offers `broker` to the network until `stop`.
+///
+/// # Errors
+/// When the address can't be listened at.
+pub async fn serve_broker(
+    world: &World,
+    at: &Addresses,
+    broker: Arc<dyn Broker>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = world.network.bind(&at.broker).await?;
+    rpc::serve(listener, Arc::new(BrokerService(broker)), stop).await;
+    Ok(())
+}
+
+/// Offers `authority` to the network until `stop`.
+///
+/// # Errors
+/// When the address can't be listened at.
+pub async fn serve_authority(
+    world: &World,
+    at: &Addresses,
+    authority: Arc<dyn Authority>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = world.network.bind(&at.auth).await?;
+    rpc::serve(listener, Arc::new(AuthorityService(authority)), stop).await;
+    Ok(())
+}
+
+/// Offers `ledger` to the network until `stop`, and relays the outbox of `engine` - the ledger without whatever was put
+/// around it - to the audit log.
+///
+/// # Errors
+/// When the address can't be listened at.
+pub async fn serve_ledger(
+    world: &World,
+    at: &Addresses,
+    engine: Arc<EmbeddedLedger>,
+    ledger: Arc<dyn Ledger>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = world.network.bind(&at.ledger).await?;
+    let verifier = Verifier::new(remote_authority(world, at), world.clock.clone());
+    let served = rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), stop);
+    tokio::select! {
+        biased;
+        () = served => Ok(()),
+        () = relay(engine, remote_audit(world, at)) => unreachable!("the relay runs for ever"),
+    }
+}
+
+/// Offers `audit` to the network until `stop`.
+///
+/// # Errors
+/// When the address can't be listened at.
+pub async fn serve_audit(
+    world: &World,
+    at: &Addresses,
+    audit: Arc<dyn Audit>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = world.network.bind(&at.audit).await?;
+    rpc::serve(listener, Arc::new(AuditService(audit)), stop).await;
+    Ok(())
+}
+
+/// Consumes until `stop`.
+pub async fn run_consumer(world: &World, at: &Addresses, stop: CancellationToken) {
+    let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
+    Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone())).run(stop).await;
+}
+
+/// Offers the HTTP API until `stop`.
+///
+/// # Errors
+/// When the address can't be listened at.
+pub async fn serve_producer(world: &World, at: &Addresses, stop: CancellationToken) -> io::Result<()> {
+    let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
+    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone()));
+    let listener = world.network.bind(&at.producer).await?;
+    producer::serve(listener, producer::router(producer), stop).await;
+    Ok(())
+}

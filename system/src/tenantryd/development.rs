@@ -1,0 +1,100 @@
+//! The development identity: an identity provider and a first directory of operators, kept in the data folder.
+//!
+//! It is an ordinary provider that auth is told to trust, not a way round it. Whoever can read the data folder can make
+//! tokens with it, so its key is readable by its owner alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use tenantry_system::auth::{Directory, IdentityProvider};
+use tenantry_system::capability::{Clock, OsEntropy, SystemClock};
+use tenantry_system::ids::UserId;
+
+/// The development operator.
+pub(crate) const OPERATOR: &str = "dev-operator";
+/// A tenant they administer.
+pub(crate) const TENANT: &str = "acme";
+
+const ISSUER: &str = "urn:tenantry:development";
+const KEY_FILE: &str = "identity.key";
+const DIRECTORY_FILE: &str = "operators.toml";
+
+/// A token lives for a working day and some more.
+const TOKEN_LIFETIME_SECONDS: i64 = 12 * 3600;
+
+const FIRST_DIRECTORY: &str = r#"# Who holds which role on which tenant: viewer, billing or admin. What is not bound is forbidden.
+# Read at start; raise the revision with every change.
+revision = 1
+
+[[binding]]
+user = "dev-operator"
+tenant = "acme"
+role = "admin"
+
+[[binding]]
+user = "dev-operator"
+tenant = "globex"
+role = "viewer"
+"#;
+
+/// The provider kept in `data`, made at the first call.
+pub(crate) fn identity(data: &Path) -> anyhow::Result<IdentityProvider> {
+    let path = data.join(KEY_FILE);
+    let kept = read_or_create(&path, || {
+        let fresh = IdentityProvider::new(ISSUER, &OsEntropy);
+        hex::encode(fresh.seed())
+    })?;
+    let seed = parse_hex(kept.trim()).ok_or_else(|| {
+        anyhow!("{} does not hold 64 hexadecimal digits; remove it to have a new one made", path.display())
+    })?;
+    Ok(IdentityProvider::from_seed(ISSUER, &seed))
+}
+
+/// The directory kept in `data`, made at the first call.
+pub(crate) fn directory(data: &Path) -> anyhow::Result<Directory> {
+    let path = data.join(DIRECTORY_FILE);
+    let kept = read_or_create(&path, || FIRST_DIRECTORY.into())?;
+    Directory::parse(&kept).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// A token for `user`.
+pub(crate) fn token(data: &Path, user: &str) -> anyhow::Result<String> {
+    let user = UserId::parse(user).with_context(|| format!("{user:?} is no user id"))?;
+    Ok(identity(data)?.token(&user, SystemClock.unix_seconds(), TOKEN_LIFETIME_SECONDS))
+}
+
+/// The text of `path`; if there is none, that of `make`, written in full or not at all.
+fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        read => return read.with_context(|| format!("failed to read {}", path.display())),
+    }
+    let text = make();
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let draft = path.with_extension(format!("draft-{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        // A link fails where a rename would replace: of two processes that start together, one wins and both read it.
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft)?;
+        File::open(folder)?.sync_all()?;
+        match linked {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    };
+    write().with_context(|| format!("failed to write {}", path.display()))?;
+    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text, &mut seed).ok()?;
+    Some(seed)
+}

@@ -1,0 +1,55 @@
+//! `tenantryd serve ROLE`: one role in this process, the others across the network.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::auth::EmbeddedAuthority;
+use tenantry_system::broker::{EmbeddedBroker, Limits};
+use tenantry_system::capability::World;
+use tenantry_system::ledger::EmbeddedLedger;
+use tenantry_system::role;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Role};
+use crate::development;
+
+/// Runs `role` until `stop`, or until its store fails.
+pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let (at, data) = (&config.addresses, &config.data);
+    let world = World::real(&data.join(role.folder()))?;
+    tracing::info!(?role, data = %data.display(), "starting");
+    match role {
+        Role::Producer => role::serve_producer(&world, at, stop).await?,
+        Role::Consumer => role::run_consumer(&world, at, stop).await,
+        Role::Broker => {
+            let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
+            tokio::select! {
+                served = role::serve_broker(&world, at, broker.clone(), stop) => served?,
+                why = broker.failed() => bail!("the broker's store failed: {why}"),
+            }
+            broker.flush().await?;
+        }
+        Role::Auth => {
+            let (identity, directory) = (development::identity(data)?, development::directory(data)?);
+            let authority = EmbeddedAuthority::open(&world, identity.trusted(), directory).await?;
+            role::serve_authority(&world, at, Arc::new(authority), stop).await?;
+        }
+        Role::Ledger => {
+            let ledger = Arc::new(EmbeddedLedger::open(&world).await?);
+            tokio::select! {
+                served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), stop) => served?,
+                why = ledger.failed() => bail!("the ledger's store failed: {why}"),
+            }
+        }
+        Role::Audit => {
+            let audit = Arc::new(EmbeddedAudit::open(&world).await?);
+            tokio::select! {
+                served = role::serve_audit(&world, at, audit.clone(), stop) => served?,
+                why = audit.failed() => bail!("the audit log's store failed: {why}"),
+            }
+        }
+    }
+    tracing::info!(?role, "stopped");
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `tenantryd up`: every role in one process, wired directly, each with a disk folder of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::auth::{Authority, EmbeddedAuthority};
+use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
+use tenantry_system::capability::{Clock, World};
+use tenantry_system::consumer::Consumer;
+use tenantry_system::ledger::{EmbeddedLedger, Ledger, relay};
+use tenantry_system::producer::{self, Producer};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Role, must_be_loopback};
+use crate::development;
+
+/// Runs until `stop`, or until a store fails.
+pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> anyhow::Result<()> {
+    must_be_loopback(listen)?;
+    let world = |role: Role| World::real(&data.join(role.folder()));
+    let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
+    let identity = development::identity(data)?;
+    let directory = development::directory(data)?;
+    let authority: Arc<dyn Authority> =
+        Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
+    let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
+    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
+    let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
+    let clock = broker_world.clock.clone();
+    let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
+
+    let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
+    print_welcome(data, &listener.local_address(), &*clock)?;
+
+    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone());
+    let http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
+    let consumer_stop = CancellationToken::new();
+    let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock));
+    let consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
+    let relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
+
+    let failure = tokio::select! {
+        () = stop.cancelled() => None,
+        why = broker.failed() => Some(("broker", why)),
+        why = ledger.failed() => Some(("ledger", why)),
+        why = audit.failed() => Some(("audit", why)),
+    };
+    if let Some((role, why)) = failure {
+        bail!("the {role}'s store failed: {why}; nothing confirmed is lost, mend the disk and start again");
+    }
+    // In the order of a command's way: first nothing new comes in, then what is in work ends.
+    http.await?;
+    consumer_stop.cancel();
+    consumer.await?;
+    relay.abort();
+    broker.flush().await?;
+    eprintln!("stopped");
+    Ok(())
+}
+
+fn print_welcome(data: &Path, address: &str, clock: &dyn Clock) -> anyhow::Result<()> {
+    let (operator, tenant) = (development::OPERATOR, development::TENANT);
+    let token = development::token(data, operator)?;
+    let timestamp = clock.now().round(jiff::Unit::Second)?;
+    let data = data.display();
+    println!(
+        r#"Tenantry is up at http://{address}, data in {data}; stop it with Ctrl-C.
+
+The development operator is {operator}: admin of tenant {tenant}, viewer of tenant globex
+(see {data}/operators.toml). Their token, for 12 hours; `tenantryd token` prints another:
+
+{token}
+
+Send a first command, wait for its outcome, read the new limit back:
+
+curl -sS http://{address}/v1/commands -H 'Authorization: Bearer {token}' -d '{{"tenant_id": "{tenant}", "user_id": "{operator}", "action": "update_billing_limit", "payload": {{"limit_type": "api_requests", "new_limit": 10000}}, "message_id": "msg-1", "timestamp": "{timestamp}"}}'
+
+curl -sS 'http://{address}/v1/commands/msg-1?tenant_id={tenant}&wait_ms=5000' -H 'Authorization: Bearer {token}'
+
+curl -sS http://{address}/v1/tenants/{tenant}/limits -H 'Authorization: Bearer {token}'
+"#
+    );
+    Ok(())
+}
