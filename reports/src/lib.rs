@@ -1,0 +1,18 @@
+//! What a run of the harness leaves behind, and one renderer per file.
+//!
+//! The records are the law: everything that reads results - people through [`text`], machines through [`json`] - reads
+//! them from here, and nothing is measured or judged twice. This crate runs nothing, and knows neither the system nor
+//! the simulator.
+//!
+//! A [`record::RunRecord`] is one scenario with one seed; a [`suite::SuiteRecord`] is all of them, summed up and judged
+//! by the rules of [`verdict`]. [`latency`] counts virtual time, which is no speed.
+
+pub mod json;
+pub mod latency;
+pub mod record;
+pub mod suite;
+pub mod text;
+pub mod verdict;
+
+#[cfg(test)]
+mod samples;

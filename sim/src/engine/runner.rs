@@ -1,0 +1,308 @@
+//! Hosts services in turmoil, steps virtual time, and does to them what the injector decides.
+//!
+//! A run has two phases: in the first faults begin and heal, in the second all is healed and everything must end. After
+//! every step the caller is asked whether it is done. A panic or an error on any host ends the run as a value that
+//! names the host; so does a run that never gets done, by a limit on virtual time.
+//!
+//! All that varies between two runs of one scenario comes from the seed: each link's latency, the order in which hosts
+//! are registered (deliveries of one tick follow it), turmoil's own generator and tokio's.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use turmoil::Sim;
+
+use crate::engine::dice::Dice;
+use crate::engine::fault::Fault;
+use crate::engine::injector::{Injector, Step};
+use crate::engine::links::{Direction, Wire};
+use crate::engine::panics;
+use crate::engine::trace::Trace;
+
+/// Segments a simulated TCP connection buffers. turmoil panics on more, and its default of 64 is one busy moment.
+const TCP_CAPACITY: usize = 4096;
+
+/// The main future of a host's software.
+pub type Software = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error>>>>>;
+
+/// A service to be hosted.
+pub struct Host {
+    /// Its name in the simulated network, in faults, and in the trace.
+    pub name: String,
+    /// Builds its software; called at the beginning and after each crash. A future that returns `Ok` has merely nothing
+    /// more to do: the tasks it spawned live on. One that returns an error ends the run.
+    pub start: Box<dyn Fn() -> Software>,
+}
+
+/// What a simulation is made from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Decides everything that is not spelled out.
+    pub seed: u64,
+    /// Virtual milliseconds per step, at least 1. An idle host costs about 1.5 us of real time per step.
+    pub tick_ms: u64,
+    /// One-way latency of a link in virtual milliseconds, drawn once per link.
+    pub latency_ms: RangeInclusive<u64>,
+    /// The run ends as out of time when this much virtual time has passed.
+    pub limit: Duration,
+    /// Wall time at which the simulation begins; a constant, or digests differ from day to day.
+    pub epoch: SystemTime,
+}
+
+/// What happens to a host's disk when its process or its power goes; the half that hosts the services implements it.
+pub trait PowerSwitch {
+    /// The software of `host` is about to be dropped. Its disk handles must err from now on: destructors write, and a
+    /// dead process does not.
+    fn before_crash(&mut self, host: &str);
+
+    /// The power of `host` is gone: its disk forgets what was not durable. Returns the bytes lost.
+    fn power_loss(&mut self, host: &str) -> u64;
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Faults begin and heal.
+    Chaos,
+    /// All is healed, for good: what was accepted must end.
+    Drain,
+}
+
+/// How a run ended that broke nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The caller said it was done.
+    Done,
+    /// The limit of virtual time was reached before.
+    OutOfTime,
+}
+
+/// What ended a run from inside. The simulation must not be stepped again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// Something panicked.
+    #[error("{} panicked: {message}", .host.as_deref().unwrap_or("the harness"))]
+    Panicked {
+        /// On which host, if it was on one.
+        host: Option<String>,
+        /// The panic's text, with file and line.
+        message: String,
+    },
+    /// A host's main future returned an error.
+    #[error("{host} ended with an error: {message}")]
+    HostFailed {
+        /// Which one.
+        host: String,
+        /// The error and its causes.
+        message: String,
+    },
+    /// A fault names a host that does not exist.
+    #[error("a fault names the unknown host {host:?}")]
+    UnknownHost {
+        /// The name.
+        host: String,
+    },
+}
+
+/// Hosts in a simulated network, and its virtual time.
+pub struct Simulation {
+    sim: Sim<'static>,
+    hosts: Vec<String>,
+    limit: Duration,
+    fired: BTreeMap<&'static str, u64>,
+    bytes_lost: u64,
+}
+
+impl Simulation {
+    /// A simulation of `hosts`. None of them runs before [`Simulation::run`]. One at a time per thread.
+    ///
+    /// # Panics
+    /// When two hosts have one name, the tick is zero, or the latency range is empty.
+    pub fn new(settings: &Settings, hosts: Vec<Host>) -> Self {
+        assert!(settings.tick_ms >= 1, "a tick of {} ms: clocks go wrong below 1", settings.tick_ms);
+        panics::forget_runtimes();
+        let dice = Dice::new(settings.seed);
+        let latency = Duration::from_millis(*settings.latency_ms.end());
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(dice.u64("runner.turmoil", "", 0))
+            .epoch(settings.epoch)
+            .tick_duration(Duration::from_millis(settings.tick_ms))
+            // The limit is ours to check: turmoil's own ends only runs that have clients.
+            .simulation_duration(Duration::MAX)
+            .min_message_latency(latency)
+            .max_message_latency(latency)
+            // turmoil's loss rate flushes whole links: it is no packet loss.
+            .fail_rate(0.0)
+            .tcp_capacity(TCP_CAPACITY)
+            .enable_random_order()
+            .build();
+        let mut shuffled = hosts;
+        // Sorted by a draw of each host's own: one host less leaves the others in their order.
+        shuffled.sort_by_cached_key(|host| (dice.u64("runner.order", &host.name, 0), host.name.clone()));
+        let mut names: Vec<String> = shuffled.iter().map(|host| host.name.clone()).collect();
+        for host in shuffled {
+            register(&mut sim, host);
+        }
+        names.sort();
+        for (index, a) in names.iter().enumerate() {
+            for b in &names[index + 1..] {
+                assert_ne!(a, b, "two hosts have one name");
+                let ms = dice.range("runner.latency", &format!("{a}|{b}"), 0, settings.latency_ms.clone());
+                sim.set_link_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
+            }
+        }
+        Self { sim, hosts: names, limit: settings.limit, fired: BTreeMap::new(), bytes_lost: 0 }
+    }
+
+    /// Virtual time since the simulation began.
+    pub fn elapsed(&self) -> Duration {
+        self.sim.elapsed()
+    }
+
+    /// How many faults of each kind changed something.
+    pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
+        &self.fired
+    }
+
+    /// Bytes that power losses took, over all hosts.
+    pub fn bytes_lost(&self) -> u64 {
+        self.bytes_lost
+    }
+
+    /// Steps virtual time until `done` says so. At `heal_by` whatever is still open is healed and nothing begins any
+    /// more. `done` is asked after every step, with the virtual time then and the phase the step was in. Faults stand
+    /// in `trace` as `fault.begin`, `fault.end` and `power.lost`.
+    ///
+    /// # Errors
+    /// When a host panicked or failed, or a fault names a host that does not exist.
+    pub fn run(
+        &mut self,
+        faults: &[Fault],
+        power: &mut dyn PowerSwitch,
+        trace: &Trace,
+        heal_by: Duration,
+        done: &mut dyn FnMut(Duration, Phase) -> bool,
+    ) -> Result<RunEnd, RunError> {
+        let unknown = |host| RunError::UnknownHost { host };
+        let mut injector = Injector::new(self.hosts.clone(), faults).map_err(unknown)?;
+        loop {
+            let now = self.sim.elapsed();
+            let steps = if now < heal_by { injector.advance(now) } else { injector.heal_all() };
+            self.fired.clone_from(injector.fired());
+            self.guarded(|simulation| {
+                steps.into_iter().for_each(|step| simulation.perform(step, power, trace));
+                simulation.sim.step().map(drop)
+            })?;
+            let phase = if now < heal_by { Phase::Chaos } else { Phase::Drain };
+            if done(self.sim.elapsed(), phase) {
+                return Ok(RunEnd::Done);
+            }
+            if self.sim.elapsed() >= self.limit {
+                return Ok(RunEnd::OutOfTime);
+            }
+        }
+    }
+
+    /// Runs `work`; a panic in it, or a host's error out of it, becomes ours.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> turmoil::Result) -> Result<(), RunError> {
+        match panics::catch(|| work(self)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(match error.downcast::<HostError>() {
+                Ok(error) => RunError::HostFailed { host: error.host, message: error.message },
+                Err(error) => RunError::Panicked { host: None, message: told(&*error) },
+            }),
+            Err(panics::Caught { host, message }) => Err(RunError::Panicked { host, message }),
+        }
+    }
+
+    fn perform(&mut self, step: Step, power: &mut dyn PowerSwitch, trace: &Trace) {
+        let now = self.sim.elapsed();
+        match step {
+            Step::Wire(a, b, wire) => self.set_wire(&a, &b, wire),
+            Step::Kill(host) => {
+                power.before_crash(&host);
+                self.sim.crash(host.as_str());
+            }
+            Step::LosePower(host) => {
+                let bytes = power.power_loss(&host);
+                self.bytes_lost += bytes;
+                trace.record(now, &host, "power.lost", &format!("{bytes} bytes"));
+            }
+            Step::Start(host) => self.sim.bounce(host.as_str()),
+            Step::Begun { fault, fired } => {
+                let idle = if fired { "" } else { " (changes nothing)" };
+                trace.record(now, fault.kind.hosts()[0], "fault.begin", &format!("{}{idle}", fault.kind));
+            }
+            Step::Healed(fault) => trace.record(now, fault.kind.hosts()[0], "fault.end", &fault.kind.to_string()),
+        }
+    }
+
+    /// Brings a wire into a state from any other. `release` opens both directions and delivers what was held, which
+    /// `repair` would leave waiting for ever; cutting one direction afterwards drops what is on its way there.
+    fn set_wire(&self, a: &str, b: &str, wire: Wire) {
+        let sim = &self.sim;
+        match (wire.there, wire.back) {
+            (Direction::Cut, Direction::Cut) => sim.partition(a, b),
+            (Direction::Held, _) | (_, Direction::Held) => sim.hold(a, b),
+            _ => sim.release(a, b),
+        }
+        match (wire.there, wire.back) {
+            (Direction::Cut, Direction::Open | Direction::Held) => sim.partition_oneway(a, b),
+            (Direction::Open | Direction::Held, Direction::Cut) => sim.partition_oneway(b, a),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("hosts", &self.hosts)
+            .field("elapsed", &self.elapsed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A host's error with its name: turmoil passes an error on without saying whose it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{host}: {message}")]
+struct HostError {
+    host: String,
+    message: String,
+}
+
+fn register(sim: &mut Sim<'static>, host: Host) {
+    let Host { name, start } = host;
+    let (label, start) = (name.clone(), Rc::new(start));
+    sim.host(name, move || {
+        let (label, start) = (label.clone(), Rc::clone(&start));
+        async move {
+            panics::name_runtime(&label);
+            match start().await {
+                // A host whose main future has returned is never stepped again, and its tasks would freeze unseen.
+                Ok(()) => std::future::pending().await,
+                Err(error) => Err(HostError { host: label, message: told(&*error) }.into()),
+            }
+        }
+    });
+}
+
+/// An error with its causes, in one line.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -1,0 +1,307 @@
+//! Two tiny hosts that say "ping" and "pong", and what each fault does to them.
+
+use std::cell::RefCell;
+use std::time::UNIX_EPOCH;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+use turmoil::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::engine::fault::FaultKind;
+
+const PORT: u16 = 7;
+
+fn ms(value: u64) -> Duration {
+    Duration::from_millis(value)
+}
+
+fn settings(seed: u64) -> Settings {
+    Settings { seed, tick_ms: 1, latency_ms: 1..=4, limit: ms(1000), epoch: UNIX_EPOCH + ms(1_700_000_000_000) }
+}
+
+fn host(name: &str, start: impl Fn() -> Software + 'static) -> Host {
+    Host { name: name.to_owned(), start: Box::new(start) }
+}
+
+async fn echo() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            while let Ok(byte) = stream.read_u8().await {
+                if stream.write_u8(byte).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+async fn ask(byte: u8) -> std::io::Result<u8> {
+    let mut stream = TcpStream::connect(("server", PORT)).await?;
+    stream.write_u8(byte).await?;
+    stream.read_u8().await
+}
+
+/// Asks every 20 ms over a new connection, waits 15 ms for each answer, and traces how it went.
+async fn keep_asking(trace: Trace) -> Result<(), Box<dyn Error>> {
+    for byte in 0.. {
+        let kind = match timeout(ms(15), ask(byte)).await {
+            Ok(Ok(answer)) if answer == byte => "answered",
+            Ok(Ok(_)) => "garbled",
+            Ok(Err(_)) => "refused",
+            Err(_) => "silence",
+        };
+        trace.record(turmoil::sim_elapsed().unwrap_or_default(), "client", kind, &byte.to_string());
+        sleep(ms(20)).await;
+    }
+    Ok(())
+}
+
+fn pair(trace: &Trace) -> Vec<Host> {
+    let trace = trace.clone();
+    let client = host("client", move || Box::pin(keep_asking(trace.clone())));
+    vec![client, host("server", || Box::pin(echo()))]
+}
+
+/// Remembers what it was told, and pretends to lose five bytes at each power loss.
+#[derive(Default)]
+struct Log(RefCell<Vec<String>>);
+
+impl PowerSwitch for Log {
+    fn before_crash(&mut self, host: &str) {
+        self.0.borrow_mut().push(format!("poison {host}"));
+    }
+
+    fn power_loss(&mut self, host: &str) -> u64 {
+        self.0.borrow_mut().push(format!("dark {host}"));
+        5
+    }
+}
+
+fn fault(at: u64, for_: u64, kind: FaultKind) -> Fault {
+    Fault { at: ms(at), for_: ms(for_), kind }
+}
+
+fn partition() -> FaultKind {
+    FaultKind::Partition { a: "client".into(), b: "server".into() }
+}
+
+/// Runs the pair for 400 ms with faults healed by 300 and returns the trace and the simulation.
+fn run(seed: u64, faults: &[Fault]) -> (Trace, Simulation, Log) {
+    let trace = Trace::new(true);
+    let (mut simulation, mut log) = (Simulation::new(&settings(seed), pair(&trace)), Log::default());
+    let end = simulation.run(faults, &mut log, &trace, ms(300), &mut |now, _| now >= ms(400));
+    assert_eq!(end, Ok(RunEnd::Done), "seed {seed}");
+    (trace, simulation, log)
+}
+
+/// Kinds of the client's events that fell into a stretch of virtual milliseconds, without repetitions.
+fn heard(trace: &Trace, from: u64, to: u64) -> Vec<&'static str> {
+    let within = |at_us: u64| (from * 1000..to * 1000).contains(&at_us);
+    let mut kinds: Vec<_> = trace
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.host == "client" && within(entry.at_us) && !entry.kind.starts_with("fault"))
+        .map(|entry| entry.kind)
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn without_faults_every_question_is_answered() {
+    let (trace, simulation, _) = run(1, &[]);
+    assert_eq!(heard(&trace, 0, 400), ["answered"]);
+    assert!(simulation.fired().is_empty());
+}
+
+#[test]
+fn one_seed_gives_one_digest_and_another_seed_another() {
+    let faults = [fault(50, 60, partition()), fault(150, 30, FaultKind::PowerLoss { host: "server".into() })];
+    for seed in 0..5 {
+        let (first, second) = (run(seed, &faults).0, run(seed, &faults).0);
+        assert_eq!(first.entries(), second.entries(), "seed {seed}");
+        assert_eq!(first.digest(), second.digest(), "seed {seed}");
+    }
+    assert_ne!(run(1, &faults).0.digest(), run(2, &faults).0.digest());
+}
+
+#[test]
+fn a_partition_blocks_and_its_heal_restores() {
+    let (trace, simulation, _) = run(1, &[fault(100, 100, partition())]);
+    assert_eq!(heard(&trace, 0, 100), ["answered"]);
+    assert!(!heard(&trace, 130, 200).contains(&"answered"), "{:?}", heard(&trace, 130, 200));
+    assert_eq!(heard(&trace, 250, 400), ["answered"]);
+    assert_eq!(simulation.fired(), &BTreeMap::from([("partition", 1)]));
+}
+
+#[test]
+fn an_overlapping_partition_keeps_the_wire_cut_when_the_first_heals() {
+    let (trace, _, _) = run(1, &[fault(100, 50, partition()), fault(120, 100, partition())]);
+    assert!(!heard(&trace, 130, 220).contains(&"answered"), "{:?}", heard(&trace, 130, 220));
+    assert_eq!(heard(&trace, 260, 400), ["answered"]);
+}
+
+#[test]
+fn a_oneway_partition_silences_only_the_answers() {
+    let kind = FaultKind::PartitionOneway { from: "server".into(), to: "client".into() };
+    let (trace, _, _) = run(1, &[fault(100, 100, kind)]);
+    assert!(!heard(&trace, 130, 200).contains(&"answered"), "{:?}", heard(&trace, 130, 200));
+    assert_eq!(heard(&trace, 250, 400), ["answered"]);
+}
+
+#[test]
+fn held_messages_arrive_when_the_hold_ends() {
+    let trace = Trace::new(true);
+    let told = trace.clone();
+    let patient = host("client", move || {
+        let told = told.clone();
+        Box::pin(async move {
+            sleep(ms(50)).await;
+            let answer = ask(9).await?;
+            told.record(turmoil::sim_elapsed().unwrap(), "client", "answered", &answer.to_string());
+            Ok(())
+        })
+    });
+    let hosts = vec![patient, host("server", || Box::pin(echo()))];
+    let mut simulation = Simulation::new(&settings(1), hosts);
+    let hold = fault(40, 100, FaultKind::Hold { a: "client".into(), b: "server".into() });
+    let end = simulation.run(&[hold], &mut Log::default(), &trace, ms(300), &mut |now, _| now >= ms(300));
+    assert_eq!(end, Ok(RunEnd::Done));
+    assert_eq!(heard(&trace, 0, 140), [""; 0]);
+    assert_eq!(heard(&trace, 140, 300), ["answered"]);
+}
+
+#[test]
+fn a_crashed_host_answers_again_after_it_was_started() {
+    let (trace, _, log) = run(1, &[fault(100, 100, FaultKind::Crash { host: "server".into() })]);
+    assert!(!heard(&trace, 130, 200).contains(&"answered"), "{:?}", heard(&trace, 130, 200));
+    assert_eq!(heard(&trace, 260, 400), ["answered"]);
+    assert_eq!(*log.0.borrow(), ["poison server"]);
+}
+
+#[test]
+fn a_bounce_is_over_in_an_instant() {
+    let (trace, simulation, log) = run(1, &[fault(100, 0, FaultKind::Bounce { host: "server".into() })]);
+    assert_eq!(heard(&trace, 160, 400), ["answered"]);
+    assert_eq!(*log.0.borrow(), ["poison server"]);
+    assert_eq!(simulation.fired(), &BTreeMap::from([("bounce", 1)]));
+}
+
+/// Holds one connection open and traces how it ends.
+async fn listen_for_the_end(trace: Trace) -> Result<(), Box<dyn Error>> {
+    let mut stream = TcpStream::connect(("server", PORT)).await?;
+    stream.write_u8(1).await?;
+    stream.read_u8().await?;
+    let _ = stream.read_u8().await;
+    trace.record(turmoil::sim_elapsed().unwrap_or_default(), "client", "closed", "");
+    Ok(())
+}
+
+fn closes_after(kind: FaultKind) -> Vec<&'static str> {
+    let trace = Trace::new(true);
+    let told = trace.clone();
+    let client = host("client", move || Box::pin(listen_for_the_end(told.clone())));
+    let mut simulation = Simulation::new(&settings(1), vec![client, host("server", || Box::pin(echo()))]);
+    let mut log = Log::default();
+    let end = simulation.run(&[fault(100, 50, kind)], &mut log, &trace, ms(300), &mut |now, _| now >= ms(300));
+    assert_eq!(end, Ok(RunEnd::Done));
+    heard(&trace, 0, 300)
+}
+
+#[test]
+fn a_killed_process_says_goodbye_and_a_host_without_power_does_not() {
+    assert_eq!(closes_after(FaultKind::Crash { host: "server".into() }), ["closed"]);
+    assert_eq!(closes_after(FaultKind::PowerLoss { host: "server".into() }), [""; 0]);
+}
+
+#[test]
+fn power_loss_poisons_the_disk_before_it_forgets() {
+    let (trace, simulation, log) = run(1, &[fault(100, 50, FaultKind::PowerLoss { host: "server".into() })]);
+    assert_eq!(*log.0.borrow(), ["poison server", "dark server"]);
+    assert_eq!(simulation.bytes_lost(), 5);
+    assert_eq!(heard(&trace, 220, 400), ["answered"]);
+    let kinds: Vec<_> = trace.entries().into_iter().filter(|entry| entry.host == "server").map(|e| e.kind).collect();
+    assert_eq!(kinds, ["fault.begin", "power.lost", "fault.end"]);
+}
+
+#[test]
+fn what_is_still_open_is_healed_when_the_drain_begins() {
+    let (trace, _, _) = run(1, &[fault(100, 10_000, partition())]);
+    assert_eq!(heard(&trace, 350, 400), ["answered"]);
+}
+
+#[test]
+fn the_caller_sees_chaos_first_and_then_the_drain() {
+    let trace = Trace::new(false);
+    let mut simulation = Simulation::new(&settings(1), pair(&trace));
+    let mut phases = Vec::new();
+    let mut done = |now, phase| {
+        phases.push((now, phase));
+        false
+    };
+    let end = simulation.run(&[], &mut Log::default(), &trace, ms(10), &mut done);
+    assert_eq!(end, Ok(RunEnd::OutOfTime));
+    assert_eq!(phases.len(), 1000, "one question per millisecond until the limit");
+    assert_eq!((phases[9], phases[10]), ((ms(10), Phase::Chaos), (ms(11), Phase::Drain)));
+}
+
+fn breaks(software: impl Fn() -> Software + 'static) -> RunError {
+    let trace = Trace::new(false);
+    let hosts = vec![host("broken", software), host("server", || Box::pin(echo()))];
+    let mut simulation = Simulation::new(&settings(1), hosts);
+    simulation.run(&[], &mut Log::default(), &trace, ms(10), &mut |_, _| false).unwrap_err()
+}
+
+#[test]
+fn a_panic_in_a_main_future_or_in_a_spawned_task_names_its_host_and_text() {
+    let in_main = breaks(|| Box::pin(async { panic!("limit {} exceeded", 3) }));
+    let in_task = breaks(|| {
+        Box::pin(async {
+            tokio::spawn(async { panic!("limit {} exceeded", 3) });
+            std::future::pending().await
+        })
+    });
+    for error in [in_main, in_task] {
+        let RunError::Panicked { host, message } = &error else { panic!("expected a panic, got {error}") };
+        assert_eq!(host.as_deref(), Some("broken"));
+        assert!(message.starts_with("limit 3 exceeded at "), "{message}");
+    }
+}
+
+#[test]
+fn an_error_of_a_main_future_names_its_host_and_its_causes() {
+    let error = breaks(|| Box::pin(async { Err(std::io::Error::other("disk is gone").into()) }));
+    assert_eq!(error.to_string(), "broken ended with an error: disk is gone");
+}
+
+#[test]
+fn tasks_live_on_after_their_main_future_has_returned() {
+    let trace = Trace::new(true);
+    let told = trace.clone();
+    let brief = host("client", move || {
+        let told = told.clone();
+        Box::pin(async move {
+            tokio::spawn(async move {
+                sleep(ms(50)).await;
+                told.record(ms(50), "client", "alive", "");
+            });
+            Ok(())
+        })
+    });
+    let mut simulation = Simulation::new(&settings(1), vec![brief]);
+    simulation.run(&[], &mut Log::default(), &trace, ms(10), &mut |now, _| now >= ms(100)).unwrap();
+    assert_eq!(heard(&trace, 0, 100), ["alive"]);
+}
+
+#[test]
+fn a_fault_on_an_unknown_host_is_refused_before_anything_runs() {
+    let trace = Trace::new(false);
+    let mut simulation = Simulation::new(&settings(1), pair(&trace));
+    let faults = [fault(0, 0, FaultKind::Bounce { host: "sever".into() })];
+    let error = simulation.run(&faults, &mut Log::default(), &trace, ms(10), &mut |_, _| true).unwrap_err();
+    assert_eq!(error, RunError::UnknownHost { host: "sever".into() });
+    assert_eq!(simulation.elapsed(), Duration::ZERO);
+}

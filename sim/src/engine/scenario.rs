@@ -1,0 +1,241 @@
+//! A scenario file: what runs, for how long, on what network and disk, and what goes wrong when.
+//!
+//! The engine owns the sections every service has in common; `[topology]` and `[workload]` belong to the hosted half,
+//! which gives their types and checks their values through [`Section`]. Nothing is guessed: unknown keys, impossible
+//! values and misspelt hosts are errors that point at their place and say what would be right.
+//!
+//! A file is read twice over: serde takes the shape, with the place of every value that is judged later; then the
+//! checks here turn it into a [`Scenario`] in which only what makes sense can be said.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_spanned::Spanned;
+
+use crate::engine::fault::Fault;
+use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
+use crate::engine::scenario_fault::RawFault;
+
+/// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
+const PHASE_MS_MAX: u64 = 3_600_000;
+/// The coarsest tick, in virtual milliseconds: timers are no finer than it.
+const TICK_MS_MAX: u64 = 100;
+/// The slowest link or sync, in virtual milliseconds: one minute.
+const DELAY_MS_MAX: u64 = 60_000;
+
+/// A section that belongs to the hosted half. Keep a `Spanned` round each value that `check` may refuse, and
+/// `#[serde(deny_unknown_fields)]` on the type.
+pub trait Section: DeserializeOwned {
+    /// Refuses values that make no sense, each with its span.
+    ///
+    /// # Errors
+    /// The first such value.
+    fn check(&self) -> Result<(), SectionError>;
+
+    /// The marks a run can reach, so that a misspelt `sometimes` is an error instead of never seen. `None` leaves them
+    /// unchecked. Only the workload is asked.
+    fn known_marks() -> Option<Vec<String>> {
+        None
+    }
+}
+
+/// A checked scenario. `T` is the hosted half's topology, `W` its workload.
+#[derive(Debug, Clone)]
+pub struct Scenario<T, W> {
+    /// The file's stem.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub description: String,
+    /// How long workload and faults may run, in virtual time; every fault is healed by then.
+    pub duration: Duration,
+    /// How long after that everything may take to end, in virtual time.
+    pub drain: Duration,
+    /// Marks that must be reached at least once over a suite's seeds.
+    pub sometimes: Vec<String>,
+    /// The simulated network.
+    pub network: Network,
+    /// The simulated disks.
+    pub disk: Disk,
+    /// The hosted half's hosts.
+    pub topology: T,
+    /// The hosted half's work.
+    pub workload: W,
+    /// What goes wrong, in the order of the file.
+    pub faults: Vec<Fault>,
+}
+
+/// The simulated network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// One-way latency in virtual milliseconds, drawn once per link and seed. 1 to 4 when the file is silent.
+    pub latency_ms: RangeInclusive<u64>,
+    /// Virtual milliseconds per step. 1 when the file is silent.
+    pub tick_ms: u64,
+}
+
+/// The simulated disks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// How long a sync takes in virtual milliseconds. 1 to 4 when the file is silent.
+    pub sync_ms: RangeInclusive<u64>,
+    /// A control: syncs say done and make nothing durable.
+    pub lying_sync: bool,
+}
+
+impl<T: Section + Default, W: Section> Scenario<T, W> {
+    /// Reads a scenario. `file_name` is for errors, and its stem must be the scenario's name. `known_hosts` names every
+    /// host that topology and workload make, for faults to act on.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn parse(
+        file_name: &str,
+        text: &str,
+        known_hosts: impl Fn(&T, &W) -> Vec<String>,
+    ) -> Result<Self, ScenarioError> {
+        toml::from_str(text)
+            .map_err(|error| from_toml(&error, text))
+            .and_then(|raw| check(raw, file_name, known_hosts))
+            .map_err(|error| error.in_file(file_name, text))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: DeserializeOwned")]
+struct Raw<T, W> {
+    name: Spanned<String>,
+    description: String,
+    duration_ms: Spanned<u64>,
+    #[serde(default = "drain_ms")]
+    drain_ms: Spanned<u64>,
+    #[serde(default)]
+    sometimes: Vec<Spanned<String>>,
+    #[serde(default)]
+    network: RawNetwork,
+    #[serde(default)]
+    disk: RawDisk,
+    #[serde(default)]
+    topology: T,
+    workload: W,
+    #[serde(default, rename = "fault")]
+    faults: Vec<RawFault>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawNetwork {
+    latency_ms: Spanned<MinMax>,
+    tick_ms: Spanned<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDisk {
+    sync_ms: Spanned<MinMax>,
+    lying_sync: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MinMax {
+    min: u64,
+    max: u64,
+}
+
+impl Default for RawNetwork {
+    fn default() -> Self {
+        Self { latency_ms: unwritten(MinMax { min: 1, max: 4 }), tick_ms: unwritten(1) }
+    }
+}
+
+impl Default for RawDisk {
+    fn default() -> Self {
+        Self { sync_ms: unwritten(MinMax { min: 1, max: 4 }), lying_sync: false }
+    }
+}
+
+fn drain_ms() -> Spanned<u64> {
+    unwritten(10_000)
+}
+
+/// A default: it stands nowhere in the file, and no check refuses it.
+fn unwritten<V>(value: V) -> Spanned<V> {
+    Spanned::new(0..0, value)
+}
+
+fn check<T: Section, W: Section>(
+    raw: Raw<T, W>,
+    file_name: &str,
+    known_hosts: impl Fn(&T, &W) -> Vec<String>,
+) -> Result<Scenario<T, W>, SectionError> {
+    check_name(&raw.name, file_name)?;
+    let duration_ms = within(&raw.duration_ms, 1, PHASE_MS_MAX, "duration_ms")?;
+    let drain_ms = within(&raw.drain_ms, 1, PHASE_MS_MAX, "drain_ms")?;
+    check_marks(&raw.sometimes, W::known_marks())?;
+    let network = Network {
+        latency_ms: range(&raw.network.latency_ms, "latency_ms")?,
+        tick_ms: within(&raw.network.tick_ms, 1, TICK_MS_MAX, "tick_ms")?,
+    };
+    let disk = Disk { sync_ms: range(&raw.disk.sync_ms, "sync_ms")?, lying_sync: raw.disk.lying_sync };
+    raw.topology.check()?;
+    raw.workload.check()?;
+    let hosts = known_hosts(&raw.topology, &raw.workload);
+    let faults = raw.faults.iter().map(|fault| fault.check(&hosts, duration_ms)).collect::<Result<_, _>>()?;
+    Ok(Scenario {
+        name: raw.name.into_inner(),
+        description: raw.description,
+        duration: Duration::from_millis(duration_ms),
+        drain: Duration::from_millis(drain_ms),
+        sometimes: raw.sometimes.into_iter().map(Spanned::into_inner).collect(),
+        network,
+        disk,
+        topology: raw.topology,
+        workload: raw.workload,
+        faults,
+    })
+}
+
+fn check_name(name: &Spanned<String>, file_name: &str) -> Result<(), SectionError> {
+    let stem = Path::new(file_name).file_stem().unwrap_or_default().to_string_lossy();
+    if *name.get_ref() == stem {
+        return Ok(());
+    }
+    let message = format!("the scenario {:?} stands in a file of another name", name.get_ref());
+    Err(SectionError::new(name.span(), message, format!("write name = {stem:?}, or rename the file")))
+}
+
+fn check_marks(sometimes: &[Spanned<String>], known: Option<Vec<String>>) -> Result<(), SectionError> {
+    let Some(known) = known else { return Ok(()) };
+    match sometimes.iter().find(|mark| !known.contains(mark.get_ref())) {
+        None => Ok(()),
+        Some(mark) => {
+            let (span, name) = (mark.span(), mark.get_ref());
+            Err(SectionError::new(span, format!("no run reaches a mark {name:?}"), one_of(name, "marks", &known)))
+        }
+    }
+}
+
+fn within(value: &Spanned<u64>, min: u64, max: u64, name: &str) -> Result<u64, SectionError> {
+    if (min..=max).contains(value.get_ref()) {
+        return Ok(*value.get_ref());
+    }
+    let message = format!("{name} is {}", value.get_ref());
+    Err(SectionError::new(value.span(), message, format!("{name} is at least {min} and at most {max}")))
+}
+
+fn range(value: &Spanned<MinMax>, name: &str) -> Result<RangeInclusive<u64>, SectionError> {
+    let MinMax { min, max } = *value.get_ref();
+    if min <= max && max <= DELAY_MS_MAX {
+        return Ok(min..=max);
+    }
+    let message = format!("{name} reaches from {min} to {max}");
+    let help = format!("write {name} = {{ min = A, max = B }} with A <= B <= {DELAY_MS_MAX}");
+    Err(SectionError::new(value.span(), message, help))
+}
+
+#[cfg(test)]
+#[path = "scenario_tests.rs"]
+mod tests;

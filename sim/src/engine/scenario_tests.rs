@@ -1,0 +1,260 @@
+//! A scenario that says everything, one that says the least, and every way to get one wrong.
+
+use std::time::Duration;
+
+use super::*;
+use crate::engine::fault::FaultKind;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Topology {
+    consumers: u64,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { consumers: 1 }
+    }
+}
+
+impl Section for Topology {
+    fn check(&self) -> Result<(), SectionError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Workload {
+    commands: Spanned<u64>,
+}
+
+impl Section for Workload {
+    fn check(&self) -> Result<(), SectionError> {
+        match self.commands.get_ref() {
+            0 => Err(SectionError::new(self.commands.span(), "no commands", "commands is at least 1")),
+            _ => Ok(()),
+        }
+    }
+
+    fn known_marks() -> Option<Vec<String>> {
+        Some(vec!["redelivered".into(), "fenced".into()])
+    }
+}
+
+fn parse(text: &str) -> Result<Scenario<Topology, Workload>, ScenarioError> {
+    let hosts = |topology: &Topology, _: &Workload| {
+        let consumers = (0..topology.consumers).map(|index| format!("consumer-{index}"));
+        ["broker", "ledger"].into_iter().map(String::from).chain(consumers).collect()
+    };
+    Scenario::parse("scenarios/story.toml", text, hosts)
+}
+
+const LEAST: &str = "name = \"story\"\ndescription = \"A story.\"\nduration_ms = 2000\n[workload]\ncommands = 5\n";
+
+/// Asserts where an error stands and that message and help contain what they must.
+#[track_caller]
+fn refused(text: &str, place: (usize, usize), marked: &str, message: &str, help: &str) {
+    let error = parse(text).expect_err("this scenario is wrong");
+    assert_eq!(error.line_and_column(), place, "{error}\n{text}");
+    assert_eq!(error.marked(), marked, "{error}");
+    assert!(error.to_string().contains(message), "message: {error}");
+    assert!(error.help().contains(help), "help: {}", error.help());
+}
+
+#[track_caller]
+fn fault_refused(fault: &str, line_after_header: usize, column: usize, marked: &str, message: &str, help: &str) {
+    let header = LEAST.lines().count() + 1;
+    let text = format!("{LEAST}[[fault]]\n{fault}\n");
+    refused(&text, (header + line_after_header, column), marked, message, help);
+}
+
+#[test]
+fn the_least_scenario_has_sensible_defaults() {
+    let scenario = parse(LEAST).unwrap();
+    assert_eq!(scenario.name, "story");
+    assert_eq!((scenario.duration, scenario.drain), (Duration::from_secs(2), Duration::from_secs(10)));
+    assert_eq!(scenario.network, Network { latency_ms: 1..=4, tick_ms: 1 });
+    assert_eq!(scenario.disk, Disk { sync_ms: 1..=4, lying_sync: false });
+    assert_eq!((scenario.topology.consumers, *scenario.workload.commands.get_ref()), (1, 5));
+    assert!(scenario.faults.is_empty() && scenario.sometimes.is_empty());
+}
+
+#[test]
+fn the_fullest_scenario_says_everything() {
+    let text = r#"
+name = "story"
+description = "All of it."
+duration_ms = 2000
+drain_ms = 500
+sometimes = ["redelivered"]
+[network]
+latency_ms = { min = 2, max = 9 }
+tick_ms = 2
+[disk]
+sync_ms = { min = 3, max = 3 }
+lying_sync = true
+[topology]
+consumers = 2
+[workload]
+commands = 7
+[[fault]]
+kind = "partition"
+between = ["consumer-1", "ledger"]
+at_ms = 300
+for_ms = 400
+[[fault]]
+kind = "partition_oneway"
+from = "broker"
+to = "ledger"
+at_ms = 1
+for_ms = 2
+[[fault]]
+kind = "hold"
+between = ["broker", "ledger"]
+at_ms = 1
+for_ms = 2
+[[fault]]
+kind = "crash"
+host = "broker"
+at_ms = 1
+for_ms = 2
+[[fault]]
+kind = "power_loss"
+host = "broker"
+at_ms = 1600
+for_ms = 400
+[[fault]]
+kind = "bounce"
+host = "broker"
+at_ms = 2000
+"#;
+    let scenario = parse(text).unwrap();
+    assert_eq!(scenario.network, Network { latency_ms: 2..=9, tick_ms: 2 });
+    assert_eq!(scenario.disk, Disk { sync_ms: 3..=3, lying_sync: true });
+    assert_eq!(scenario.sometimes, ["redelivered"]);
+    let told: Vec<_> = scenario.faults.iter().map(|fault| fault.kind.to_string()).collect();
+    let expected = [
+        "partition consumer-1 <-> ledger",
+        "partition_oneway broker -> ledger",
+        "hold broker <-> ledger",
+        "crash broker",
+        "power_loss broker",
+        "bounce broker",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(scenario.faults[0].at, Duration::from_millis(300));
+    assert_eq!(scenario.faults[0].for_, Duration::from_millis(400));
+    assert_eq!(scenario.faults[5].kind, FaultKind::Bounce { host: "broker".into() });
+}
+
+#[test]
+fn a_syntax_error_points_at_its_place() {
+    let error = parse("name = \"story\"\ndescription = \n").unwrap_err();
+    assert_eq!(error.line_and_column().0, 2, "{error}");
+    assert!(error.help().contains("not TOML"), "{}", error.help());
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    let text = LEAST.replace("duration_ms", "duraton_ms");
+    refused(&text, (3, 1), "duraton_ms", "unknown field `duraton_ms`", "did you mean \"duration_ms\"?");
+    let text = format!("{LEAST}comands = 3\n");
+    refused(&text, (6, 1), "comands", "unknown field", "did you mean \"commands\"?");
+}
+
+#[test]
+fn a_wrong_type_is_marked() {
+    let text = LEAST.replace("2000", "\"long\"");
+    refused(&text, (3, 15), "\"long\"", "invalid type: string \"long\", expected u64", "whole milliseconds");
+}
+
+#[test]
+fn a_missing_key_is_named() {
+    let error = parse(&LEAST.replace("description = \"A story.\"\n", "")).unwrap_err();
+    assert!(error.to_string().contains("missing field `description`"), "{error}");
+    assert_eq!(error.help(), "add `description` here");
+}
+
+#[test]
+fn a_name_that_is_not_the_files_is_refused() {
+    let text = LEAST.replace("\"story\"", "\"tale\"");
+    refused(&text, (1, 8), "\"tale\"", "a file of another name", "write name = \"story\"");
+}
+
+#[test]
+fn numbers_outside_their_limits_are_refused() {
+    refused(&LEAST.replace("2000", "0"), (3, 15), "0", "duration_ms is 0", "at least 1 and at most 3600000");
+    let text = format!("drain_ms = 0\n{LEAST}");
+    refused(&text, (1, 12), "0", "drain_ms is 0", "at least 1");
+    let text = format!("{LEAST}[network]\ntick_ms = 101\n");
+    refused(&text, (7, 11), "101", "tick_ms is 101", "at most 100");
+    let text = format!("{LEAST}[network]\nlatency_ms = {{ min = 5, max = 4 }}\n");
+    refused(&text, (7, 14), "{ min = 5, max = 4 }", "from 5 to 4", "A <= B");
+    let text = format!("{LEAST}[disk]\nsync_ms = {{ min = 1, max = 60001 }}\n");
+    refused(&text, (7, 11), "{ min = 1, max = 60001 }", "from 1 to 60001", "A <= B <= 60000");
+}
+
+#[test]
+fn the_hosted_halfs_own_checks_are_reported_the_same_way() {
+    refused(&LEAST.replace("= 5", "= 0"), (5, 12), "0", "no commands", "at least 1");
+}
+
+#[test]
+fn a_mark_that_no_run_reaches_is_refused() {
+    let text = format!("sometimes = [\"redeliverd\"]\n{LEAST}");
+    refused(&text, (1, 14), "\"redeliverd\"", "no run reaches a mark", "did you mean \"redelivered\"?");
+}
+
+#[test]
+fn an_unknown_host_is_answered_with_the_known_ones() {
+    let fault = "kind = \"crash\"\nhost = \"borker\"\nat_ms = 1\nfor_ms = 1";
+    let help = "did you mean \"broker\"? known hosts: broker, ledger, consumer-0";
+    fault_refused(fault, 2, 8, "\"borker\"", "there is no host \"borker\"", help);
+}
+
+#[test]
+fn an_unknown_kind_is_answered_with_the_known_ones() {
+    let fault = "kind = \"powerloss\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(fault, 1, 8, "\"powerloss\"", "there is no fault", "did you mean \"power_loss\"?");
+}
+
+#[test]
+fn a_key_too_few_or_too_many_for_the_kind_is_refused() {
+    let lacks = "kind = \"partition\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(lacks, 1, 8, "\"partition\"", "lacks between", "a partition takes at_ms, between, for_ms");
+    let extra = "kind = \"bounce\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(extra, 4, 10, "1", "a bounce takes no for_ms", "a bounce takes at_ms, host");
+    let extra = "kind = \"crash\"\nhost = \"broker\"\nfrom = \"ledger\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(extra, 3, 8, "\"ledger\"", "a crash takes no from", "a crash takes at_ms, host, for_ms");
+}
+
+#[test]
+fn a_fault_must_be_healed_within_the_scenario() {
+    let long = "kind = \"crash\"\nhost = \"broker\"\nat_ms = 1900\nfor_ms = 101";
+    fault_refused(long, 4, 10, "101", "1900 + 101 ms", "at most duration_ms = 2000");
+    let late = "kind = \"bounce\"\nhost = \"broker\"\nat_ms = 2001";
+    fault_refused(late, 3, 9, "2001", "after the scenario's 2000", "at most duration_ms");
+    let brief = "kind = \"crash\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 0";
+    fault_refused(brief, 4, 10, "0", "no duration", "at least 1");
+}
+
+#[test]
+fn the_two_sides_of_a_wire_are_two_different_hosts() {
+    let same = "kind = \"hold\"\nbetween = [\"broker\", \"broker\"]\nat_ms = 1\nfor_ms = 1";
+    fault_refused(same, 2, 11, "[\"broker\", \"broker\"]", "both sides are", "known hosts: broker");
+    let one = "kind = \"hold\"\nbetween = [\"broker\"]\nat_ms = 1\nfor_ms = 1";
+    fault_refused(one, 2, 11, "[\"broker\"]", "1 names for the two sides", "between = [");
+    let same = "kind = \"partition_oneway\"\nfrom = \"broker\"\nto = \"broker\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(same, 3, 6, "\"broker\"", "both sides are", "known hosts");
+}
+
+#[test]
+fn an_error_is_shown_with_its_line_and_a_mark_under_it() {
+    let error = parse(&LEAST.replace("= 5", "= 0")).unwrap_err();
+    let mut shown = String::new();
+    let theme = miette::GraphicalTheme::unicode_nocolor();
+    miette::GraphicalReportHandler::new_themed(theme).render_report(&mut shown, &error).unwrap();
+    assert!(shown.contains("scenarios/story.toml:5:12"), "{shown}");
+    assert!(shown.contains("help: commands is at least 1"), "{shown}");
+}
