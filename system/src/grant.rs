@@ -202,20 +202,16 @@ impl VerifyError {
 pub struct Verifier {
     authority: Arc<dyn Authority>,
     clock: Arc<dyn Clock>,
-    cache: Mutex<KeyCache>,
-}
-
-#[derive(Default)]
-struct KeyCache {
-    ring: Keyring,
-    refreshed: Option<Instant>,
+    ring: Mutex<Keyring>,
+    /// When auth was last asked for the keys in `ring`. Held while asking, so that many who wait share one question.
+    asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Verifier {
     /// A verifier that trusts the keys of `authority`.
     #[must_use]
     pub fn new(authority: Arc<dyn Authority>, clock: Arc<dyn Clock>) -> Self {
-        Self { authority, clock, cache: Mutex::default() }
+        Self { authority, clock, ring: Mutex::default(), asked: tokio::sync::Mutex::default() }
     }
 
     /// Checks that `envelope` is a message and that its grant is for exactly this message.
@@ -272,28 +268,26 @@ impl Verifier {
     }
 
     fn verify(&self, grant: &str) -> Result<Claims, JwsError> {
-        self.cache.lock().expect("no holder panics").ring.verify(grant, TYPE)
+        self.ring.lock().expect("no holder panics").verify(grant, TYPE)
     }
 
+    /// Asks auth for its keys, for a token of the unknown key `kid`. Only an answer to a question that was put after this
+    /// began can say that there is no such key: until then it may just be new.
     async fn refresh(&self, kid: &str) -> Result<(), VerifyError> {
-        {
-            let mut cache = self.cache.lock().expect("no holder panics");
-            let now = Instant::now();
-            if cache.refreshed.is_some_and(|at| now < at + KEYS_REFRESH_MIN) {
-                return Err(JwsError::UnknownKey(kid.into()).into());
-            }
-            cache.refreshed = Some(now);
+        let wanted = Instant::now();
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|asked| asked >= wanted) {
+            return Ok(());
         }
-        match self.authority.keys().await {
-            Ok(keys) => {
-                self.cache.lock().expect("no holder panics").ring = Keyring::from(&keys);
-                Ok(())
-            }
-            Err(error) => {
-                self.cache.lock().expect("no holder panics").refreshed = None;
-                Err(error.into())
-            }
+        let now = Instant::now();
+        if asked.is_some_and(|asked| now < asked + KEYS_REFRESH_MIN) {
+            let why = format!("key {kid:?} is not known, and auth was asked for its keys a moment ago");
+            return Err(CallError::Failed(why).into());
         }
+        let keys = self.authority.keys().await?;
+        *self.ring.lock().expect("no holder panics") = Keyring::from(&keys);
+        *asked = Some(now);
+        Ok(())
     }
 }
 
