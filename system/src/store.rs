@@ -82,7 +82,8 @@ impl<M: Machine> Store<M> {
     /// Executes `command` and returns its answer once it is durable.
     pub async fn execute(&self, command: M::Command) -> Result<M::Answer, CallError> {
         let (answer, answered) = oneshot::channel();
-        let refused = || CallError::failed(self.failure.borrow().clone().unwrap_or_else(|| "the store is closed".into()));
+        let refused =
+            || CallError::failed(self.failure.borrow().clone().unwrap_or_else(|| "the store is closed".into()));
         self.queue.send((command, answer)).await.map_err(|_| refused())?;
         answered.await.unwrap_or_else(|_| Err(CallError::unknown("the store ended before the commit was confirmed")))
     }

@@ -8,8 +8,11 @@ use super::{Change, Decide, Declined, Permission, Spec, TenantView, payload};
 use crate::ids::Name;
 use crate::message::Refusal;
 
-pub(super) const SPEC: Spec =
-    Spec { name: "update_billing_limit", permission: Permission::ManageLimits, parse: |json| Ok(Arc::new(read(json)?)) };
+pub(super) const SPEC: Spec = Spec {
+    name: "update_billing_limit",
+    permission: Permission::ManageLimits,
+    parse: |json| Ok(Arc::new(read(json)?)),
+};
 
 /// The highest limit that can be set. A typing slip of a few zeros must not become "unlimited": the guardrail of R3.
 pub(super) const MAX_LIMIT: u64 = 1_000_000_000_000;

@@ -34,6 +34,16 @@ impl EmbeddedAudit {
         self.store.failed().await
     }
 
+    /// How many entries there are.
+    pub fn len(&self) -> Result<u64, redb::Error> {
+        Ok(self.store.read()?.open_table(ENTRIES)?.len()?)
+    }
+
+    /// True when nothing was logged yet.
+    pub fn is_empty(&self) -> Result<bool, redb::Error> {
+        Ok(self.len()? == 0)
+    }
+
     /// All entries, oldest first. Reads the whole log: for verification, not for serving.
     pub fn entries(&self) -> Result<Vec<AuditEntry>, redb::Error> {
         let read = self.store.read()?;

@@ -113,9 +113,9 @@ impl Directory {
         match self.roles.get(user).and_then(|roles| roles.get(tenant)) {
             None => Err(format!("operator {user} holds no role on tenant {tenant}")),
             Some(role) if role.permissions().contains(&permission) => Ok(()),
-            Some(role) => Err(format!(
-                "operator {user} is {role:?} on tenant {tenant}, which does not include {permission:?}"
-            )),
+            Some(role) => {
+                Err(format!("operator {user} is {role:?} on tenant {tenant}, which does not include {permission:?}"))
+            }
         }
     }
 }
@@ -148,17 +148,17 @@ mod tests {
             check("ana", "acme", Permission::ManageEntitlements).unwrap_err(),
             "operator ana is Billing on tenant acme, which does not include ManageEntitlements"
         );
-        assert_eq!(check("ana", "acme-2", Permission::Read).unwrap_err(), "operator ana holds no role on tenant acme-2");
+        assert_eq!(
+            check("ana", "acme-2", Permission::Read).unwrap_err(),
+            "operator ana holds no role on tenant acme-2"
+        );
         assert!(check("bob", "acme", Permission::Read).is_err());
     }
 
     #[test]
     fn a_role_given_twice_is_an_error_whatever_the_order() {
-        let binding = |role| Binding {
-            user: UserId::parse("ana").unwrap(),
-            tenant: TenantId::parse("acme").unwrap(),
-            role,
-        };
+        let binding =
+            |role| Binding { user: UserId::parse("ana").unwrap(), tenant: TenantId::parse("acme").unwrap(), role };
         let error = Directory::new(1, [binding(Role::Admin), binding(Role::Viewer)]).unwrap_err();
         assert_eq!(error.to_string(), "user ana is bound to tenant acme twice; keep one of the two");
     }

@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(at(1091), Err(Denied::Unauthenticated("the token expired 31 s ago".into())));
         assert_eq!(at(969), Err(Denied::Unauthenticated("the token is from 31 s in the future".into())));
         let other = IdentityProvider::from_seed("https://evil.example", &[1; 32]).trusted();
-        assert!(matches!(other.authenticate(&token, 1000), Err(Denied::Unauthenticated(why)) if why.contains("issued by")));
+        assert!(
+            matches!(other.authenticate(&token, 1000), Err(Denied::Unauthenticated(why)) if why.contains("issued by"))
+        );
         let foreign = IdentityProvider::from_seed("https://id.example", &[2; 32]).trusted();
         assert!(matches!(foreign.authenticate(&token, 1000), Err(Denied::Unauthenticated(why)) if why.contains("key")));
     }

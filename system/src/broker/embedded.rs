@@ -68,7 +68,8 @@ impl EmbeddedBroker {
     /// # Errors
     /// When the database can't be opened.
     pub async fn open(world: &World, limits: Limits) -> io::Result<Self> {
-        let store = Store::open(world.disk.clone(), "broker.redb", move |within| Mailroom::load(within, limits)).await?;
+        let store =
+            Store::open(world.disk.clone(), "broker.redb", move |within| Mailroom::load(within, limits)).await?;
         let store = Arc::new(store);
         let mut flusher = JoinSet::new();
         flusher.spawn(flush_settled(store.clone()));
@@ -327,10 +328,7 @@ impl Machine for Mailroom {
                 // It holds no longer only if it ran out during the commit; then the message is gone all the same, and
                 // the redelivery that may be under way finds its outcome in the ledger.
                 Answer::PutAside { lease: Some(lease) } => state.lanes.forget(lease),
-                Answer::PutAside { lease: None }
-                | Answer::Duplicate { .. }
-                | Answer::Conflict
-                | Answer::Flushed => {}
+                Answer::PutAside { lease: None } | Answer::Duplicate { .. } | Answer::Conflict | Answer::Flushed => {}
             }
         }
         drop(state);

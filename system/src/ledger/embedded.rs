@@ -38,7 +38,9 @@ impl EmbeddedLedger {
     /// When the database can't be opened.
     pub async fn open(world: &World) -> io::Result<Self> {
         let clock = world.clock.clone();
-        Ok(Self { store: Store::open(world.disk.clone(), "ledger.redb", move |within| Books::load(within, clock)).await? })
+        Ok(Self {
+            store: Store::open(world.disk.clone(), "ledger.redb", move |within| Books::load(within, clock)).await?,
+        })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -212,8 +214,7 @@ impl Machine for Books {
         let mut outbox = Outbox { rows: within.open_table(OUTBOX)?, last };
         let relayed = *self.relayed.lock().expect("no holder panics");
         outbox.rows.retain_in(..=relayed, |_, _| false)?;
-        let answers: Result<_, _> =
-            batch.iter().map(|command| self.end(&mut tables, &mut outbox, command)).collect();
+        let answers: Result<_, _> = batch.iter().map(|command| self.end(&mut tables, &mut outbox, command)).collect();
         outbox_last.insert((), outbox.last)?;
         self.awaited.remember(&batch);
         answers

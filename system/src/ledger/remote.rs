@@ -11,7 +11,7 @@ use super::{Applied, Ledger, Outcome, TenantState};
 use crate::auth::Decision;
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::{Envelope, GrantToken, Verifier, VerifiedCommand, VerifiedRead};
+use crate::grant::{Envelope, GrantToken, VerifiedCommand, VerifiedRead, Verifier};
 use crate::ids::MessageId;
 use crate::rpc::{Client, Service};
 

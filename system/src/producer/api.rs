@@ -50,7 +50,12 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", "see the README for the API")
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no-such-resource",
+                "There is nothing here",
+                "see the README for the API",
+            )
         })
         .method_not_allowed_fallback(|| async {
             let detail = "commands are sent with POST, everything else is read with GET";

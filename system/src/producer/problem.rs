@@ -64,7 +64,9 @@ impl From<Denied> for Problem {
             Denied::Unauthenticated(why) => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "The operator is not authenticated", why)
             }
-            Denied::Forbidden(why) => Self::new(StatusCode::FORBIDDEN, "forbidden", "The operator may not do this", why),
+            Denied::Forbidden(why) => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", "The operator may not do this", why)
+            }
         }
     }
 }

@@ -75,9 +75,8 @@ impl Config {
 
 /// Channels are not encrypted yet: what crosses them must not leave the machine.
 pub(crate) fn must_be_loopback(address: &str) -> anyhow::Result<()> {
-    let parsed: SocketAddr = address
-        .parse()
-        .with_context(|| format!("{address:?} is no address; write one such as 127.0.0.1:7070"))?;
+    let parsed: SocketAddr =
+        address.parse().with_context(|| format!("{address:?} is no address; write one such as 127.0.0.1:7070"))?;
     if !parsed.ip().is_loopback() {
         bail!("{address} is not a loopback address; channels are not encrypted, so nothing may leave this machine");
     }

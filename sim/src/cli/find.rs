@@ -1,0 +1,69 @@
+//! Finds scenarios: by name among the project's, as a file, or all of a folder.
+
+use std::path::{Path, PathBuf};
+
+use tenantry_sim::tenantry::section::{self, Scenario};
+
+/// Where scenarios are looked for by name.
+const FOLDER: &str = "scenarios";
+
+/// The scenarios that `wanted` names; all of the project's if it names none.
+pub(super) fn find(wanted: &[String]) -> Result<Vec<Scenario>, miette::Report> {
+    let mut paths = Vec::new();
+    if wanted.is_empty() {
+        paths = files_in(Path::new(FOLDER))?;
+    }
+    for name in wanted {
+        let path = Path::new(name);
+        if path.is_dir() {
+            paths.extend(files_in(path)?);
+        } else if path.is_file() {
+            paths.push(path.to_owned());
+        } else {
+            paths.push(by_name(name)?);
+        }
+    }
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn by_name(name: &str) -> Result<PathBuf, miette::Report> {
+    let path = Path::new(FOLDER).join(name).with_extension("toml");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let known: Vec<_> = files_in(Path::new(FOLDER))?
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    let help = tenantry_sim::engine::scenario_error::one_of(name, "scenarios", &known);
+    Err(miette::miette!(help = help, "there is no scenario, file or folder called {name:?}"))
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, miette::Report> {
+    let unreadable = |error: std::io::Error| {
+        miette::miette!(
+            help = "run it from the project's folder, or name a scenario file",
+            "failed to read the folder {}: {error}",
+            folder.display()
+        )
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    // A folder lists its files in no order of its own.
+    files.sort();
+    if files.is_empty() {
+        return Err(miette::miette!("there is no scenario (*.toml) in {}", folder.display()));
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Scenario, miette::Report> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {shown}: {error}"))?;
+    Ok(Scenario::parse(&shown, &text, section::hosts)?)
+}

@@ -1,0 +1,40 @@
+//! The subcommands, one file each.
+//!
+//! Exit codes are law: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, 4
+//! inconclusive, 5 nondeterminism, 70 internal.
+
+mod find;
+mod list;
+mod run;
+mod seeds;
+
+use clap::{Parser, Subcommand};
+
+const AFTER: &str = "Exit codes: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, \
+                     4 inconclusive, 5 nondeterminism, 70 internal.";
+
+/// Runs the whole of Tenantry in seeded simulations, breaks it on purpose, and checks that no tenant touches another.
+#[derive(Parser)]
+#[command(version, about, after_help = AFTER, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios over seeds and judge them by the promises.
+    Run(run::Run),
+    /// List the scenarios.
+    List(list::List),
+}
+
+impl Cli {
+    /// Does what was asked and returns the exit code.
+    pub(crate) fn execute(self) -> u8 {
+        match self.command {
+            Command::Run(run) => run.execute(),
+            Command::List(list) => list.execute(),
+        }
+    }
+}

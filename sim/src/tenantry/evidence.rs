@@ -1,0 +1,230 @@
+//! What was seen, by whom: the only thing invariants judge by, together with the plan.
+//!
+//! Hosts, operators and decorators write here while the simulation runs; each also goes into the trace, so that the
+//! digest covers it. What the system keeps is read once at the end, from its stores and over its API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tenantry_system::audit::{AuditEntry, EmbeddedAudit};
+use tenantry_system::broker::EmbeddedBroker;
+use tenantry_system::ids::{MessageId, TenantId};
+use tenantry_system::ledger::{EmbeddedLedger, Outcome, TenantState};
+
+use super::model::Ask;
+use super::workload::Command;
+use crate::engine::trace::Trace;
+
+/// Every mark a run can reach, for scenarios to name under `sometimes`.
+pub const MARKS: &[&str] = &[
+    "dead_lettered",
+    "duplicate_apply",
+    "duplicate_publish",
+    "forged_no_grant",
+    "forged_others_grant",
+    "forged_swapped_body",
+    "forged_wrong_lane",
+    "http_503",
+    "http_504",
+    "http_no_answer",
+    "late_settlement",
+    "redelivered",
+    "resend_came_first",
+    "resend_recognised",
+    "resend_refused",
+    "retry",
+    "reused_id_came_first",
+    "reused_id_otherwise_refused",
+    "reused_id_refused",
+    "unsynced_bytes_lost",
+];
+
+/// Shared between all hosts of a run, which all live on one thread.
+#[derive(Clone)]
+pub struct Evidence {
+    /// Every event, in order.
+    pub trace: Trace,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// All that was seen.
+#[derive(Default)]
+pub struct Seen {
+    /// What each command's operator was told, by message id.
+    pub clients: BTreeMap<String, Client>,
+    /// When the ledger was first seen to confirm a command's effect, by message id.
+    pub effects: BTreeMap<String, Duration>,
+    /// Things worth having reached.
+    pub marks: BTreeMap<String, u64>,
+    /// Violations of isolation seen while running, and how much was compared.
+    pub isolation: Isolation,
+    /// Messages that the adversary got into the broker.
+    pub forged: BTreeSet<String>,
+    /// Every command that operators send, by message id: the plan's.
+    pub commands: BTreeMap<String, Command>,
+    /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
+    pub reused_first: BTreeMap<String, Ask>,
+    /// `limits`, `entitlements` and `credits_minor` of each tenant, as the API said at the end.
+    pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 3]>,
+    /// The operators have all their answers and have read everything back.
+    pub operators_done: bool,
+    /// The stores of the running hosts, to be read at the end.
+    pub engines: Engines,
+}
+
+/// What one command's operator was told.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// When it was meant to be sent first.
+    pub sent_at: Duration,
+    /// When the first answer "accepted" came.
+    pub accepted_at: Option<Duration>,
+    /// The status of a final refusal.
+    pub refused: Option<u16>,
+    /// What the API said of it at the end.
+    pub reported: Option<String>,
+}
+
+/// Every tenant's state around every effect.
+#[derive(Default)]
+pub struct Isolation {
+    known: BTreeMap<TenantId, TenantState>,
+    in_flight: BTreeMap<TenantId, u64>,
+    touched: BTreeSet<TenantId>,
+    /// Tenants compared with what they were before.
+    pub compared: u64,
+    /// Tenants that changed while nobody acted on them.
+    pub violations: Vec<String>,
+}
+
+/// The stores of the running hosts.
+#[derive(Default)]
+pub struct Engines {
+    /// Of the broker's host, while it is up.
+    pub broker: Option<Arc<EmbeddedBroker>>,
+    /// Of the ledger's host, while it is up.
+    pub ledger: Option<Arc<EmbeddedLedger>>,
+    /// Of the audit's host, while it is up.
+    pub audit: Option<Arc<EmbeddedAudit>>,
+}
+
+/// What the stores hold at the end.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Every outcome in the ledger.
+    pub outcomes: BTreeMap<(TenantId, MessageId), Outcome>,
+    /// Every tenant in the ledger.
+    pub states: BTreeMap<TenantId, TenantState>,
+    /// The audit log.
+    pub audit: Vec<AuditEntry>,
+    /// How many dead letters.
+    pub dead_letters: u64,
+    /// How many messages still wait.
+    pub depth: usize,
+}
+
+impl Evidence {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(trace: Trace) -> Self {
+        Self { trace, seen: Arc::default() }
+    }
+
+    /// What was seen so far.
+    ///
+    /// # Panics
+    /// When a holder panicked: then the run is over anyway.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no holder panics")
+    }
+
+    /// Writes an event into the trace at the simulation's present.
+    pub fn record(&self, host: &str, kind: &'static str, detail: &str) {
+        self.trace.record(super::world::now(), host, kind, detail);
+    }
+
+    /// Counts something worth having reached: one of [`MARKS`].
+    pub fn mark(&self, name: &str) {
+        *self.seen().marks.entry(name.into()).or_default() += 1;
+    }
+}
+
+impl Seen {
+    /// Reads what the stores hold.
+    ///
+    /// # Errors
+    /// When a host is down or a store can't be read: then nothing can be judged.
+    pub fn kept(&self) -> Result<Kept, String> {
+        let down = |role: &str| format!("the {role} is down at the end");
+        let broker = self.engines.broker.as_ref().ok_or_else(|| down("broker"))?;
+        let ledger = self.engines.ledger.as_ref().ok_or_else(|| down("ledger"))?;
+        let audit = self.engines.audit.as_ref().ok_or_else(|| down("audit"))?;
+        Ok(Kept {
+            outcomes: ledger.every_outcome().map_err(unreadable)?,
+            states: ledger.every_state().map_err(unreadable)?,
+            audit: audit.entries().map_err(unreadable)?,
+            dead_letters: broker.dead_letters().map_err(unreadable)?,
+            depth: broker.depth(),
+        })
+    }
+
+    /// True when nothing is on its way any more: no message waits, and the audit log has every outcome.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit) } = &self.engines else {
+            return false;
+        };
+        let relayed = || match (ledger.every_state(), audit.len()) {
+            (Ok(states), Ok(entries)) => states.values().map(|state| state.version).sum::<u64>() == entries,
+            _ => false,
+        };
+        self.operators_done && broker.depth() == 0 && relayed()
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> String {
+    format!("a store can't be read: {error}")
+}
+
+impl Isolation {
+    /// Someone begins to act on `tenant`.
+    pub fn begin(&mut self, tenant: &TenantId) {
+        *self.in_flight.entry(tenant.clone()).or_default() += 1;
+        self.touched.insert(tenant.clone());
+    }
+
+    /// Someone has acted on `tenant`; `states` is every tenant as it is now.
+    pub fn end(&mut self, tenant: &TenantId, states: BTreeMap<TenantId, TenantState>, message_id: &str) {
+        self.compare(states, message_id);
+        if let Some(count) = self.in_flight.get_mut(tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(tenant);
+            }
+        }
+        self.touched = self.in_flight.keys().cloned().collect();
+    }
+
+    /// The ledger has started anew: whoever was acting has either acted or not.
+    pub fn restarted(&mut self, states: BTreeMap<TenantId, TenantState>) {
+        self.compare(states, "a restart");
+        self.in_flight.clear();
+        self.touched.clear();
+    }
+
+    fn compare(&mut self, states: BTreeMap<TenantId, TenantState>, cause: &str) {
+        let tenants: BTreeSet<_> = states.keys().chain(self.known.keys()).cloned().collect();
+        for tenant in tenants {
+            self.compared += 1;
+            let (before, after) = (self.known.get(&tenant), states.get(&tenant));
+            if before != after && !self.touched.contains(&tenant) {
+                let shown = |state: Option<&TenantState>| state.map_or("nothing".into(), |state| format!("{state:?}"));
+                let (before, after) = (shown(before), shown(after));
+                self.violations
+                    .push(format!("around {cause}, untouched tenant {tenant} went from {before} to {after}"));
+            }
+        }
+        self.known = states;
+    }
+}

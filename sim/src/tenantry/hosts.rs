@@ -1,0 +1,148 @@
+//! Every role on a host of its own: the composition roots of the simulation.
+//!
+//! The same engines and the same serving functions as `tenantryd serve`; only the world differs, and broker and ledger
+//! are watched.
+
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::auth::{Directory, EmbeddedAuthority, IdentityProvider};
+use tenantry_system::broker::{EmbeddedBroker, Limits};
+use tenantry_system::capability::World;
+use tenantry_system::ledger::EmbeddedLedger;
+use tenantry_system::role::{self, Addresses};
+use tokio_util::sync::CancellationToken;
+
+use super::cast::Cast;
+use super::evidence::Evidence;
+use super::operators::Operators;
+use super::workload::{Act, Forgery};
+use super::world::Worlds;
+use super::{adversary, operators};
+use crate::engine::runner::{Host, Software};
+
+/// What all hosts are built from.
+#[derive(Clone)]
+pub struct House {
+    /// The worlds of the hosts.
+    pub worlds: Worlds,
+    /// Where everything is written down.
+    pub evidence: Evidence,
+    /// Whose tokens auth believes.
+    pub provider: IdentityProvider,
+    /// Where each role is found.
+    pub at: Arc<Addresses>,
+}
+
+/// Where the roles are found in a simulation: by their hosts' names.
+#[must_use]
+pub fn addresses() -> Addresses {
+    let at = |role: &str| format!("{role}:7000");
+    Addresses {
+        producer: at("producer"),
+        broker: at("broker"),
+        auth: at("auth"),
+        ledger: at("ledger"),
+        audit: at("audit"),
+    }
+}
+
+type Ended = Result<(), Box<dyn Error>>;
+
+impl House {
+    /// All hosts: one of each role, `consumers`, the operators with `acts`, and the adversary with `forgeries` if any.
+    #[must_use]
+    pub fn hosts(
+        &self,
+        consumers: &[String],
+        cast: &Cast,
+        acts: Vec<(u64, Act)>,
+        forgeries: Vec<(u64, Forgery)>,
+    ) -> Vec<Host> {
+        let directory = cast.directory();
+        let mut hosts = vec![
+            self.host("broker", broker),
+            self.host("auth", move |house, world| auth(house, world, directory.clone())),
+            self.host("ledger", ledger),
+            self.host("audit", audit),
+            self.host("producer", |house, world| async move {
+                role::serve_producer(&world, &house.at, never()).await?;
+                Ok(())
+            }),
+        ];
+        for consumer in consumers {
+            hosts.push(self.host(consumer, |house, world| async move {
+                role::run_consumer(&world, &house.at, never()).await;
+                Ok(())
+            }));
+        }
+        let cast = cast.clone();
+        hosts.push(self.host(operators::HOST, move |house, world| {
+            let operators = Operators::new(&world, &house.at.producer, house.provider, house.evidence);
+            let (acts, cast) = (acts.clone(), cast.clone());
+            async move {
+                Arc::new(operators).run(acts, cast).await;
+                Ok(())
+            }
+        }));
+        if !forgeries.is_empty() {
+            hosts.push(self.host(adversary::HOST, move |house, world| {
+                let forgeries = forgeries.clone();
+                async move {
+                    adversary::run(world, house.at, house.provider, house.evidence, forgeries).await;
+                    Ok(())
+                }
+            }));
+        }
+        hosts
+    }
+
+    fn host<F>(&self, name: &str, software: impl Fn(House, World) -> F + 'static) -> Host
+    where
+        F: Future<Output = Ended> + 'static,
+    {
+        let (house, host) = (self.clone(), name.to_owned());
+        let start = move || -> Software {
+            let world = house.worlds.start(&host);
+            house.evidence.record(&host, "host.start", "");
+            Box::pin(software(house.clone(), world))
+        };
+        Host { name: name.into(), start: Box::new(start) }
+    }
+}
+
+/// A simulated process is never stopped, only crashed.
+fn never() -> CancellationToken {
+    CancellationToken::new()
+}
+
+async fn broker(house: House, world: World) -> Ended {
+    let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
+    house.evidence.seen().engines.broker = Some(engine.clone());
+    let watched = super::watch::WatchedBroker { inner: engine, evidence: house.evidence.clone() };
+    role::serve_broker(&world, &house.at, Arc::new(watched), never()).await?;
+    Ok(())
+}
+
+async fn auth(house: House, world: World, directory: Directory) -> Ended {
+    let engine = EmbeddedAuthority::open(&world, house.provider.trusted(), directory).await?;
+    role::serve_authority(&world, &house.at, Arc::new(engine), never()).await?;
+    Ok(())
+}
+
+async fn ledger(house: House, world: World) -> Ended {
+    let engine = Arc::new(EmbeddedLedger::open(&world).await?);
+    house.evidence.seen().engines.ledger = Some(engine.clone());
+    let watched = super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone());
+    role::serve_ledger(&world, &house.at, engine, Arc::new(watched), never()).await?;
+    Ok(())
+}
+
+async fn audit(house: House, world: World) -> Ended {
+    let engine = Arc::new(EmbeddedAudit::open(&world).await?);
+    house.evidence.seen().engines.audit = Some(engine.clone());
+    role::serve_audit(&world, &house.at, engine, never()).await?;
+    Ok(())
+}

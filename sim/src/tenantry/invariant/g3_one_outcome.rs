@@ -1,0 +1,48 @@
+//! G3: every accepted command ends exactly once - applied, rejected or dead-lettered - and every witness agrees.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Finding};
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = Finding::new("G3-one-outcome");
+    for (id, client) in &case.seen.clients {
+        let Some(command) = case.seen.commands.get(id) else { continue };
+        if client.accepted_at.is_none() {
+            continue;
+        }
+        let outcomes: Vec<_> = case.kept.outcomes.iter().filter(|((_, m), _)| m.as_str() == id).collect();
+        finding.expect(outcomes.len() == 1, || {
+            format!("{id}: {} outcomes, reported as {:?}", outcomes.len(), client.reported)
+        });
+        let [((tenant, _), outcome)] = outcomes[..] else { continue };
+        finding.expect(*tenant == command.tenant, || format!("{id}: its outcome stands at tenant {tenant}"));
+        let kept = if outcome.verdict.is_ok() { "applied" } else { "rejected" };
+        let reported = client.reported.as_deref();
+        finding.expect(reported == Some(kept), || format!("{id}: the ledger says {kept}, the API says {reported:?}"));
+    }
+    // A tenant's history has no gap and no double: its versions are 1, 2, 3, ...
+    let mut versions: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+    for ((tenant, _), outcome) in &case.kept.outcomes {
+        versions.entry(tenant).or_default().push(outcome.version);
+    }
+    for (tenant, mut versions) in versions {
+        versions.sort_unstable();
+        let gapless = versions.iter().copied().eq(1..=versions.len() as u64);
+        finding.expect(gapless, || format!("{tenant}: its history is numbered {versions:?}"));
+    }
+    // The audit log has one entry for each outcome, and they say the same.
+    let mut logged: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for entry in &case.kept.audit {
+        logged.entry((entry.tenant_id.clone(), entry.message_id.clone())).or_default().push(entry);
+    }
+    for (key, outcome) in &case.kept.outcomes {
+        let entries = logged.remove(key).unwrap_or_default();
+        finding.expect(entries.len() == 1, || format!("{key:?}: {} audit entries", entries.len()));
+        let code = outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.as_str(), |_| "applied");
+        let agrees = entries.iter().all(|entry| entry.outcome == code);
+        finding.expect(agrees, || format!("{key:?}: the ledger says {code}, the audit log otherwise"));
+    }
+    finding.expect(logged.is_empty(), || format!("audit entries of nothing in the ledger: {:?}", logged.keys()));
+    finding
+}

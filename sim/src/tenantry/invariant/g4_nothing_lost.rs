@@ -1,0 +1,16 @@
+//! G4: after the "accepted", whatever crashes, the command is kept: it has an outcome, waits, or is a dead letter.
+
+use super::{Case, Finding};
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = Finding::new("G4-nothing-lost");
+    for (id, client) in &case.seen.clients {
+        let (Some(accepted_at), Some(command)) = (client.accepted_at, case.seen.commands.get(id)) else { continue };
+        let has_outcome = case.kept.outcomes.keys().any(|(t, m)| *t == command.tenant && m.as_str() == id);
+        let waits_or_dead = matches!(client.reported.as_deref(), Some("pending" | "dead_lettered"));
+        finding.expect(has_outcome || waits_or_dead, || {
+            format!("{id}: accepted at {} ms, now {:?}", accepted_at.as_millis(), client.reported)
+        });
+    }
+    finding
+}

@@ -1,0 +1,47 @@
+//! G6: limits, entitlements and credits equal an independent model's replay, in the ledger and over the API.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Case, Finding};
+use crate::tenantry::model::Tenant;
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = Finding::new("G6-billing");
+    let mut histories: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ((tenant, message_id), outcome) in &case.kept.outcomes {
+        histories.entry(tenant).or_default().push((outcome.version, message_id, outcome));
+    }
+    for tenant in &case.cast.tenants {
+        let mut model = Tenant::default();
+        let mut history = histories.remove(tenant).unwrap_or_default();
+        history.sort_by_key(|(version, ..)| *version);
+        for (_, message_id, outcome) in history {
+            let id = message_id.as_str();
+            let asked = case.seen.reused_first.get(id).or(case.seen.commands.get(id).map(|command| &command.ask));
+            let Some(ask) = asked else { continue };
+            let should = model.apply(ask);
+            finding.expect(should == outcome.verdict.is_ok(), || {
+                let verb = if should { "apply" } else { "reject" };
+                format!("{tenant} {id}: the model would {verb} {ask:?}, the ledger has {:?}", outcome.verdict)
+            });
+        }
+        let state = case.kept.states.get(tenant).cloned().unwrap_or_default();
+        let text = |name: &tenantry_system::ids::Name| name.to_string();
+        let limits: BTreeMap<_, _> = state.limits.iter().map(|(name, value)| (text(name), *value)).collect();
+        finding.expect(limits == model.limits, || format!("{tenant}: limits {limits:?}, model {:?}", model.limits));
+        let entitlements = state.entitlements.iter().map(text).collect();
+        finding.expect(model.entitlements == entitlements, || {
+            format!("{tenant}: entitlements {entitlements:?}, model {:?}", model.entitlements)
+        });
+        finding.expect(state.credits == model.credits, || {
+            format!("{tenant}: credits {:?}, model {:?}", state.credits, model.credits)
+        });
+        if let Some(api) = case.seen.tenants_by_api.get(tenant) {
+            let modelled = [json!(model.limits), json!(model.entitlements), json!(model.credits)];
+            finding.expect(*api == modelled, || format!("{tenant}: the API says {api:?}, the model {modelled:?}"));
+        }
+    }
+    finding
+}

@@ -1,0 +1,22 @@
+//! The hosted half: puts the whole of Tenantry into the engine's simulation, drives it, and judges what it did.
+//!
+//! [`section`] is what a scenario says of Tenantry; with a seed it becomes a [`cast`] (who is there) and a [`workload`]
+//! (who asks for what, when). [`world`] makes each host's network, disk, clock and entropy from the simulation;
+//! [`hosts`] builds the roles upon them, with [`watch`] around broker and ledger; [`operators`] send the workload over
+//! HTTP, [`adversary`] breaks in behind it. All of them write down what they saw in one [`evidence`]; the [`model`] says
+//! what should have been, without sharing any logic with the system; each file under [`invariant`] compares the two.
+//! [`run`] is all of that, once.
+
+pub mod adversary;
+pub mod cast;
+pub mod evidence;
+pub mod hosts;
+pub mod http;
+pub mod invariant;
+pub mod model;
+pub mod operators;
+pub mod run;
+pub mod section;
+pub mod watch;
+pub mod workload;
+pub mod world;

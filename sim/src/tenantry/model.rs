@@ -1,0 +1,96 @@
+//! The model: what Tenantry should do, in as few words as possible, sharing no logic with it.
+//!
+//! A tenant's state here is three maps, a command four cases, a right a table. Where the system has transactions, leases
+//! and grants, this has none: it replays the commands in the order in which they took effect and says what must follow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::cast::Part;
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Set a limit.
+    UpdateLimit {
+        /// Which.
+        limit_type: String,
+        /// To what.
+        new_limit: u64,
+    },
+    /// Give an entitlement.
+    Grant {
+        /// Which.
+        entitlement: String,
+    },
+    /// Take an entitlement.
+    Revoke {
+        /// Which.
+        entitlement: String,
+    },
+    /// Add credit.
+    Credit {
+        /// How much, in minor units.
+        amount_minor: u64,
+        /// Of what.
+        currency: String,
+    },
+}
+
+impl Ask {
+    /// The action's name and its payload, as the message spells them.
+    #[must_use]
+    pub fn wire(&self) -> (&'static str, serde_json::Value) {
+        use serde_json::json;
+        match self {
+            Self::UpdateLimit { limit_type, new_limit } => {
+                ("update_billing_limit", json!({"limit_type": limit_type, "new_limit": new_limit}))
+            }
+            Self::Grant { entitlement } => ("grant_entitlement", json!({ "entitlement": entitlement })),
+            Self::Revoke { entitlement } => ("revoke_entitlement", json!({ "entitlement": entitlement })),
+            Self::Credit { amount_minor, currency } => {
+                ("issue_credit", json!({"amount_minor": amount_minor, "currency": currency}))
+            }
+        }
+    }
+
+    /// Whether someone who is `part` to the tenant may ask for it.
+    #[must_use]
+    pub fn allowed(&self, part: Option<Part>) -> bool {
+        match self {
+            Self::UpdateLimit { .. } | Self::Credit { .. } => matches!(part, Some(Part::Billing | Part::Admin)),
+            Self::Grant { .. } | Self::Revoke { .. } => part == Some(Part::Admin),
+        }
+    }
+}
+
+/// One tenant, as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tenant {
+    /// Limit type to value.
+    pub limits: BTreeMap<String, u64>,
+    /// Entitlements held.
+    pub entitlements: BTreeSet<String>,
+    /// Currency to minor units.
+    pub credits: BTreeMap<String, u64>,
+}
+
+impl Tenant {
+    /// Does what is asked; `false` if it can't be done, and then nothing has changed.
+    pub fn apply(&mut self, ask: &Ask) -> bool {
+        match ask {
+            Ask::UpdateLimit { limit_type, new_limit } => {
+                self.limits.insert(limit_type.clone(), *new_limit);
+                true
+            }
+            Ask::Grant { entitlement } => self.entitlements.insert(entitlement.clone()),
+            Ask::Revoke { entitlement } => self.entitlements.remove(entitlement),
+            Ask::Credit { amount_minor, currency } => {
+                *self.credits.entry(currency.clone()).or_default() += amount_minor;
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The operators: send the workload over the producer's HTTP API as people and scripts would, and read everything back.
+//!
+//! A command is sent at its time, whatever became of those before. Without a final answer it is sent again, the same
+//! bytes under the same id, until there is one. When all are answered, every accepted command's outcome is waited for and
+//! every tenant's state is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use tenantry_system::auth::IdentityProvider;
+use tenantry_system::capability::World;
+use tenantry_system::ids::UserId;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::cast::{Cast, Part};
+use super::evidence::Evidence;
+use super::http::HttpClient;
+use super::workload::{Act, Command};
+
+/// The operators' host.
+pub const HOST: &str = "operators";
+
+/// An answer takes at most this long, or the request is given up and sent again.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// The pause before a command is sent again doubles from the first to the second.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// One look at a command's status waits this long for its outcome, in milliseconds.
+const STATUS_WAIT_MS: u64 = 2000;
+
+/// Statuses that are asked for at once.
+const STATUS_AT_ONCE: usize = 16;
+
+/// Tokens outlive any run.
+const TOKEN_SECONDS: i64 = 24 * 3600;
+
+/// All operators of a run.
+pub struct Operators {
+    client: HttpClient,
+    provider: IdentityProvider,
+    now_seconds: i64,
+    evidence: Evidence,
+}
+
+impl Operators {
+    /// Operators with tokens of `provider`, at the producer's `address`.
+    #[must_use]
+    pub fn new(world: &World, address: &str, provider: IdentityProvider, evidence: Evidence) -> Self {
+        let client = HttpClient::new(world.network.clone(), address);
+        Self { client, provider, now_seconds: world.clock.unix_seconds(), evidence }
+    }
+
+    /// Does all `acts` at their times, then reads everything back.
+    pub async fn run(self: Arc<Self>, acts: Vec<(u64, Act)>, cast: Cast) {
+        let begin = Instant::now();
+        let mut commands = JoinSet::new();
+        for (at_ms, act) in acts {
+            let at = Duration::from_millis(at_ms);
+            let operators = self.clone();
+            commands.spawn(async move {
+                sleep_until(begin + at).await;
+                match act {
+                    Act::Send(command) => operators.send(&command, at).await,
+                    Act::Resend(command) => operators.resend(&command).await,
+                    Act::ReuseId(command) => operators.reuse_id(&command).await,
+                    Act::Forge(_) => unreachable!("forgeries are the adversary's"),
+                }
+            });
+        }
+        while let Some(ended) = commands.join_next().await {
+            ended.expect("no command panics");
+        }
+        self.read_back(&cast).await;
+        self.evidence.seen().operators_done = true;
+    }
+
+    fn token(&self, operator: &UserId) -> String {
+        self.provider.token(operator, self.now_seconds, TOKEN_SECONDS)
+    }
+
+    /// Sends a command until there is a final answer, and returns its status.
+    async fn post(&self, command: &Command) -> u16 {
+        let (token, body) = (self.token(&command.operator), command.body());
+        let mut pause = AGAIN_MIN;
+        loop {
+            let answer = self.client.request(Method::POST, "/v1/commands", &token, body.clone(), DEADLINE).await;
+            let told = match &answer {
+                Ok(answer) => answer.status.as_u16().to_string(),
+                Err(error) => error.clone(),
+            };
+            self.evidence.record(HOST, "api.answer", &format!("{} {told}", command.message_id));
+            match answer {
+                Ok(answer) if !is_passing(answer.status.as_u16()) => return answer.status.as_u16(),
+                Ok(answer) => self.evidence.mark(&format!("http_{}", answer.status.as_u16())),
+                Err(_) => self.evidence.mark("http_no_answer"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+
+    async fn send(&self, command: &Command, at: Duration) {
+        self.client_of(command, |client| client.sent_at = at);
+        match self.post(command).await {
+            200 | 202 => self.accepted(command),
+            refused => self.client_of(command, |client| client.refused = Some(refused)),
+        }
+    }
+
+    async fn resend(&self, command: &Command) {
+        let status = self.post(command).await;
+        match status {
+            200 => self.evidence.mark("resend_recognised"),
+            // It overtook the first: then that one is the re-send.
+            202 => self.evidence.mark("resend_came_first"),
+            _ => self.evidence.mark("resend_refused"),
+        }
+        if matches!(status, 200 | 202) {
+            self.accepted(command);
+        }
+    }
+
+    async fn reuse_id(&self, command: &Command) {
+        match self.post(command).await {
+            409 => self.evidence.mark("reused_id_refused"),
+            // It overtook the first, which then is the one refused; the model knows them apart by what was applied.
+            200 | 202 => {
+                self.evidence.mark("reused_id_came_first");
+                self.evidence.seen().reused_first.insert(command.message_id.clone(), command.ask.clone());
+                self.accepted(command);
+            }
+            _ => self.evidence.mark("reused_id_otherwise_refused"),
+        }
+    }
+
+    fn accepted(&self, command: &Command) {
+        let now = super::world::now();
+        self.client_of(command, |client| client.accepted_at = Some(client.accepted_at.unwrap_or(now)));
+    }
+
+    fn client_of(&self, command: &Command, change: impl FnOnce(&mut super::evidence::Client)) {
+        change(self.evidence.seen().clients.entry(command.message_id.clone()).or_default());
+    }
+
+    /// Waits for every accepted command's outcome, then reads every tenant.
+    async fn read_back(self: &Arc<Self>, cast: &Cast) {
+        let accepted: Vec<_> = {
+            let seen = self.evidence.seen();
+            let accepted = |id: &String| seen.clients[id].accepted_at.is_some();
+            seen.commands.iter().filter(|(id, _)| accepted(id)).map(|(_, command)| command.clone()).collect()
+        };
+        let at_once = Arc::new(Semaphore::new(STATUS_AT_ONCE));
+        let mut reading = JoinSet::new();
+        for command in accepted {
+            let (operators, at_once) = (self.clone(), at_once.clone());
+            reading.spawn(async move {
+                let _turn = at_once.acquire_owned().await.expect("never closed");
+                let status = operators.status(&command).await;
+                operators.client_of(&command, |client| client.reported = Some(status));
+            });
+        }
+        while let Some(ended) = reading.join_next().await {
+            ended.expect("no reader panics");
+        }
+        for tenant in &cast.tenants {
+            let admin = cast.operators.iter().find(|operator| cast.part(operator, tenant) == Some(Part::Admin));
+            let Some(admin) = admin else { continue };
+            let mut parts = Vec::new();
+            for part in ["limits", "entitlements", "credits"] {
+                let body = self.get(admin, &format!("/v1/tenants/{tenant}/{part}")).await;
+                let key = if part == "credits" { "credits_minor" } else { part };
+                parts.push(body.get(key).cloned().unwrap_or_default());
+            }
+            let parts: [_; 3] = parts.try_into().expect("three were asked for");
+            self.evidence.seen().tenants_by_api.insert(tenant.clone(), parts);
+        }
+    }
+
+    /// The terminal status that the API reports of `command`.
+    async fn status(&self, command: &Command) -> String {
+        let (id, tenant) = (&command.message_id, &command.tenant);
+        let path = format!("/v1/commands/{id}?tenant_id={tenant}&wait_ms={STATUS_WAIT_MS}");
+        loop {
+            let body = self.get(&command.operator, &path).await;
+            match body.get("status").and_then(|status| status.as_str()) {
+                Some("pending") => {}
+                Some(status) => return status.to_owned(),
+                None => return format!("no status: {body}"),
+            }
+        }
+    }
+
+    /// Gets `path` until the answer is final.
+    async fn get(&self, operator: &UserId, path: &str) -> serde_json::Value {
+        let token = self.token(operator);
+        let mut pause = AGAIN_MIN;
+        loop {
+            match self.client.request(Method::GET, path, &token, String::new(), DEADLINE).await {
+                Ok(answer) if !is_passing(answer.status.as_u16()) => {
+                    self.evidence.record(HOST, "api.read", &format!("{path} {}", answer.body));
+                    return answer.body;
+                }
+                Ok(_) | Err(_) => {}
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+}
+
+/// Whether a status says "not now": then the same request again may be answered otherwise.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..)
+}

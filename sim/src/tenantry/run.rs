@@ -1,0 +1,253 @@
+//! One run: a scenario and a seed in, a judged record out.
+//!
+//! ```text
+//! scenario + seed -> cast, plan -> hosts in the simulation -> chaos, heal, drain -> evidence -> invariants -> record
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tenantry_reports::latency::VirtualLatency;
+use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
+use tenantry_reports::suite::FinishedRun;
+use tenantry_reports::verdict::Verdict;
+use tenantry_system::auth::IdentityProvider;
+
+use super::cast::Cast;
+use super::evidence::{Evidence, Kept, Seen};
+use super::hosts::{House, addresses};
+use super::invariant::{Case, Finding, judge};
+use super::section::Scenario;
+use super::workload::{self, Act, Forgery};
+use super::world::{Worlds, epoch};
+use crate::engine::dice::Dice;
+use crate::engine::plan::Plan;
+use crate::engine::runner::{Phase, PowerSwitch, RunEnd, Settings, Simulation};
+use crate::engine::trace::{Trace, TraceEntry};
+
+/// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
+const QUIET_CHECK_STEPS: u64 = 16;
+
+/// The issuer of operators' tokens in simulations.
+const ISSUER: &str = "urn:tenantry:simulation";
+
+/// All that decides a run.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Who is there.
+    pub cast: Cast,
+    /// What happens when.
+    pub plan: Plan<Act>,
+    /// The consumers' hosts.
+    pub consumers: Vec<String>,
+    /// One-way latency of links, in virtual milliseconds.
+    pub latency_ms: RangeInclusive<u64>,
+    /// Virtual milliseconds per step.
+    pub tick_ms: u64,
+    /// How long a sync takes, in virtual milliseconds.
+    pub sync_ms: RangeInclusive<u64>,
+    /// The control: syncs make nothing durable.
+    pub lying_sync: bool,
+    /// When all faults are healed.
+    pub duration: Duration,
+    /// How long everything may take to end after that.
+    pub drain: Duration,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The record, and the latencies to merge.
+    pub finished: FinishedRun,
+    /// Every event, if it was asked for.
+    pub trace: Vec<TraceEntry>,
+}
+
+impl Setup {
+    /// Expands `scenario` with `seed`.
+    #[must_use]
+    pub fn expand(scenario: &Scenario, seed: u64) -> Self {
+        let dice = Dice::new(seed);
+        let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
+        let cast = Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref());
+        let acts = workload::draw(&dice, workload, &cast, duration_ms);
+        Self {
+            plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
+            cast,
+            consumers: scenario.topology.consumer_hosts(),
+            latency_ms: scenario.network.latency_ms.clone(),
+            tick_ms: scenario.network.tick_ms,
+            sync_ms: scenario.disk.sync_ms.clone(),
+            lying_sync: scenario.disk.lying_sync,
+            duration: scenario.duration,
+            drain: scenario.drain,
+        }
+    }
+
+    /// A run without faults in which `cast` does `acts`, for tests that tell one story.
+    #[must_use]
+    pub fn story(name: &str, seed: u64, cast: Cast, acts: Vec<(u64, Act)>) -> Self {
+        let last = acts.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        Self {
+            plan: Plan::new(seed, name, &[], acts),
+            cast,
+            consumers: vec!["consumer".into()],
+            latency_ms: 1..=4,
+            tick_ms: 1,
+            sync_ms: 1..=4,
+            lying_sync: false,
+            duration: Duration::from_millis(last + 1),
+            drain: Duration::from_secs(10),
+        }
+    }
+
+    /// Runs it, keeping every event if `keep_trace`.
+    #[must_use]
+    pub fn run(&self, keep_trace: bool) -> Ended {
+        let started = wall_now();
+        let trace = Trace::new(keep_trace);
+        let evidence = Evidence::new(trace.clone());
+        let dice = Dice::new(self.plan.seed);
+        let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
+        let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
+        let house = House { worlds: worlds.clone(), evidence: evidence.clone(), provider, at: addresses().into() };
+        let (acts, forgeries) = self.parts();
+        let commands = acts.iter().filter_map(|(_, act)| match act {
+            Act::Send(command) => Some((command.message_id.clone(), command.clone())),
+            _ => None,
+        });
+        evidence.seen().commands = commands.collect();
+
+        let deadline = self.duration + self.drain;
+        let settings = Settings {
+            seed: self.plan.seed,
+            tick_ms: self.tick_ms,
+            latency_ms: self.latency_ms.clone(),
+            limit: deadline,
+            epoch: epoch(),
+        };
+        let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
+        let mut power = Power { worlds, evidence: evidence.clone() };
+        let mut steps = 0;
+        let mut done = |_now: Duration, phase: Phase| {
+            steps += 1;
+            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
+        };
+        let ran = simulation.run(&self.plan.faults(), &mut power, &trace, self.duration, &mut done);
+        if simulation.bytes_lost() > 0 {
+            *evidence.seen().marks.entry("unsynced_bytes_lost".into()).or_default() += simulation.bytes_lost();
+        }
+        let mut seen = evidence.seen();
+        let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
+            let kept = seen.kept()?;
+            let quiet_by_deadline = end == RunEnd::Done;
+            let case = Case { cast: &self.cast, seen: &seen, kept: &kept, quiet_by_deadline, deadline };
+            Ok((judge(&case), kept))
+        });
+        // The stores die before the simulation they live in.
+        seen.engines = Default::default();
+        let faults = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let virtual_ms = simulation.elapsed().as_millis() as u64;
+        let wall_ms = (wall_now() - started).as_millis() as u64;
+        let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
+        drop(seen);
+        Ended { finished, trace: trace.entries() }
+    }
+
+    /// The plan's acts, as those of operators and those of the adversary.
+    fn parts(&self) -> (Vec<(u64, Act)>, Vec<(u64, Forgery)>) {
+        let (mut acts, mut forgeries) = (Vec::new(), Vec::new());
+        for (at, act) in self.plan.acts() {
+            match act {
+                Act::Forge(forgery) => forgeries.push((at, forgery.clone())),
+                act => acts.push((at, act.clone())),
+            }
+        }
+        (acts, forgeries)
+    }
+
+    fn record(
+        &self,
+        judged: Result<(Vec<Finding>, Kept), String>,
+        seen: &Seen,
+        trace: &Trace,
+        faults: BTreeMap<String, u64>,
+        virtual_ms: u64,
+        wall_ms: u64,
+    ) -> FinishedRun {
+        let (findings, kept, error) = match judged {
+            Ok((findings, kept)) => (findings, kept, None),
+            Err(error) => (Vec::new(), Kept::default(), Some(error)),
+        };
+        let invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
+        let mut latency = VirtualLatency::new();
+        for (id, effect) in &seen.effects {
+            if let Some(client) = seen.clients.get(id) {
+                latency.record(effect.saturating_sub(client.sent_at));
+            }
+        }
+        let clients = || seen.clients.values();
+        let applied = kept.outcomes.values().filter(|outcome| outcome.verdict.is_ok()).count() as u64;
+        let commands = Commands {
+            accepted: clients().filter(|client| client.accepted_at.is_some()).count() as u64,
+            applied,
+            rejected: kept.outcomes.len() as u64 - applied,
+            dead_lettered: kept.dead_letters,
+            attempts_refused: clients().filter(|client| client.refused.is_some()).count() as u64,
+        };
+        let (scenario, seed) = (self.plan.scenario.clone(), self.plan.seed);
+        let record = RunRecord {
+            verdict: Verdict::of(&invariants, error.as_deref()),
+            digest: trace.digest(),
+            virtual_ms,
+            wall_ms,
+            commands,
+            faults,
+            marks: seen.marks.clone(),
+            invariants,
+            latency_virtual_ms: latency.summary(),
+            error,
+            reproduce: format!("tenantry run {scenario} --seed {seed}"),
+            scenario,
+            seed,
+        };
+        FinishedRun { record, latency }
+    }
+}
+
+fn invariant_record(finding: Finding) -> InvariantRecord {
+    let mut record = InvariantRecord::new(finding.name);
+    record.compared = finding.compared;
+    finding.violations.into_iter().for_each(|violation| record.violate(violation));
+    record
+}
+
+/// What a dying process loses: its hold on its disk, and our hold on its stores.
+struct Power {
+    worlds: Worlds,
+    evidence: Evidence,
+}
+
+impl PowerSwitch for Power {
+    fn before_crash(&mut self, host: &str) {
+        // First the disk: dropping a store writes, and a dead process does not.
+        self.worlds.before_crash(host);
+        let mut seen = self.evidence.seen();
+        match host {
+            "broker" => seen.engines.broker = None,
+            "ledger" => seen.engines.ledger = None,
+            "audit" => seen.engines.audit = None,
+            _ => {}
+        }
+    }
+
+    fn power_loss(&mut self, host: &str) -> u64 {
+        self.worlds.power_loss(host)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a record says how long the run took; nothing in the run sees it")]
+fn wall_now() -> std::time::Instant {
+    std::time::Instant::now()
+}

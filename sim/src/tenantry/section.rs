@@ -1,0 +1,122 @@
+//! What a scenario says of Tenantry: its topology and its workload.
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+
+use crate::engine::scenario::Section;
+use crate::engine::scenario_error::SectionError;
+
+/// A scenario of Tenantry.
+pub type Scenario = crate::engine::scenario::Scenario<Topology, Workload>;
+
+/// How many hosts of each role; those not named here are one each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Topology {
+    /// Consumers, 1 to 8. One is called `consumer`, several `consumer-1`, `consumer-2`, ...
+    pub consumers: Spanned<u64>,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { consumers: Spanned::new(0..0, 1) }
+    }
+}
+
+/// Who asks for how much. Times are drawn over the scenario's whole duration: an open loop, that never waits for the
+/// system.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Tenants that are acted on, 1 to 40; one more is there that nobody has a role on.
+    #[serde(default = "four")]
+    pub tenants: Spanned<u64>,
+    /// Operators, 2 to 40.
+    #[serde(default = "three")]
+    pub operators: Spanned<u64>,
+    /// Commands that operators send, 1 to 100,000.
+    pub commands: Spanned<u64>,
+    /// Share of the commands that ask for a tenant on which the operator may not do that, 0 to 1.
+    #[serde(default = "zero")]
+    pub cross_tenant: Spanned<f64>,
+    /// Share of the commands that are sent once more some time later, the same bytes, 0 to 1.
+    #[serde(default = "zero")]
+    pub resend: Spanned<f64>,
+    /// Share of the commands whose id is used once more for another body, 0 to 1.
+    #[serde(default = "zero")]
+    pub reuse_id: Spanned<f64>,
+    /// Messages put straight into the broker, past the producer, with grants that are not theirs, 0 to 1,000.
+    #[serde(default = "none")]
+    pub forged: Spanned<u64>,
+}
+
+fn four() -> Spanned<u64> {
+    Spanned::new(0..0, 4)
+}
+
+fn three() -> Spanned<u64> {
+    Spanned::new(0..0, 3)
+}
+
+fn none() -> Spanned<u64> {
+    Spanned::new(0..0, 0)
+}
+
+fn zero() -> Spanned<f64> {
+    Spanned::new(0..0, 0.0)
+}
+
+fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    name: &str,
+    value: &Spanned<T>,
+    low: T,
+    high: T,
+) -> Result<(), SectionError> {
+    let given = *value.get_ref();
+    if (low..=high).contains(&given) {
+        return Ok(());
+    }
+    Err(SectionError::new(value.span(), format!("{name} is {given}"), format!("give {low} to {high}")))
+}
+
+impl Section for Topology {
+    fn check(&self) -> Result<(), SectionError> {
+        within("consumers", &self.consumers, 1, 8)
+    }
+}
+
+impl Section for Workload {
+    fn known_marks() -> Option<Vec<String>> {
+        Some(super::evidence::MARKS.iter().map(|mark| (*mark).to_owned()).collect())
+    }
+
+    fn check(&self) -> Result<(), SectionError> {
+        within("tenants", &self.tenants, 1, 40)?;
+        within("operators", &self.operators, 2, 40)?;
+        within("commands", &self.commands, 1, 100_000)?;
+        within("forged", &self.forged, 0, 1000)?;
+        within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
+        within("resend", &self.resend, 0.0, 1.0)?;
+        within("reuse_id", &self.reuse_id, 0.0, 1.0)
+    }
+}
+
+impl Topology {
+    /// The names of the consumers' hosts.
+    #[must_use]
+    pub fn consumer_hosts(&self) -> Vec<String> {
+        match *self.consumers.get_ref() {
+            1 => vec!["consumer".into()],
+            many => (1..=many).map(|index| format!("consumer-{index}")).collect(),
+        }
+    }
+}
+
+/// The hosts that faults can name. Operators and the adversary can be cut off, but are never killed by a scenario's
+/// mistake: what they know is what the run is judged by.
+#[must_use]
+pub fn hosts(topology: &Topology, _workload: &Workload) -> Vec<String> {
+    let mut hosts: Vec<String> = ["producer", "broker", "auth", "ledger", "audit"].map(String::from).to_vec();
+    hosts.extend(topology.consumer_hosts());
+    hosts
+}

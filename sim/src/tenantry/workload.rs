@@ -1,0 +1,189 @@
+//! Who asks for what, and when: the hosted half of a plan, drawn from scenario and seed.
+//!
+//! An open loop: a command's time is drawn over the whole duration (which makes arrivals a Poisson process of that many)
+//! and does not wait for the system. Each draw is keyed by the command's number, so that leaving one out leaves every
+//! other as it was.
+
+use serde::{Deserialize, Serialize};
+use tenantry_system::ids::{TenantId, UserId};
+
+use super::cast::Cast;
+use super::model::Ask;
+use super::section::Workload;
+use crate::engine::dice::Dice;
+
+/// A re-send comes this much later, in virtual milliseconds: before, while and after the first is dealt with.
+const RESEND_AFTER_MS: std::ops::RangeInclusive<u64> = 1..=800;
+
+/// One thing that someone does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// An operator sends a command, again and again until there is an answer.
+    Send(Command),
+    /// The same bytes once more.
+    Resend(Command),
+    /// Another body under the same id; `command` is what it asks for.
+    ReuseId(Command),
+    /// Someone inside puts a message into the broker.
+    Forge(Forgery),
+}
+
+/// One command of one operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Unique over the whole run, though the system only asks for unique within a tenant.
+    pub message_id: String,
+    /// Who asks.
+    pub operator: UserId,
+    /// For which tenant.
+    pub tenant: TenantId,
+    /// For what.
+    pub ask: Ask,
+    /// Whether the model says they may.
+    pub allowed: bool,
+}
+
+/// A message that skips the producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgery {
+    /// What its body says: for the victim, in the attacker's name.
+    pub command: Command,
+    /// A tenant the attacker does have a role on: where the real grant comes from.
+    pub own_tenant: TenantId,
+    /// How it is done.
+    pub trick: Trick,
+}
+
+/// The tricks of someone who can publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trick {
+    /// A genuine grant for the attacker's own tenant beside a body for the victim.
+    OthersGrant,
+    /// A genuine grant beside another body of the same command.
+    SwappedBody,
+    /// No grant worth the name.
+    NoGrant,
+    /// A genuine command of the attacker's own tenant in the victim's lane: the misrouted message.
+    WrongLane,
+}
+
+const TRICKS: [Trick; 4] = [Trick::OthersGrant, Trick::SwappedBody, Trick::NoGrant, Trick::WrongLane];
+
+/// The timed acts of `workload`, in virtual milliseconds, up to `duration_ms`.
+#[must_use]
+pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> Vec<(u64, Act)> {
+    let mut acts = Vec::new();
+    for index in 0..*workload.commands.get_ref() {
+        let entity = index.to_string();
+        let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
+        let ask = draw_ask(dice, &entity, 0);
+        let allowed = !dice.chance("workload.cross_tenant", &entity, 0, *workload.cross_tenant.get_ref());
+        let (operator, tenant) = draw_pair(dice, &entity, cast, &ask, allowed);
+        let command = Command { message_id: format!("m-{index}"), operator, tenant, ask, allowed };
+        let later = |stream| at + dice.range(stream, &entity, 1, RESEND_AFTER_MS);
+        if dice.chance("workload.resend", &entity, 0, *workload.resend.get_ref()) {
+            acts.push((later("workload.resend"), Act::Resend(command.clone())));
+        }
+        if allowed && dice.chance("workload.reuse_id", &entity, 0, *workload.reuse_id.get_ref()) {
+            // Another amount of credit differs from whatever was asked for first.
+            let other = Ask::Credit { amount_minor: 777_000 + index, currency: "EUR".into() };
+            if other.allowed(cast.part(&command.operator, &command.tenant)) {
+                let reuse = Command { ask: other, ..command.clone() };
+                acts.push((later("workload.reuse_id"), Act::ReuseId(reuse)));
+            }
+        }
+        acts.push((at, Act::Send(command)));
+    }
+    for index in 0..*workload.forged.get_ref() {
+        let entity = format!("forged-{index}");
+        let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
+        let ask = draw_ask(dice, &entity, 0);
+        let (operator, victim) = draw_pair(dice, &entity, cast, &ask, false);
+        let own = cast.tenants.iter().filter(|tenant| ask.allowed(cast.part(&operator, tenant)));
+        // The attacker needs something to start from; without any, a worthless grant is all they can show.
+        let own: Vec<_> = own.cloned().collect();
+        let (own_tenant, trick) = match own.len() {
+            0 => (victim.clone(), Trick::NoGrant),
+            many => {
+                let chosen = dice.range("workload.own_tenant", &entity, 0, 0..=many as u64 - 1) as usize;
+                (own[chosen].clone(), TRICKS[index as usize % TRICKS.len()])
+            }
+        };
+        let command = Command { message_id: format!("f-{index}"), operator, tenant: victim, ask, allowed: false };
+        acts.push((at, Act::Forge(Forgery { command, own_tenant, trick })));
+    }
+    acts
+}
+
+fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {
+    let number = |stream, max| dice.range(stream, entity, counter, 0..=max);
+    let entitlement = || ["sso", "audit-export", "api"][number("workload.entitlement", 2) as usize].to_owned();
+    match number("workload.action", 9) {
+        0..=3 => Ask::UpdateLimit {
+            limit_type: ["api_requests", "seats"][number("workload.limit", 1) as usize].to_owned(),
+            new_limit: number("workload.new_limit", 1_000_000),
+        },
+        4..=5 => Ask::Grant { entitlement: entitlement() },
+        6 => Ask::Revoke { entitlement: entitlement() },
+        _ => Ask::Credit {
+            amount_minor: 1 + number("workload.amount", 99_999),
+            currency: ["EUR", "USD"][number("workload.currency", 1) as usize].to_owned(),
+        },
+    }
+}
+
+/// An operator and a tenant for which the model says that `ask` is, or is not, allowed.
+fn draw_pair(dice: &Dice, entity: &str, cast: &Cast, ask: &Ask, allowed: bool) -> (UserId, TenantId) {
+    let pairs = cast.operators.iter().flat_map(|operator| cast.tenants.iter().map(move |tenant| (operator, tenant)));
+    let fitting: Vec<_> =
+        pairs.filter(|(operator, tenant)| ask.allowed(cast.part(operator, tenant)) == allowed).collect();
+    let chosen = dice.range("workload.pair", entity, 0, 0..=fitting.len() as u64 - 1) as usize;
+    let (operator, tenant) = fitting[chosen];
+    (operator.clone(), tenant.clone())
+}
+
+impl Command {
+    /// The message's bytes: the panel's JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let (action, payload) = self.ask.wire();
+        // Fixed: the system only asks that it is no instant of the future.
+        let message = serde_json::json!({
+            "tenant_id": self.tenant, "user_id": self.operator, "action": action, "payload": payload,
+            "message_id": self.message_id, "timestamp": "2025-12-31T23:59:59Z",
+        });
+        message.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(commands: u64) -> Workload {
+        toml::from_str(&format!("commands = {commands}\ncross_tenant = 0.3\nresend = 0.3\nforged = 8")).unwrap()
+    }
+
+    #[test]
+    fn fewer_commands_leave_the_others_as_they_were() {
+        let dice = Dice::new(7);
+        let cast = Cast::draw(&dice, 4, 3);
+        let all = draw(&dice, &workload(50), &cast, 1000);
+        let fewer = draw(&dice, &workload(20), &cast, 1000);
+        assert!(fewer.iter().all(|act| all.contains(act)));
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_so_by_the_cast() {
+        for seed in 0..20 {
+            let dice = Dice::new(seed);
+            let cast = Cast::draw(&dice, 4, 3);
+            for (_, act) in draw(&dice, &workload(50), &cast, 1000) {
+                let (Act::Send(command) | Act::Resend(command) | Act::ReuseId(command)) = act else { continue };
+                assert_eq!(command.allowed, command.ask.allowed(cast.part(&command.operator, &command.tenant)));
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Each host's outside world, made from the simulation: turmoil's network, a disk image, simulated time, seeded entropy.
+//!
+//! The network writes every chunk that goes out or comes in to the trace: the digest covers each byte that any two hosts
+//! exchanged, and when.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use tenantry_system::capability::{BoxStream, Clock, Disk, DiskFile, Entropy, Job, Listener, Network, World};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::engine::dice::Dice;
+use crate::engine::disk_image::DiskImage;
+use crate::engine::runner::PowerSwitch;
+use crate::engine::trace::Trace;
+
+/// The wall time at which every simulation begins: 2026-01-01T00:00:00Z. A constant, so that tokens and timestamps are
+/// the same on any day.
+const EPOCH_SECONDS: u64 = 1_767_225_600;
+
+/// When every simulation begins.
+#[must_use]
+pub fn epoch() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH_SECONDS)
+}
+
+/// Virtual time since the simulation began; zero outside of it.
+#[must_use]
+pub fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+/// The disks of all hosts: they outlive the hosts' processes.
+#[derive(Clone)]
+pub struct Worlds {
+    dice: Dice,
+    trace: Trace,
+    sync_ms: std::ops::RangeInclusive<u64>,
+    hosts: Arc<Mutex<BTreeMap<String, Hosted>>>,
+    lying_sync: bool,
+}
+
+struct Hosted {
+    image: Arc<Mutex<DiskImage>>,
+    starts: u64,
+    losses: u64,
+}
+
+impl Worlds {
+    /// Worlds in which a sync takes `sync_ms` of virtual milliseconds, and, if `lying_sync`, does nothing.
+    #[must_use]
+    pub fn new(dice: Dice, trace: Trace, sync_ms: std::ops::RangeInclusive<u64>, lying_sync: bool) -> Self {
+        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync }
+    }
+
+    /// The world of `host`, for one life of its process.
+    #[must_use]
+    pub fn start(&self, host: &str) -> World {
+        let mut hosts = self.lock();
+        let hosted = hosts.entry(host.to_owned()).or_insert_with(|| {
+            let mut image = DiskImage::new();
+            image.lying_sync = self.lying_sync;
+            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0 }
+        });
+        hosted.starts += 1;
+        let epoch = hosted.image.lock().expect("no holder panics").epoch();
+        let handle = Handle { image: hosted.image.clone(), epoch };
+        World {
+            network: Arc::new(SimNetwork { host: host.into(), trace: self.trace.clone() }),
+            disk: Arc::new(SimDisk {
+                handle,
+                host: host.into(),
+                dice: self.dice,
+                sync_ms: self.sync_ms.clone(),
+                // Keyed by life and job: a life more or less leaves the other lives' draws alone.
+                jobs: Mutex::new(hosted.starts << 32),
+                trace: self.trace.clone(),
+            }),
+            clock: Arc::new(SimClock),
+            entropy: Arc::new(SimEntropy(Mutex::new(self.dice.rng("world.entropy", host, hosted.starts)))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Hosted>> {
+        self.hosts.lock().expect("no holder panics")
+    }
+}
+
+impl PowerSwitch for Worlds {
+    fn before_crash(&mut self, host: &str) {
+        if let Some(hosted) = self.lock().get(host) {
+            hosted.image.lock().expect("no holder panics").crash();
+        }
+    }
+
+    fn power_loss(&mut self, host: &str) -> u64 {
+        let mut hosts = self.lock();
+        let Some(hosted) = hosts.get_mut(host) else { return 0 };
+        hosted.losses += 1;
+        // A dice of the host's own: which sectors survive on one host says nothing about another.
+        let dice = Dice::new(self.dice.u64("world.power_loss", host, hosted.losses));
+        hosted.image.lock().expect("no holder panics").power_loss(&dice, hosted.losses).bytes_lost
+    }
+}
+
+/// A process's hold on its disk: void once the process has died.
+#[derive(Clone)]
+struct Handle {
+    image: Arc<Mutex<DiskImage>>,
+    epoch: u64,
+}
+
+impl Handle {
+    fn with<T>(&self, act: impl FnOnce(&mut DiskImage) -> io::Result<T>) -> io::Result<T> {
+        let mut image = self.image.lock().expect("no holder panics");
+        if image.epoch() != self.epoch {
+            return Err(io::Error::other("the process that opened this file is dead"));
+        }
+        act(&mut image)
+    }
+}
+
+struct SimDisk {
+    handle: Handle,
+    host: String,
+    dice: Dice,
+    sync_ms: std::ops::RangeInclusive<u64>,
+    jobs: Mutex<u64>,
+    trace: Trace,
+}
+
+#[async_trait]
+impl Disk for SimDisk {
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.handle.with(|image| {
+            image.create(name);
+            Ok(())
+        })?;
+        Ok(Box::new(SimFile { handle: self.handle.clone(), name: name.into() }))
+    }
+
+    /// The job's writes and syncs reach the image at once, but count as durable only after the virtual sync time: a
+    /// power loss in between meets them unsynced.
+    async fn run(&self, job: Job) -> io::Result<()> {
+        job();
+        let counter = {
+            let mut jobs = self.jobs.lock().expect("no holder panics");
+            *jobs += 1;
+            *jobs
+        };
+        let pending = self.handle.with(|image| Ok(image.pending_bytes()))?;
+        let ms = self.dice.range("world.sync", &self.host, counter, self.sync_ms.clone());
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        self.handle.with(|image| {
+            image.promote_all();
+            Ok(())
+        })?;
+        self.trace.record(now(), &self.host, "disk.synced", &format!("{pending} bytes in {ms} ms"));
+        Ok(())
+    }
+}
+
+struct SimFile {
+    handle: Handle,
+    name: String,
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFile({})", self.name)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.handle.with(|image| image.len(&self.name))
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.handle.with(|image| image.read(&self.name, offset, out))
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.handle.with(|image| image.write(&self.name, offset, data))
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.handle.with(|image| image.set_len(&self.name, len))
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.handle.with(|image| image.sync(&self.name))
+    }
+}
+
+struct SimClock;
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::try_from(epoch() + now()).expect("simulated time is a few minutes long")
+    }
+}
+
+struct SimEntropy(Mutex<ChaCha8Rng>);
+
+impl Entropy for SimEntropy {
+    fn fill(&self, out: &mut [u8]) {
+        self.0.lock().expect("no holder panics").fill_bytes(out);
+    }
+}
+
+/// turmoil's network, written down.
+struct SimNetwork {
+    host: Arc<str>,
+    trace: Trace,
+}
+
+#[async_trait]
+impl Network for SimNetwork {
+    async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        let (_, port) = host_and_port(address)?;
+        let inner = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
+        Ok(Box::new(SimListener { inner, host: self.host.clone(), trace: self.trace.clone() }))
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<BoxStream> {
+        let (peer, port) = host_and_port(address)?;
+        let opened = turmoil::net::TcpStream::connect((peer, port)).await;
+        let told = if opened.is_ok() { "opened" } else { "refused" };
+        self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
+        Ok(Box::new(Watched { inner: opened?, host: self.host.clone(), peer: peer.into(), trace: self.trace.clone() }))
+    }
+}
+
+fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
+    let parsed = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is not host:port")))
+}
+
+struct SimListener {
+    inner: turmoil::net::TcpListener,
+    host: Arc<str>,
+    trace: Trace,
+}
+
+#[async_trait]
+impl Listener for SimListener {
+    async fn accept(&self) -> io::Result<(BoxStream, String)> {
+        let (inner, peer): (_, SocketAddr) = self.inner.accept().await?;
+        let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_else(|| peer.ip().to_string());
+        self.trace.record(now(), &self.host, "net.accept", &peer);
+        let watched = Watched { inner, host: self.host.clone(), peer: peer.as_str().into(), trace: self.trace.clone() };
+        Ok((Box::new(watched), peer))
+    }
+
+    fn local_address(&self) -> String {
+        self.host.to_string()
+    }
+}
+
+/// A stream whose every chunk goes into the trace.
+struct Watched {
+    inner: turmoil::net::TcpStream,
+    host: Arc<str>,
+    peer: Arc<str>,
+    trace: Trace,
+}
+
+impl Watched {
+    fn record(&self, kind: &'static str, chunk: &[u8]) {
+        let hash = Sha256::digest(chunk);
+        let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
+        self.trace.record(now(), &self.host, kind, &detail);
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.record("net.in", &buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, data))?;
+        self.record("net.out", &data[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
