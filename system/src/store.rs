@@ -63,6 +63,7 @@ impl<M: Machine> Store<M> {
         load: impl FnOnce(&WriteTransaction) -> Result<M, redb::Error> + Send + 'static,
     ) -> io::Result<Self> {
         let file = disk.open(name)?;
+        clear_half_made(&*file)?;
         let opened = in_job(&*disk, move || -> Result<(Database, M), redb::Error> {
             let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(file))?;
             let transaction = database.begin_write()?;
@@ -156,6 +157,21 @@ async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + S
     // The receiver waits below; it can only be gone when this whole call was dropped.
     disk.run(Box::new(move || drop(done.send(work())))).await?;
     result.await.map_err(|_| io::Error::other("the disk dropped a job"))
+}
+
+/// Empties a file whose first making was cut short by a crash: redb writes its magic number last, and takes a file that
+/// has bytes but begins with zeros for a foreign one. Nothing can have been confirmed from it.
+fn clear_half_made(file: &dyn DiskFile) -> io::Result<()> {
+    let mut magic = [0; 9];
+    let len = file.len()?;
+    if len > 0 {
+        let known = magic.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        file.read(0, &mut magic[..known])?;
+        if magic == [0; 9] {
+            file.set_len(0)?;
+        }
+    }
+    Ok(())
 }
 
 /// redb's view of a [`DiskFile`].

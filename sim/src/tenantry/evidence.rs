@@ -61,6 +61,8 @@ pub struct Seen {
     pub isolation: Isolation,
     /// Messages that the adversary got into the broker.
     pub forged: BTreeSet<String>,
+    /// How many the plan has them forge.
+    pub forgeries: usize,
     /// Every command that operators send, by message id: the plan's.
     pub commands: BTreeMap<String, Command>,
     /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
@@ -179,7 +181,7 @@ impl Seen {
             (Ok(states), Ok(entries)) => states.values().map(|state| state.version).sum::<u64>() == entries,
             _ => false,
         };
-        self.operators_done && broker.depth() == 0 && relayed()
+        self.operators_done && self.forged.len() == self.forgeries && broker.depth() == 0 && relayed()
     }
 }
 

@@ -80,7 +80,7 @@ impl House {
         }
         let cast = cast.clone();
         hosts.push(self.host(operators::HOST, move |house, world| {
-            let operators = Operators::new(&world, &house.at.producer, house.provider, house.evidence);
+            let operators = Operators::new(&world, &house.at.producer, &house.provider, &cast, house.evidence);
             let (acts, cast) = (acts.clone(), cast.clone());
             async move {
                 Arc::new(operators).run(acts, cast).await;

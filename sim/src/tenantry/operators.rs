@@ -4,6 +4,7 @@
 //! bytes under the same id, until there is one. When all are answered, every accepted command's outcome is waited for and
 //! every tenant's state is read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,17 +43,18 @@ const TOKEN_SECONDS: i64 = 24 * 3600;
 /// All operators of a run.
 pub struct Operators {
     client: HttpClient,
-    provider: IdentityProvider,
-    now_seconds: i64,
+    tokens: BTreeMap<UserId, String>,
     evidence: Evidence,
 }
 
 impl Operators {
-    /// Operators with tokens of `provider`, at the producer's `address`.
+    /// The operators of `cast`, each with a token of `provider`, at the producer's `address`.
     #[must_use]
-    pub fn new(world: &World, address: &str, provider: IdentityProvider, evidence: Evidence) -> Self {
+    pub fn new(world: &World, address: &str, provider: &IdentityProvider, cast: &Cast, evidence: Evidence) -> Self {
         let client = HttpClient::new(world.network.clone(), address);
-        Self { client, provider, now_seconds: world.clock.unix_seconds(), evidence }
+        let now = world.clock.unix_seconds();
+        let token = |operator: &UserId| (operator.clone(), provider.token(operator, now, TOKEN_SECONDS));
+        Self { client, tokens: cast.operators.iter().map(token).collect(), evidence }
     }
 
     /// Does all `acts` at their times, then reads everything back.
@@ -79,8 +81,8 @@ impl Operators {
         self.evidence.seen().operators_done = true;
     }
 
-    fn token(&self, operator: &UserId) -> String {
-        self.provider.token(operator, self.now_seconds, TOKEN_SECONDS)
+    fn token(&self, operator: &UserId) -> &str {
+        &self.tokens[operator]
     }
 
     /// Sends a command until there is a final answer, and returns its status.
@@ -88,7 +90,7 @@ impl Operators {
         let (token, body) = (self.token(&command.operator), command.body());
         let mut pause = AGAIN_MIN;
         loop {
-            let answer = self.client.request(Method::POST, "/v1/commands", &token, body.clone(), DEADLINE).await;
+            let answer = self.client.request(Method::POST, "/v1/commands", token, body.clone(), DEADLINE).await;
             let told = match &answer {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.clone(),
@@ -200,7 +202,7 @@ impl Operators {
         let token = self.token(operator);
         let mut pause = AGAIN_MIN;
         loop {
-            match self.client.request(Method::GET, path, &token, String::new(), DEADLINE).await {
+            match self.client.request(Method::GET, path, token, String::new(), DEADLINE).await {
                 Ok(answer) if !is_passing(answer.status.as_u16()) => {
                     self.evidence.record(HOST, "api.read", &format!("{path} {}", answer.body));
                     return answer.body;

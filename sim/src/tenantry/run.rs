@@ -117,7 +117,11 @@ impl Setup {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
         });
-        evidence.seen().commands = commands.collect();
+        {
+            let mut seen = evidence.seen();
+            seen.commands = commands.collect();
+            seen.forgeries = forgeries.len();
+        }
 
         let deadline = self.duration + self.drain;
         let settings = Settings {

@@ -1,0 +1,73 @@
+//! Controls: what must fail, so that passing means something; and errors that must point at their place.
+
+use std::time::Duration;
+
+use tenantry_reports::verdict::Verdict;
+use tenantry_sim::engine::fault::{Fault, FaultKind};
+use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::section::{self, Scenario};
+use tenantry_tests::{root, tenantry};
+
+fn scenario(name: &str) -> Scenario {
+    let path = root().join("scenarios").join(name).with_extension("toml");
+    let text = std::fs::read_to_string(&path).expect("the scenario");
+    Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario")
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_loses_confirmed_commands_and_g4_says_so() {
+    let mut lying = scenario("broker_power_loss");
+    lying.disk.lying_sync = true;
+    for seed in 1..=3 {
+        let record = Setup::expand(&lying, seed).run(false).finished.record;
+        assert_eq!(record.verdict, Verdict::Violated, "seed {seed}: {record:#?}");
+        let lost = record.invariants.iter().find(|invariant| invariant.name == "G4-nothing-lost").expect("G4 is checked");
+        assert!(lost.violations_total > 0, "seed {seed}: {record:#?}");
+    }
+}
+
+#[test]
+fn power_that_fails_while_a_store_is_first_made_leaves_one_that_opens() {
+    let mut calm = scenario("smoke");
+    calm.disk.sync_ms = 8..=8;
+    let mut lossy = 0;
+    for (seed, host) in (1..=8).flat_map(|seed| ["broker", "ledger", "audit", "auth"].map(|host| (seed, host))) {
+        let (at, for_) = (Duration::from_millis(seed), Duration::from_millis(20));
+        calm.faults = vec![Fault { at, for_, kind: FaultKind::PowerLoss { host: host.into() } }];
+        let record = Setup::expand(&calm, seed).run(false).finished.record;
+        assert_eq!(record.verdict, Verdict::Pass, "seed {seed}, {host}: {record:#?}");
+        lossy += usize::from(record.marks.contains_key("unsynced_bytes_lost"));
+    }
+    assert!(lossy >= 16, "only {lossy} of 32 power losses lost anything");
+}
+
+#[test]
+fn a_run_that_has_no_time_to_drain_is_a_violation_of_liveness() {
+    let mut hasty = scenario("partition_consumer_ledger");
+    hasty.drain = Duration::from_millis(1);
+    let record = Setup::expand(&hasty, 1).run(false).finished.record;
+    assert_eq!(record.verdict, Verdict::Violated);
+    assert!(record.invariants.iter().any(|i| i.name == "G10-liveness" && i.violations_total > 0), "{record:#?}");
+}
+
+#[test]
+fn a_scenario_error_points_at_line_and_column_and_says_what_would_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("typo.toml");
+    let text = "name = \"typo\"\ndescription = \"A host that is not there.\"\nduration_ms = 1000\n\n[workload]\n\
+                commands = 10\n\n[[fault]]\nkind = \"crash\"\nhost = \"borker\"\nat_ms = 10\nfor_ms = 10\n";
+    std::fs::write(&path, text).expect("a file");
+    let output = tenantry(&["run", path.to_str().expect("a path")]);
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("typo.toml:10:8"), "{told}");
+    assert!(told.contains("did you mean \"broker\"?"), "{told}");
+}
+
+#[test]
+fn an_unknown_scenario_is_a_usage_error_that_names_the_nearest() {
+    let output = tenantry(&["run", "smoke_"]);
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("did you mean \"smoke\"?"), "{told}");
+}
