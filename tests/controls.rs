@@ -6,7 +6,7 @@ use tenantry_reports::verdict::Verdict;
 use tenantry_sim::engine::fault::{Fault, FaultKind};
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::section::{self, Scenario};
-use tenantry_tests::{root, tenantry};
+use tenantry_tests::{root, tenantry, write_file};
 
 fn scenario(name: &str) -> Scenario {
     let path = root().join("scenarios").join(name).with_extension("toml");
@@ -21,7 +21,8 @@ fn a_disk_that_lies_about_syncs_loses_confirmed_commands_and_g4_says_so() {
     for seed in 1..=3 {
         let record = Setup::expand(&lying, seed).run(false).finished.record;
         assert_eq!(record.verdict, Verdict::Violated, "seed {seed}: {record:#?}");
-        let lost = record.invariants.iter().find(|invariant| invariant.name == "G4-nothing-lost").expect("G4 is checked");
+        let lost =
+            record.invariants.iter().find(|invariant| invariant.name == "G4-nothing-lost").expect("G4 is checked");
         assert!(lost.violations_total > 0, "seed {seed}: {record:#?}");
     }
 }
@@ -56,7 +57,7 @@ fn a_scenario_error_points_at_line_and_column_and_says_what_would_be_right() {
     let path = folder.path().join("typo.toml");
     let text = "name = \"typo\"\ndescription = \"A host that is not there.\"\nduration_ms = 1000\n\n[workload]\n\
                 commands = 10\n\n[[fault]]\nkind = \"crash\"\nhost = \"borker\"\nat_ms = 10\nfor_ms = 10\n";
-    std::fs::write(&path, text).expect("a file");
+    write_file(&path, text);
     let output = tenantry(&["run", path.to_str().expect("a path")]);
     let told = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(2), "{told}");

@@ -15,7 +15,8 @@ fn production_never_links_the_simulator() {
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).expect("text");
     assert!(tree.contains("tokio"), "the tree of dependencies is not one: {tree}");
-    let linked: Vec<_> = tree.lines().filter(|line| line.contains("turmoil") || line.contains("tenantry-sim")).collect();
+    let linked: Vec<_> =
+        tree.lines().filter(|line| line.contains("turmoil") || line.contains("tenantry-sim")).collect();
     assert!(linked.is_empty(), "tenantry-system depends on {linked:?}");
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry_sim::tenantry::http::{Answer, HttpClient};
 use tenantry_system::capability::Tcp;
-use tenantry_tests::Process;
+use tenantry_tests::{Process, write_file};
 use tokio::runtime::Runtime;
 
 /// An answer takes at most this long; a status waits for its outcome.
@@ -45,9 +45,8 @@ fn credit(id: &str, amount_minor: u64) -> Value {
 
 fn up(data: &Path) -> (Process, Panel) {
     let mut process = Process::tenantryd(&["up", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    let address = process.await_line(|line| {
-        Some(line.strip_prefix("Tenantry is up at http://")?.split_once(',')?.0.to_owned())
-    });
+    let address =
+        process.await_line(|line| Some(line.strip_prefix("Tenantry is up at http://")?.split_once(',')?.0.to_owned()));
     let token = process.await_line(|line| line.starts_with("eyJ").then(|| line.to_owned()));
     (process, Panel { client: HttpClient::new(Arc::new(Tcp), address), token })
 }
@@ -112,10 +111,11 @@ fn roles_in_processes_of_their_own_survive_the_death_of_any_of_them() {
         "data = {data:?}\n[addresses]\nproducer = \"{producer}\"\nbroker = \"{broker}\"\nauth = \"{auth}\"\n\
          ledger = \"{ledger}\"\naudit = \"{audit}\"\n"
     );
-    std::fs::write(&config, text).unwrap();
+    write_file(&config, &text);
     let serve = |role: &str| Process::tenantryd(&["serve", role, "--config", config.to_str().unwrap()]);
     let mut processes: Vec<_> = roles.iter().map(|role| serve(role)).collect();
-    let token = Process::tenantryd(&["token", "--data", data.to_str().unwrap()]).await_line(|line| Some(line.to_owned()));
+    let token =
+        Process::tenantryd(&["token", "--data", data.to_str().unwrap()]).await_line(|line| Some(line.to_owned()));
     let panel = Panel { client: HttpClient::new(Arc::new(Tcp), producer), token };
     Runtime::new().unwrap().block_on(async {
         for (index, role) in roles.iter().enumerate() {

@@ -76,8 +76,9 @@ fn test_cross_tenant_access_attempt() {
             assert_eq!(record.commands.attempts_refused, 1, "seed {seed}, {ask:?}");
             assert_eq!((record.commands.applied, record.commands.dead_lettered), (2, 3), "seed {seed}, {ask:?}");
             assert!(ended.trace.iter().any(|entry| entry.kind == "api.answer" && entry.detail == "m-1 403"));
-            let expected =
-                format!(r#"{{"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#);
+            let expected = format!(
+                r#"{{"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#
+            );
             assert_eq!(limits(&ended, "tenant-b"), expected, "seed {seed}, {ask:?}");
         }
     }

@@ -38,6 +38,15 @@ pub fn tenantry(arguments: &[&str]) -> Output {
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
+/// Writes a file that a test hands to the project's binaries.
+///
+/// # Panics
+/// When it can't be written.
+#[expect(clippy::disallowed_methods, reason = "a test's own file; nothing of the system's goes round its `Disk`")]
+pub fn write_file(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file in a folder of the test's");
+}
+
 /// A process that dies with its holder.
 pub struct Process(Child);
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::evidence::Evidence;
 use super::model::Ask;
-use super::workload::{Command, Forgery, Trick};
+use super::workload::{Command, Forgery, Timed, Trick};
 
 /// The adversary's host.
 pub const HOST: &str = "adversary";
@@ -34,7 +34,7 @@ pub async fn run(
     at: Arc<Addresses>,
     provider: IdentityProvider,
     evidence: Evidence,
-    forgeries: Vec<(u64, Forgery)>,
+    forgeries: Timed<Forgery>,
 ) {
     let begin = Instant::now();
     let (authority, broker) = (remote_authority(&world, &at), remote_broker(&world, &at));

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::cast::Cast;
 use super::evidence::Evidence;
 use super::operators::Operators;
-use super::workload::{Act, Forgery};
+use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, operators};
 use crate::engine::runner::{Host, Software};
@@ -54,13 +54,7 @@ type Ended = Result<(), Box<dyn Error>>;
 impl House {
     /// All hosts: one of each role, `consumers`, the operators with `acts`, and the adversary with `forgeries` if any.
     #[must_use]
-    pub fn hosts(
-        &self,
-        consumers: &[String],
-        cast: &Cast,
-        acts: Vec<(u64, Act)>,
-        forgeries: Vec<(u64, Forgery)>,
-    ) -> Vec<Host> {
+    pub fn hosts(&self, consumers: &[String], cast: &Cast, acts: Timed<Act>, forgeries: Timed<Forgery>) -> Vec<Host> {
         let directory = cast.directory();
         let mut hosts = vec![
             self.host("broker", broker),

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::http::HttpClient;
-use super::workload::{Act, Command};
+use super::workload::{Act, Command, Timed};
 
 /// The operators' host.
 pub const HOST: &str = "operators";
@@ -58,7 +58,7 @@ impl Operators {
     }
 
     /// Does all `acts` at their times, then reads everything back.
-    pub async fn run(self: Arc<Self>, acts: Vec<(u64, Act)>, cast: Cast) {
+    pub async fn run(self: Arc<Self>, acts: Timed<Act>, cast: Cast) {
         let begin = Instant::now();
         let mut commands = JoinSet::new();
         for (at_ms, act) in acts {

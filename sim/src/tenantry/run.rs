@@ -19,7 +19,7 @@ use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
 use super::invariant::{Case, Finding, judge};
 use super::section::Scenario;
-use super::workload::{self, Act, Forgery};
+use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
 use crate::engine::plan::Plan;
@@ -87,7 +87,7 @@ impl Setup {
 
     /// A run without faults in which `cast` does `acts`, for tests that tell one story.
     #[must_use]
-    pub fn story(name: &str, seed: u64, cast: Cast, acts: Vec<(u64, Act)>) -> Self {
+    pub fn story(name: &str, seed: u64, cast: Cast, acts: Timed<Act>) -> Self {
         let last = acts.iter().map(|(at, _)| *at).max().unwrap_or(0);
         Self {
             plan: Plan::new(seed, name, &[], acts),
@@ -160,7 +160,7 @@ impl Setup {
     }
 
     /// The plan's acts, as those of operators and those of the adversary.
-    fn parts(&self) -> (Vec<(u64, Act)>, Vec<(u64, Forgery)>) {
+    fn parts(&self) -> (Timed<Act>, Timed<Forgery>) {
         let (mut acts, mut forgeries) = (Vec::new(), Vec::new());
         for (at, act) in self.plan.acts() {
             match act {

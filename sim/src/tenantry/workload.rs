@@ -15,6 +15,9 @@ use crate::engine::dice::Dice;
 /// A re-send comes this much later, in virtual milliseconds: before, while and after the first is dealt with.
 const RESEND_AFTER_MS: std::ops::RangeInclusive<u64> = 1..=800;
 
+/// Things with their times, in virtual milliseconds since the simulation began.
+pub type Timed<T> = Vec<(u64, T)>;
+
 /// One thing that someone does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,9 +74,9 @@ pub enum Trick {
 
 const TRICKS: [Trick; 4] = [Trick::OthersGrant, Trick::SwappedBody, Trick::NoGrant, Trick::WrongLane];
 
-/// The timed acts of `workload`, in virtual milliseconds, up to `duration_ms`.
+/// The acts of `workload`, over `duration_ms` of virtual time.
 #[must_use]
-pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> Vec<(u64, Act)> {
+pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> Timed<Act> {
     let mut acts = Vec::new();
     for index in 0..*workload.commands.get_ref() {
         let entity = index.to_string();

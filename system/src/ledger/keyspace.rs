@@ -125,10 +125,9 @@ pub(super) fn outcome(
 
 /// The state of one tenant, as committed.
 pub(super) fn state(read: &ReadTransaction, tenant: &TenantId) -> Result<TenantState, redb::Error> {
-    let mut state = TenantState::default();
-    state.version = read.open_table(VERSIONS)?.get(tenant.as_str())?.map_or(0, |version| version.value());
-    // The grammar of identifiers begins after "" and ends before DEL: this range is all of one tenant and no other.
-    let (first, last) = ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"));
+    let version = read.open_table(VERSIONS)?.get(tenant.as_str())?.map_or(0, |version| version.value());
+    let mut state = TenantState { version, ..TenantState::default() };
+    let (first, last) = span(tenant);
     for row in read.open_table(LIMITS)?.range(first..last)? {
         let (key, value) = row?;
         state.limits.insert(read_id(Name::parse, key.value().1)?, value.value());
@@ -151,12 +150,17 @@ pub(super) fn tenants(read: &ReadTransaction) -> Result<Vec<TenantId>, redb::Err
 
 /// Every outcome of `tenant` with its message id, as committed.
 pub(super) fn outcomes(read: &ReadTransaction, tenant: &TenantId) -> Result<Vec<(MessageId, Outcome)>, redb::Error> {
-    let (first, last) = ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"));
-    let table = read.open_table(OUTCOMES)?;
-    let row = |row: Result<(redb::AccessGuard<'_, (&str, &str)>, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
+    let (first, last) = span(tenant);
+    let mut outcomes = Vec::new();
+    for row in read.open_table(OUTCOMES)?.range(first..last)? {
         let (key, value) = row?;
         let recorded: Recorded = decode(value.value())?;
-        Ok((read_id(MessageId::parse, key.value().1)?, recorded.outcome))
-    };
-    table.range(first..last)?.map(row).collect()
+        outcomes.push((read_id(MessageId::parse, key.value().1)?, recorded.outcome));
+    }
+    Ok(outcomes)
+}
+
+/// The keys of one tenant and of no other: the grammar of identifiers begins after "" and ends before DEL.
+fn span(tenant: &TenantId) -> ((&str, &str), (&str, &str)) {
+    ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"))
 }
