@@ -1,9 +1,9 @@
 //! The grant: how a consumer trusts a tenant and a user that it merely reads.
 //!
-//! The auth service signs a short-lived token for one command: subject, tenant, action, message id and the SHA-256 of
-//! the body. Whoever holds the message can check it without trusting the broker in between. Two instants bound it: it
-//! must be published soon, but may wait long, for a queue outlives an ordinary token's minutes. A second kind allows
-//! reading one tenant for a moment.
+//! The auth service signs a token for one command: subject, tenant, action, message id and the SHA-256 of the body.
+//! Whoever holds the message can check it without trusting the broker in between. It may wait long, for a queue outlives an
+//! ordinary token's minutes: that is why auth is asked again at the effect. A second kind allows reading one tenant for a
+//! moment.
 //!
 //! A [`TenantScope`] - the right to touch one tenant's data - is made here and nowhere else.
 
@@ -20,9 +20,6 @@ use crate::capability::Clock;
 use crate::ids::{MessageId, TenantId, UserId};
 use crate::jws::{JwsError, Keyring, PrivateKey};
 use crate::message::{BodyHash, Message, Refusal};
-
-/// A grant must be published within this many seconds of being issued.
-pub const PUBLISH_WITHIN_SECONDS: i64 = 60;
 
 /// A granted command must take effect within this many seconds, waiting in the queue included: a week.
 pub const PROCESS_WITHIN_SECONDS: i64 = 7 * 24 * 3600;
@@ -72,7 +69,6 @@ struct Claims {
     tenant: TenantId,
     purpose: Purpose,
     iat: i64,
-    publish_by: i64,
     process_by: i64,
 }
 
@@ -84,9 +80,9 @@ pub(crate) fn issue(
     purpose: Purpose,
     now_seconds: i64,
 ) -> GrantToken {
-    let (publish_within, process_within) = match purpose {
-        Purpose::Command { .. } => (PUBLISH_WITHIN_SECONDS, PROCESS_WITHIN_SECONDS),
-        Purpose::Read => (READ_WITHIN_SECONDS, READ_WITHIN_SECONDS),
+    let within = match purpose {
+        Purpose::Command { .. } => PROCESS_WITHIN_SECONDS,
+        Purpose::Read => READ_WITHIN_SECONDS,
     };
     let claims = Claims {
         iss: ISSUER.into(),
@@ -95,8 +91,7 @@ pub(crate) fn issue(
         tenant,
         purpose,
         iat: now_seconds,
-        publish_by: now_seconds + publish_within,
-        process_by: now_seconds + process_within,
+        process_by: now_seconds + within,
     };
     key.sign(TYPE, &claims).into()
 }
@@ -276,7 +271,8 @@ impl Verifier {
     async fn refresh(&self, kid: &str) -> Result<(), VerifyError> {
         let wanted = Instant::now();
         let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|asked| asked >= wanted) {
+        let known = self.ring.lock().expect("no holder panics").knows(kid);
+        if known || asked.is_some_and(|asked| asked > wanted) {
             return Ok(());
         }
         let now = Instant::now();
@@ -304,5 +300,72 @@ mod hex_hash {
         let text = String::deserialize(deserializer)?;
         hex::decode_to_slice(text, &mut hash).map_err(D::Error::custom)?;
         Ok(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, credit};
+
+    /// What the verifier says of `body` beside a genuine grant for ten EUR to `acme` under `m-1`.
+    async fn refusal(bench: &Bench, body: String) -> String {
+        let genuine = bench.envelope("acme", "m-1", credit("acme", "m-1", 10)).await;
+        let swapped = Envelope { body: body.into(), ..genuine };
+        bench.verifier.command(swapped).await.expect_err("a swapped body").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_for_one_tenant_one_user_one_id_and_one_body() {
+        let bench = Bench::new().await;
+        assert_eq!(bench.credit("acme", "m-1", 10).await.scope().tenant().as_str(), "acme");
+        let told = refusal(&bench, credit("globex", "m-1", 10)).await;
+        assert!(told.contains("it is for tenant acme, the message for globex"), "{told}");
+        let told = refusal(&bench, credit("acme", "m-1", 10).replace("ana", "bob")).await;
+        assert!(told.contains("it is for user ana, the message from bob"), "{told}");
+        for body in [credit("acme", "m-2", 10), credit("acme", "m-1", 11)] {
+            let told = refusal(&bench, body).await;
+            assert!(told.contains("another command or another body"), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_grant_allows_no_command_and_a_commands_grant_no_reading() {
+        let bench = Bench::new().await;
+        let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 10)).await;
+        assert!(matches!(bench.verifier.read(envelope.grant.clone()).await, Err(VerifyError::Mismatch(_))));
+        let reading = Envelope { grant: bench.grant("acme", Purpose::Read).await.unwrap(), ..envelope };
+        assert!(matches!(bench.verifier.command(reading).await, Err(VerifyError::Mismatch(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn commands_that_meet_an_empty_keyring_together_all_verify() {
+        let bench = Bench::new().await;
+        let (one, two) = (credit("acme", "m-1", 1), credit("acme", "m-2", 2));
+        let (one, two) = (bench.envelope("acme", "m-1", one).await, bench.envelope("acme", "m-2", two).await);
+        let (one, two) = tokio::join!(bench.verifier.command(one), bench.verifier.command(two));
+        assert!(one.is_ok() && two.is_ok(), "{one:?}, {two:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forged_key_is_refused_for_good_only_once_auth_was_asked_after_it_was_seen() {
+        let bench = Bench::new().await;
+        bench.credit("acme", "m-1", 10).await;
+        let body = credit("acme", "m-1", 10);
+        let claims = Claims {
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+            sub: UserId::parse("ana").unwrap(),
+            tenant: TenantId::parse("acme").unwrap(),
+            purpose: Purpose::Read,
+            iat: 0,
+            process_by: i64::MAX - CLOCK_LEEWAY_SECONDS,
+        };
+        let forged = Envelope { grant: PrivateKey::from_seed(&[9; 32]).sign(TYPE, &claims).into(), body: body.into() };
+        let soon = bench.verifier.command(forged.clone()).await.unwrap_err();
+        assert!(soon.is_transient(), "{soon}");
+        tokio::time::advance(KEYS_REFRESH_MIN).await;
+        let later = bench.verifier.command(forged).await.unwrap_err();
+        assert!(matches!(later, VerifyError::Token(JwsError::UnknownKey(_))), "{later}");
     }
 }

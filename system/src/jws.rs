@@ -126,6 +126,12 @@ impl From<&PublicKeys> for Keyring {
 }
 
 impl Keyring {
+    /// Whether it has the key `kid`.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keys.contains_key(kid)
+    }
+
     /// The claims of `token`, if a trusted key signed it as a token of type `typ`.
     pub fn verify<C: DeserializeOwned>(&self, token: &str, typ: &str) -> Result<C, JwsError> {
         if token.len() > MAX_TOKEN_BYTES {

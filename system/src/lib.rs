@@ -28,3 +28,6 @@ pub mod producer;
 pub mod role;
 pub mod rpc;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

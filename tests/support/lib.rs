@@ -10,15 +10,16 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The binary `name` of `package`, built in the profile of the test that asks. Cargo gives a test only its own package's
-/// binaries; building it here makes sure that it is never an old one.
+/// The binary `name`, built in the profile of the test that asks. Cargo gives a test only its own package's binaries;
+/// building it here makes sure that it is never an old one. `--workspace` keeps the features of all dependencies as the
+/// tests were built with: without it half of them would be compiled once more.
 ///
 /// # Panics
 /// When it can't be built.
 #[must_use]
-pub fn binary(package: &str, name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(root()).args(["build", "--quiet", "--package", package, "--bin", name]);
+    build.current_dir(root()).args(["build", "--quiet", "--workspace", "--bin", name]);
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     if profile == "release" {
         build.arg("--release");
@@ -34,7 +35,7 @@ pub fn binary(package: &str, name: &str) -> PathBuf {
 /// When it can't be started.
 #[must_use]
 pub fn tenantry(arguments: &[&str]) -> Output {
-    let mut command = Command::new(binary("tenantry-sim", "tenantry"));
+    let mut command = Command::new(binary("tenantry"));
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
@@ -57,7 +58,7 @@ impl Process {
     /// When it can't be started.
     #[must_use]
     pub fn tenantryd(arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary("tenantry-system", "tenantryd"));
+        let mut command = Command::new(binary("tenantryd"));
         command.args(arguments).stdout(Stdio::piped());
         Self(command.spawn().expect("tenantryd starts"))
     }

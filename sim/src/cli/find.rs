@@ -7,8 +7,14 @@ use tenantry_sim::tenantry::section::{self, Scenario};
 /// Where scenarios are looked for by name.
 const FOLDER: &str = "scenarios";
 
+/// A scenario, and how the command line calls it.
+pub(super) struct Found {
+    pub(super) called: String,
+    pub(super) scenario: Scenario,
+}
+
 /// The scenarios that `wanted` names; all of the project's if it names none.
-pub(super) fn find(wanted: &[String]) -> Result<Vec<Scenario>, miette::Report> {
+pub(super) fn find(wanted: &[String]) -> Result<Vec<Found>, miette::Report> {
     let mut paths = Vec::new();
     if wanted.is_empty() {
         paths = files_in(Path::new(FOLDER))?;
@@ -62,8 +68,10 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, miette::Report> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<Scenario, miette::Report> {
+fn read(path: &Path) -> Result<Found, miette::Report> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {shown}: {error}"))?;
-    Ok(Scenario::parse(&shown, &text, section::hosts)?)
+    let scenario = Scenario::parse(&shown, &text, section::hosts)?;
+    let is_ours = path.parent() == Some(Path::new(FOLDER));
+    Ok(Found { called: if is_ours { scenario.name.clone() } else { shown }, scenario })
 }

@@ -2,7 +2,7 @@
 
 use tenantry_reports::verdict::EXIT_USAGE;
 
-use super::find::find;
+use super::find::{Found, find};
 
 /// What to list.
 #[derive(clap::Args)]
@@ -15,8 +15,8 @@ impl List {
     pub(super) fn execute(self) -> u8 {
         match find(&self.scenarios) {
             Ok(scenarios) => {
-                let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-                for scenario in scenarios {
+                let width = scenarios.iter().map(|found| found.scenario.name.len()).max().unwrap_or(0);
+                for Found { scenario, .. } in scenarios {
                     anstream::println!("{:width$}  {}", scenario.name, scenario.description);
                 }
                 0

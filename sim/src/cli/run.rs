@@ -12,9 +12,9 @@ use tenantry_reports::{json, text};
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
-use tenantry_sim::tenantry::section::Scenario;
 
-use super::{find::find, seeds};
+use super::find::{Found, find};
+use super::seeds;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ impl Run {
             return Err(miette::miette!("--trace is of one run: name one scenario, not {}", scenarios.len()));
         }
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
-        let runs: Vec<(&Scenario, u64)> =
+        let runs: Vec<(&Found, u64)> =
             scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.jobs.map_or(cores, NonZeroUsize::get);
@@ -65,18 +65,19 @@ impl Run {
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
-        let sometimes = scenarios.iter().map(|scenario| (scenario.name.clone(), scenario.sometimes.clone()));
+        let sometimes =
+            scenarios.iter().map(|Found { scenario, .. }| (scenario.name.clone(), scenario.sometimes.clone()));
         // A mark that some seed of many reaches need not be reached by the one that is being looked into.
         let sometimes: BTreeMap<_, _> = if self.seed.is_some() { BTreeMap::new() } else { sometimes.collect() };
         let finished: Vec<FinishedRun> = ended.into_iter().map(|ended| ended.finished).collect();
         let suite = SuiteRecord::new(build(), finished, &sometimes);
         match self.json.as_deref() {
-            Some(path) if path == Path::new("-") => anstream::println!("{}", json::render(&suite)),
+            Some(path) if path == Path::new("-") => print(&json::render(&suite))?,
             path => {
                 if let Some(path) = path {
                     write(path, json::render(&suite).as_bytes())?;
                 }
-                anstream::print!("{}", text::render(&suite));
+                print(&text::render(&suite))?;
             }
         }
         Ok(suite.exit_code)
@@ -93,6 +94,17 @@ fn progress(done: usize, of: usize, ended: &Ended) {
         let _ = write!(stderr, "\r\x1b[K{done}/{of} {} seed {}: {}{end}", record.scenario, record.seed, record.verdict);
     } else if record.verdict.exit_code() != 0 {
         let _ = writeln!(stderr, "{done}/{of} {} seed {}: {}", record.scenario, record.seed, record.verdict);
+    }
+}
+
+/// Writes to stdout. A reader that closed the pipe has read enough.
+fn print(text: &str) -> Result<(), miette::Report> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(miette::miette!("failed to write the report: {error}"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -107,3 +107,39 @@ impl Machine for Log {
 
     fn committed(&self, _answers: &[Self::Answer]) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+    use crate::testing::{Bench, message_id, tenant};
+
+    fn entry(id: &str) -> AuditEntry {
+        AuditEntry {
+            at_unix_ms: 0,
+            tenant_id: tenant("acme"),
+            user_id: UserId::parse("ana").unwrap(),
+            action: "issue_credit".into(),
+            message_id: message_id(id),
+            body: "{}".into(),
+            outcome: "applied".into(),
+            detail: String::new(),
+            authority_revision: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_sent_again_stand_once_and_a_gap_is_refused() {
+        let bench = Bench::new().await;
+        let audit = EmbeddedAudit::open(&bench.world).await.unwrap();
+        assert_eq!(audit.append("ledger", 1, vec![entry("m-1"), entry("m-2")]).await, Ok(2));
+        assert_eq!(audit.append("ledger", 2, vec![entry("m-2"), entry("m-3")]).await, Ok(3));
+        assert_eq!(audit.append("ledger", 1, vec![entry("m-1")]).await, Ok(3));
+        let gap = audit.append("ledger", 5, vec![entry("m-5")]).await.unwrap_err();
+        assert!(matches!(&gap, CallError::Failed(why) if why.contains("entry 5 came after 3")), "{gap}");
+        // Another source has numbers of its own.
+        assert_eq!(audit.append("auth", 1, vec![entry("m-1")]).await, Ok(1));
+        let logged: Vec<_> = audit.entries().unwrap().into_iter().map(|entry| entry.message_id.to_string()).collect();
+        assert_eq!(logged, ["m-1", "m-2", "m-3", "m-1"]);
+    }
+}

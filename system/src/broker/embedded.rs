@@ -335,3 +335,96 @@ impl Machine for Mailroom {
         self.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, message_id, tenant};
+
+    const NO_WAIT: Duration = Duration::ZERO;
+
+    fn envelope(body: &'static str) -> Envelope {
+        Envelope { body: body.into(), grant: "grant".into() }
+    }
+
+    async fn open(bench: &Bench) -> EmbeddedBroker {
+        EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap()
+    }
+
+    async fn publish(broker: &EmbeddedBroker, name: &str, id: &str, body: &'static str) -> Published {
+        broker.publish(&tenant(name), &message_id(id), envelope(body)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_same_message_again_changes_nothing_and_another_body_under_its_id_is_refused() {
+        let bench = Bench::new().await;
+        let broker = open(&bench).await;
+        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Accepted { sequence: 1 });
+        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
+        assert_eq!(publish(&broker, "acme", "m-1", "other").await, Published::Conflict);
+        // The same id of another tenant is another message.
+        assert_eq!(publish(&broker, "globex", "m-1", "other").await, Published::Accepted { sequence: 1 });
+        assert_eq!(broker.depth(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_restart_brings_back_what_was_not_settled_and_forgets_what_was() {
+        let bench = Bench::new().await;
+        let broker = open(&bench).await;
+        for id in ["m-1", "m-2", "m-3"] {
+            publish(&broker, "acme", id, "body").await;
+        }
+        let first = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+        assert!(broker.settle(&first.lease, Settlement::Done).await.unwrap());
+        assert_eq!(broker.fetch(1, NO_WAIT).await.unwrap()[0].message_id, message_id("m-2"));
+        broker.flush().await.unwrap();
+        drop(broker);
+
+        let broker = reopen(&bench).await;
+        let again = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+        assert_eq!((again.message_id, again.attempt), (message_id("m-2"), 1));
+        assert!(!broker.settle(&first.lease, Settlement::Done).await.unwrap(), "a lease does not outlive the broker");
+        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
+        let acme = tenant("acme");
+        assert_eq!(broker.standing(&acme, &message_id("m-1")).await.unwrap(), Some(Standing::Settled));
+        assert_eq!(broker.standing(&acme, &message_id("m-3")).await.unwrap(), Some(Standing::Pending));
+        assert_eq!(broker.standing(&acme, &message_id("m-4")).await.unwrap(), None);
+    }
+
+    /// The store's committer lets go of the file a moment after the broker is dropped.
+    async fn reopen(bench: &Bench) -> EmbeddedBroker {
+        loop {
+            match EmbeddedBroker::open(&bench.world, Limits::default()).await {
+                Ok(broker) => return broker,
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_kept_with_its_reason_and_lets_the_next_message_pass() {
+        let bench = Bench::new().await;
+        let broker = open(&bench).await;
+        publish(&broker, "acme", "m-1", "poison").await;
+        publish(&broker, "acme", "m-2", "body").await;
+        let poison = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+        assert!(broker.fetch(1, NO_WAIT).await.unwrap().is_empty());
+        let reason = "unreadable".to_owned();
+        assert!(broker.settle(&poison.lease, Settlement::DeadLetter { reason: reason.clone() }).await.unwrap());
+        let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
+        assert_eq!(standing, Some(Standing::DeadLettered { reason }));
+        assert_eq!(broker.dead_letters().unwrap(), 1);
+        assert_eq!(broker.fetch(1, NO_WAIT).await.unwrap()[0].message_id, message_id("m-2"));
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_pushes_back_and_other_tenants_do_not_feel_it() {
+        let bench = Bench::new().await;
+        let limits = Limits { depth_max: 1, ..Limits::default() };
+        let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
+        publish(&broker, "acme", "m-1", "body").await;
+        assert!(matches!(publish(&broker, "acme", "m-2", "body").await, Published::Overloaded { .. }));
+        assert!(matches!(publish(&broker, "globex", "m-1", "body").await, Published::Accepted { .. }));
+    }
+}

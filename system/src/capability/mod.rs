@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, Job, RealDisk};
 pub use entropy::{Entropy, OsEntropy};
+#[cfg(test)]
+pub(crate) use network::testing::InMemory;
 pub use network::{BoxStream, Listener, Network, Stream, Tcp};
 
 /// The whole outside world of one process: what a composition root hands to the services it builds.

@@ -65,3 +65,56 @@ impl Listener for TcpListener {
         self.local_addr().map_or_else(|error| format!("unknown: {error}"), |address| address.to_string())
     }
 }
+
+/// A network inside one process, for tests: streams that can be cut without a word.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[derive(Default)]
+    pub(crate) struct InMemory {
+        listeners: Mutex<BTreeMap<String, mpsc::UnboundedSender<DuplexStream>>>,
+    }
+
+    struct InMemoryListener {
+        accepted: tokio::sync::Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
+        address: String,
+    }
+
+    #[async_trait]
+    impl Network for InMemory {
+        async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+            let (sender, accepted) = mpsc::unbounded_channel();
+            self.listeners.lock().unwrap().insert(address.into(), sender);
+            Ok(Box::new(InMemoryListener { accepted: accepted.into(), address: address.into() }))
+        }
+
+        async fn connect(&self, address: &str) -> io::Result<BoxStream> {
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let (ours, theirs) = duplex(64 * 1024);
+            let listeners = self.listeners.lock().unwrap();
+            listeners.get(address).ok_or_else(refused)?.send(theirs).map_err(|_| refused())?;
+            Ok(Box::new(ours))
+        }
+    }
+
+    #[async_trait]
+    impl Listener for InMemoryListener {
+        async fn accept(&self) -> io::Result<(BoxStream, String)> {
+            match self.accepted.lock().await.recv().await {
+                Some(stream) => Ok((Box::new(stream), "in memory".into())),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn local_address(&self) -> String {
+            self.address.clone()
+        }
+    }
+}

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use super::{Problem, Producer};
 use crate::auth::GrantRequest;
 use crate::broker::{Published, Standing};
-use crate::grant::{Envelope, Purpose, VerifiedRead};
+use crate::call::CallError;
+use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::TenantState;
 use crate::message::{MAX_BODY_BYTES, Message};
@@ -86,7 +87,7 @@ async fn submit(
             body_sha256: message.body_sha256(),
         },
     };
-    let grant = producer.authority.grant(&request).await??;
+    let grant = producer.grant(&request).await?;
     let envelope = Envelope { body: message.body.clone(), grant };
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
     match producer.broker.publish(tenant, message_id, envelope).await? {
@@ -143,7 +144,7 @@ async fn status(
     let give_up = Instant::now() + Duration::from_millis(query.wait_ms);
     loop {
         let wait = (give_up - Instant::now()).min(DEAD_LETTER_CHECK);
-        if let Some(outcome) = producer.ledger.outcome(&read, &message_id, wait).await? {
+        if let Some(outcome) = producer.ledger.outcome(&read, &message_id, wait).await.map_err(unchanged)? {
             let (status, detail) = match outcome.verdict {
                 Ok(changes) => ("applied", json!({ "changes": changes })),
                 Err(rejection) => ("rejected", json!({ "reason": rejection })),
@@ -155,7 +156,7 @@ async fn status(
             merge(&mut body, detail);
             return Ok(Json(body));
         }
-        let standing = match producer.broker.standing(&tenant, &message_id).await? {
+        let standing = match producer.broker.standing(&tenant, &message_id).await.map_err(unchanged)? {
             Some(Standing::DeadLettered { reason }) => json!({"status": "dead_lettered", "reason": reason}),
             // Settled: the outcome was written between the two questions, so the next turn finds it.
             Some(Standing::Pending | Standing::Settled) if Instant::now() < give_up => continue,
@@ -194,7 +195,7 @@ async fn tenant(
     let token = bearer(&headers)?;
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let read = producer.read_scope(token, &tenant).await?;
-    let state = producer.ledger.state(&read).await?;
+    let state = producer.ledger.state(&read).await.map_err(unchanged)?;
     let mut body = json!({"tenant_id": tenant, "version": state.version});
     merge(&mut body, show(&state));
     Ok(Json(body))
@@ -204,9 +205,19 @@ impl Producer {
     /// The right to read `tenant`, if the token's operator has it.
     async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
         let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Read };
-        let grant = self.authority.grant(&request).await??;
+        let grant = self.grant(&request).await?;
         Ok(self.verifier.read(grant).await?)
     }
+
+    /// A grant from auth. Whatever became of a question that had no answer, nothing was changed by it.
+    async fn grant(&self, request: &GrantRequest) -> Result<GrantToken, Problem> {
+        Ok(self.authority.grant(request).await.map_err(unchanged)??)
+    }
+}
+
+/// The error of a call that only asks: it may or may not have been answered, but nothing can have happened.
+fn unchanged(error: CallError) -> Problem {
+    CallError::failed(error).into()
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750).

@@ -78,7 +78,7 @@ impl From<CallError> for Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "Nothing happened; try again",
-                format!("{why}; nothing was changed, send the same message again"),
+                format!("{why}; nothing was changed, send the same request again"),
             ),
             CallError::Unknown(why) => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
