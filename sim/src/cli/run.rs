@@ -60,8 +60,12 @@ impl Run {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.jobs.map_or(cores, NonZeroUsize::get);
         let keep_trace = self.trace.is_some();
-        let ended =
-            run_all(&runs, threads, |(scenario, seed)| Setup::expand(scenario, *seed).run(keep_trace), progress);
+        let run = |(found, seed): &(&Found, u64)| {
+            let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
+            ended.finished.record.reproduce = format!("tenantry run {} --seed {seed}", found.called);
+            ended
+        };
+        let ended = run_all(&runs, threads, run, progress);
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
