@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -81,7 +81,13 @@ struct Wire<'a> {
     message_id: MessageId,
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
+    #[serde(default, deserialize_with = "given")]
     schema_version: Option<u64>,
+}
+
+/// A field that may be absent, but not null.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
 }
 
 impl Message {
@@ -93,7 +99,7 @@ impl Message {
         if body.len() > MAX_BODY_BYTES {
             return Err(Refusal::new("", format!("is {} bytes long; the limit is {MAX_BODY_BYTES}", body.len())));
         }
-        let wire: Wire<'_> = strict_json(&body, "")?;
+        let wire: Wire<'_> = strict_object(&body, "")?;
         let version = wire.schema_version.unwrap_or(SCHEMA_VERSION);
         if version != SCHEMA_VERSION {
             return Err(Refusal::new("schema_version", format!("is {version}; known is {SCHEMA_VERSION}")));
@@ -118,6 +124,14 @@ pub type BodyHash = [u8; 32];
 #[must_use]
 pub fn body_sha256(body: &[u8]) -> BodyHash {
     Sha256::digest(body).into()
+}
+
+/// Reads a JSON object into a struct. serde would also read an array of the fields' values, without any of their names.
+pub(crate) fn strict_object<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Refusal> {
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => strict_json(json, prefix),
+        _ => Err(Refusal::new(prefix, "must be a JSON object")),
+    }
 }
 
 /// Reads JSON into a type that denies unknown fields; the refusal names the field, below `prefix`.
@@ -200,6 +214,8 @@ mod tests {
             (r#""user_id""#, r#""tenant_id": "tenant-9", "user_id""#, ""),
             (r#""user_id""#, r#""schema_version": 2, "user_id""#, "schema_version"),
             (r#""user_id""#, r#""note": "hi", "user_id""#, "note"),
+            (r#""user_id""#, r#""schema_version": null, "user_id""#, "schema_version"),
+            ("{\n\"limit_type\": \"api_requests\",\n\"new_limit\": 10000\n}", r#"["api_requests", 10000]"#, "payload"),
         ];
         for (from, to, field) in cases {
             assert!(SEED_EXAMPLE.contains(from), "{from} is not in the example");
@@ -211,6 +227,8 @@ mod tests {
     #[test]
     fn bytes_after_the_message_bad_utf8_and_huge_bodies_are_refused() {
         assert!(refusal(&format!("{SEED_EXAMPLE} {{}}")).problem.contains("trailing"));
+        let values = r#"["acme", "ana", "issue_credit", {"amount_minor": 1, "currency": "EUR"}, "m-1", "2024-10-27T10:00:00Z", 1]"#;
+        assert_eq!(refusal(values).problem, "must be a JSON object");
         let mut bytes = SEED_EXAMPLE.as_bytes().to_vec();
         bytes[20] = 0xff;
         assert!(Message::parse(bytes.into()).is_err());

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use redb::{Database, ReadTransaction, StorageBackend, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,6 +23,10 @@ const QUEUE_MAX: usize = 4096;
 
 /// redb's page cache, in bytes. What matters here are the tables' ends, and these stay hot.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The length of a database that redb has just made, in bytes; one in use soon grows past it, and is then never taken for
+/// half made.
+const FRESH_BYTES_MAX: u64 = 72 * 1024;
 
 /// What a store executes. Shared state for readers lives in the machine, behind its own lock.
 pub trait Machine: Send + Sync + 'static {
@@ -46,7 +50,7 @@ type Queued<M> = (<M as Machine>::Command, oneshot::Sender<Result<<M as Machine>
 /// A database, its machine, and the queue of commands in between.
 pub struct Store<M: Machine> {
     machine: Arc<M>,
-    database: Arc<Database>,
+    visible: watch::Receiver<Arc<ReadTransaction>>,
     queue: mpsc::Sender<Queued<M>>,
     failure: watch::Receiver<Option<String>>,
 }
@@ -76,8 +80,10 @@ impl<M: Machine> Store<M> {
         let (machine, database) = (Arc::new(machine), Arc::new(database));
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
-        tokio::spawn(commit_all(disk, database.clone(), machine.clone(), commands, failed));
-        Ok(Self { machine, database, queue, failure })
+        let begin_read = database.begin_read().map_err(io::Error::other)?;
+        let (show, visible) = watch::channel(Arc::new(begin_read));
+        tokio::spawn(commit_all(disk, database, machine.clone(), commands, show, failed));
+        Ok(Self { machine, visible, queue, failure })
     }
 
     /// Executes `command` and returns its answer once it is durable.
@@ -95,10 +101,11 @@ impl<M: Machine> Store<M> {
         &self.machine
     }
 
-    /// A consistent view of what is committed.
-    pub fn read(&self) -> Result<ReadTransaction, redb::Error> {
-        use redb::ReadableDatabase as _;
-        Ok(self.database.begin_read()?)
+    /// A consistent view of what is durable. A commit is not seen before it is: nobody may act on what a power loss could
+    /// still take back.
+    #[must_use]
+    pub fn read(&self) -> Arc<ReadTransaction> {
+        self.visible.borrow().clone()
     }
 
     /// Returns when the store has failed, with the reason; never otherwise.
@@ -106,8 +113,8 @@ impl<M: Machine> Store<M> {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().expect("waited for a reason"),
-            // The committer ended without a failure: the store is being dropped.
-            Err(_) => std::future::pending().await,
+            // Nobody can wait for a store that is being dropped, so the committer has panicked.
+            Err(_) => "the committer has ended".into(),
         }
     }
 }
@@ -117,6 +124,7 @@ async fn commit_all<M: Machine>(
     database: Arc<Database>,
     machine: Arc<M>,
     mut commands: mpsc::Receiver<Queued<M>>,
+    visible: watch::Sender<Arc<ReadTransaction>>,
     failed: watch::Sender<Option<String>>,
 ) {
     let mut queued = Vec::with_capacity(BATCH_MAX);
@@ -129,9 +137,11 @@ async fn commit_all<M: Machine>(
             transaction.commit()?;
             Ok(answers)
         };
-        let failure = match in_job(&*disk, job).await {
-            Ok(Ok(answers)) => {
+        let committed = in_job(&*disk, job).await.map(|answers| answers.and_then(|a| Ok((a, database.begin_read()?))));
+        let failure = match committed {
+            Ok(Ok((answers, durable))) => {
                 assert_eq!(answers.len(), callers.len(), "a machine answers each command");
+                visible.send_replace(Arc::new(durable));
                 machine.committed(&answers);
                 for (caller, answer) in callers.into_iter().zip(answers) {
                     // A caller that went away no longer wants its answer.
@@ -160,11 +170,12 @@ async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + S
 }
 
 /// Empties a file whose first making was cut short by a crash: redb writes its magic number last, and takes a file that
-/// has bytes but begins with zeros for a foreign one. Nothing can have been confirmed from it.
+/// has bytes but begins with zeros for a foreign one. Nothing can have been confirmed from it. A longer file that begins
+/// with zeros is damaged, and left to redb to refuse.
 fn clear_half_made(file: &dyn DiskFile) -> io::Result<()> {
     let mut magic = [0; 9];
     let len = file.len()?;
-    if len > 0 {
+    if len > 0 && len <= FRESH_BYTES_MAX {
         let known = magic.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         file.read(0, &mut magic[..known])?;
         if magic == [0; 9] {
@@ -215,4 +226,55 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, redb:
 /// An identifier from a row's key; the same errors as [`decode`].
 pub(crate) fn read_id<T>(parse: impl FnOnce(&str) -> Result<T, IdError>, text: &str) -> Result<T, redb::Error> {
     parse(text).map_err(|error| redb::Error::Corrupted(format!("a row under {text:?}, which {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::{RealDisk, World};
+
+    struct Nothing;
+
+    impl Machine for Nothing {
+        type Command = ();
+        type Answer = ();
+        fn execute(&self, _: &WriteTransaction, batch: Vec<()>) -> Result<Vec<()>, redb::Error> {
+            Ok(batch)
+        }
+        fn committed(&self, _: &[()]) {}
+    }
+
+    async fn open(folder: &std::path::Path) -> io::Result<Store<Nothing>> {
+        Store::open(World::real(folder)?.disk, "test.redb", |_| Ok(Nothing)).await
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_making_was_cut_short_is_begun_anew_and_a_spoilt_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        let file = disk.open("test.redb").unwrap();
+        let made = Database::builder().create_with_backend(Backend(file)).unwrap();
+        let fresh = folder.path().join("test.redb").metadata().unwrap().len();
+        assert!(fresh <= FRESH_BYTES_MAX, "redb makes a database of {fresh} bytes");
+        drop(made);
+
+        let half_made = disk.open("test.redb").unwrap();
+        half_made.write(0, &[0; 512]).unwrap();
+        half_made.set_len(FRESH_BYTES_MAX).unwrap();
+        drop(half_made);
+        drop(open(folder.path()).await.unwrap());
+
+        let spoilt = loop {
+            // The store's committer lets go of the file a moment after the store is dropped.
+            match disk.open("test.redb") {
+                Ok(file) => break file,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        spoilt.write(0, &[0; 512]).unwrap();
+        spoilt.set_len(FRESH_BYTES_MAX + 1).unwrap();
+        drop(spoilt);
+        let Err(refused) = open(folder.path()).await else { panic!("a spoilt database was begun anew") };
+        assert!(refused.to_string().contains("failed to open test.redb"), "{refused}");
+    }
 }

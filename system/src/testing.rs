@@ -31,7 +31,7 @@ pub(crate) fn credit(tenant: &str, id: &str, amount_minor: u64) -> String {
 pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) verifier: Verifier,
-    authority: Arc<EmbeddedAuthority>,
+    pub(crate) authority: Arc<EmbeddedAuthority>,
     provider: IdentityProvider,
     _folder: TempDir,
 }

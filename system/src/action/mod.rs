@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ids::Name;
-use crate::message::{Refusal, strict_json};
+use crate::message::{Refusal, strict_object};
 
 pub use issue_credit::Currency;
 
@@ -168,7 +168,7 @@ pub fn parse(name: &str, payload: &RawValue) -> Result<Action, Refusal> {
 
 /// How each action's file reads its payload: strictly, then by its own `check`.
 fn payload<'a, P: Deserialize<'a>>(json: &'a RawValue) -> Result<P, Refusal> {
-    strict_json(json.get().as_bytes(), "payload")
+    strict_object(json.get().as_bytes(), "payload")
 }
 
 /// A tenant's state in memory, for the actions' tests.

@@ -3,6 +3,7 @@
 //! What a restart needs is on disk - messages, the index that recognises a retry, dead letters - and what it can do
 //! without is not: leases and attempts. After a crash everything unsettled simply goes out again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::call::CallError;
 use crate::capability::{Entropy, World};
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
-use crate::message::{BodyHash, body_sha256};
+use crate::jws::MAX_TOKEN_BYTES;
+use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
 use crate::store::{Machine, Store, decode, encode, read_id};
 
 /// (tenant, sequence) -> [`Stored`].
@@ -94,7 +96,7 @@ impl EmbeddedBroker {
 
     /// How many messages were put aside.
     pub fn dead_letters(&self) -> Result<u64, redb::Error> {
-        Ok(self.store.read()?.open_table(DEAD_LETTERS)?.len()?)
+        Ok(self.store.read().open_table(DEAD_LETTERS)?.len()?)
     }
 
     async fn put_aside(&self, lease: &Lease, reason: String) -> Result<bool, CallError> {
@@ -119,8 +121,11 @@ impl Broker for EmbeddedBroker {
         message_id: &MessageId,
         envelope: Envelope,
     ) -> Result<Published, CallError> {
-        if self.store.machine().lock().lanes.is_full(tenant) {
-            return Ok(Published::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS });
+        // Whoever can publish must not be able to make a batch that no frame holds: others' messages travel in it.
+        let (body, grant) = (envelope.body.len(), envelope.grant.len());
+        if body > MAX_BODY_BYTES || grant > MAX_TOKEN_BYTES {
+            let limits = format!("at most {MAX_BODY_BYTES} and {MAX_TOKEN_BYTES} are taken");
+            return Err(CallError::failed(format!("a body of {body} bytes with a grant of {grant}: {limits}")));
         }
         let (tenant, message_id) = (tenant.clone(), message_id.clone());
         let body_hash = body_sha256(&envelope.body);
@@ -128,6 +133,7 @@ impl Broker for EmbeddedBroker {
             Answer::Accepted { sequence, .. } => Ok(Published::Accepted { sequence }),
             Answer::Duplicate { sequence } => Ok(Published::Duplicate { sequence }),
             Answer::Conflict => Ok(Published::Conflict),
+            Answer::Overloaded => Ok(Published::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS }),
             answer => unreachable!("asked to publish, answered {answer:?}"),
         }
     }
@@ -167,11 +173,7 @@ impl Broker for EmbeddedBroker {
                 }
                 removed
             }
-            Settlement::Retry => {
-                // 53 bits: as many as a fraction holds exactly.
-                let jitter = (self.entropy.u64() >> 11) as f64 / (1_u64 << 53) as f64;
-                machine.lock().lanes.retry(lease, Instant::now(), jitter)
-            }
+            Settlement::Retry => machine.lock().lanes.retry(lease, Instant::now()),
         };
         machine.changed.notify_waiters();
         machine.settled.notify_one();
@@ -221,6 +223,7 @@ enum Answer {
     Accepted { tenant: TenantId, sequence: u64, message_id: MessageId, envelope: Envelope },
     Duplicate { sequence: u64 },
     Conflict,
+    Overloaded,
     PutAside { lease: Option<Lease> },
     Flushed,
 }
@@ -251,7 +254,7 @@ impl Mailroom {
         tenant: &TenantId,
         message_id: &MessageId,
     ) -> Result<Option<Standing>, redb::Error> {
-        let read = store.read()?;
+        let read = store.read();
         let Some(indexed) = read.open_table(INDEX)?.get((tenant.as_str(), message_id.as_str()))? else {
             return Ok(None);
         };
@@ -281,6 +284,7 @@ impl Machine for Mailroom {
             messages.remove((tenant.as_str(), *sequence))?;
         }
         let mut answers = Vec::with_capacity(batch.len());
+        let mut accepted: BTreeMap<TenantId, usize> = BTreeMap::new();
         for command in batch {
             answers.push(match command {
                 Command::Publish { tenant, message_id, envelope, body_hash } => {
@@ -288,7 +292,12 @@ impl Machine for Mailroom {
                     match indexed {
                         Some((sequence, hash)) if hash == body_hash => Answer::Duplicate { sequence },
                         Some(_) => Answer::Conflict,
+                        // Only after a retry was recognised: what was confirmed once is confirmed, however full it is.
+                        None if self.lock().lanes.is_full(&tenant, accepted.get(&tenant).copied().unwrap_or(0)) => {
+                            Answer::Overloaded
+                        }
                         None => {
+                            *accepted.entry(tenant.clone()).or_default() += 1;
                             let sequence = sequences.get(tenant.as_str())?.map_or(0, |last| last.value()) + 1;
                             sequences.insert(tenant.as_str(), sequence)?;
                             index.insert((tenant.as_str(), message_id.as_str()), (sequence, body_hash))?;
@@ -328,7 +337,11 @@ impl Machine for Mailroom {
                 // It holds no longer only if it ran out during the commit; then the message is gone all the same, and
                 // the redelivery that may be under way finds its outcome in the ledger.
                 Answer::PutAside { lease: Some(lease) } => state.lanes.forget(lease),
-                Answer::PutAside { lease: None } | Answer::Duplicate { .. } | Answer::Conflict | Answer::Flushed => {}
+                Answer::PutAside { lease: None }
+                | Answer::Duplicate { .. }
+                | Answer::Conflict
+                | Answer::Overloaded
+                | Answer::Flushed => {}
             }
         }
         drop(state);
@@ -419,12 +432,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_no_frame_could_carry_together_with_others_is_refused_and_did_not_happen() {
+        let bench = Bench::new().await;
+        let broker = open(&bench).await;
+        let huge = Envelope { body: vec![b'x'; MAX_BODY_BYTES + 1].into(), grant: "grant".into() };
+        let refused = broker.publish(&tenant("acme"), &message_id("m-1"), huge).await;
+        assert!(matches!(refused, Err(CallError::Failed(_))), "{refused:?}");
+        assert_eq!(broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn a_full_lane_pushes_back_and_other_tenants_do_not_feel_it() {
         let bench = Bench::new().await;
         let limits = Limits { depth_max: 1, ..Limits::default() };
         let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
         publish(&broker, "acme", "m-1", "body").await;
         assert!(matches!(publish(&broker, "acme", "m-2", "body").await, Published::Overloaded { .. }));
+        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
         assert!(matches!(publish(&broker, "globex", "m-1", "body").await, Published::Accepted { .. }));
     }
 }

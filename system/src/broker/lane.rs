@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{Delivery, Lease};
@@ -16,14 +17,14 @@ use crate::ids::{MessageId, TenantId};
 /// What bounds a lane. The defaults say why.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long a consumer may keep a message: longer than all its calls' deadlines together.
+    /// How long a consumer may keep a message: longer than it allows itself to work on one.
     pub lease: Duration,
     /// The first pause before a retry; it doubles with each.
     pub backoff_min: Duration,
     /// The longest pause: a healed dependency is noticed within it.
     pub backoff_max: Duration,
-    /// Deliveries that ended without any word before the message is taken for poison. A consumer's "retry" is a word,
-    /// and does not count: an outage of the ledger must not fill the dead letters.
+    /// Deliveries in a row that ended without any word before the message is taken for poison. A consumer's "retry" is
+    /// a word, and the count begins anew: an outage of the ledger must not fill the dead letters.
     pub silent_deliveries_max: u32,
     /// Messages of one tenant that may wait.
     pub depth_max: usize,
@@ -106,10 +107,10 @@ impl Lanes {
         self.lanes.values().map(|lane| lane.waiting.len()).sum()
     }
 
-    /// True when the tenant's lane takes no more.
+    /// True when the tenant's lane takes no more, with `coming` messages already on their way into it.
     #[must_use]
-    pub fn is_full(&self, tenant: &TenantId) -> bool {
-        self.depth(tenant) >= self.limits.depth_max
+    pub fn is_full(&self, tenant: &TenantId, coming: usize) -> bool {
+        self.depth(tenant) + coming >= self.limits.depth_max
     }
 
     /// Leases up to `max` messages at `now`, naming each lease by `token`; and those that went out too often, also
@@ -185,9 +186,8 @@ impl Lanes {
         }
     }
 
-    /// Gives the message of `lease` back, to go out again after a pause. `jitter` in 0..=1 stretches the pause by up to
-    /// a half, so that lanes which failed together do not come back together.
-    pub fn retry(&mut self, lease: &Lease, now: Instant, jitter: f64) -> bool {
+    /// Gives the message of `lease` back, to go out again after a pause. `false`: the lease no longer holds.
+    pub fn retry(&mut self, lease: &Lease, now: Instant) -> bool {
         let Some(lane) = self.lanes.get_mut(&lease.tenant) else { return false };
         if !lane.holds(lease, now) {
             return false;
@@ -195,10 +195,22 @@ impl Lanes {
         let first = lane.waiting.front_mut().expect("a leased lane has a first message");
         let doublings = first.attempts.saturating_sub(1).min(16);
         let pause = self.limits.backoff_min.saturating_mul(1 << doublings).min(self.limits.backoff_max);
-        first.not_before = Some(now + pause.mul_f64(1.0 + jitter / 2.0));
+        first.not_before = Some(now + pause.mul_f64(1.0 + jitter(lease, first.attempts) / 2.0));
+        // A word was heard of it.
+        first.silent = 0;
         lane.leased = None;
         true
     }
+}
+
+/// 0 to 1, by the message and its attempt: it stretches a pause by up to a half, so that lanes which failed together do
+/// not come back together. A hash rather than a random number: one retry more leaves every other as it was.
+fn jitter(lease: &Lease, attempts: u32) -> f64 {
+    let mut hash = Sha256::new();
+    hash.update(lease.tenant.as_str());
+    hash.update(lease.sequence.to_le_bytes());
+    hash.update(attempts.to_le_bytes());
+    f64::from(u16::from_le_bytes([hash.clone().finalize()[0], hash.finalize()[1]])) / f64::from(u16::MAX)
 }
 
 impl Lane {
@@ -304,7 +316,7 @@ mod tests {
         let late = world.lease(1).remove(0);
         assert_eq!(late.attempt, 2);
         assert!(!world.lanes.remove(&early.lease, world.now));
-        assert!(!world.lanes.retry(&early.lease, world.now, 0.0));
+        assert!(!world.lanes.retry(&early.lease, world.now));
         assert!(world.lanes.remove(&late.lease, world.now));
     }
 
@@ -315,10 +327,12 @@ mod tests {
         world.push("acme", 1);
         for expected in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
             let delivery = world.lease(1).remove(0);
-            assert!(world.lanes.retry(&delivery.lease, world.now, 0.0));
-            assert_eq!(world.lanes.next_change(), Some(world.now + Duration::from_millis(expected)));
+            assert!(world.lanes.retry(&delivery.lease, world.now));
+            let pause = world.lanes.next_change().expect("a pause") - world.now;
+            let expected = Duration::from_millis(expected);
+            assert!(pause >= expected && pause <= expected.mul_f64(1.5), "{pause:?} instead of {expected:?}");
             assert!(world.leased(1).is_empty());
-            world.now += Duration::from_millis(expected);
+            world.now += pause;
         }
     }
 
@@ -328,9 +342,11 @@ mod tests {
         let mut world = World::new(limits);
         world.push("acme", 1);
         for _ in 0..5 {
+            assert_eq!(world.lease(1).len(), 1);
+            world.now += limits.lease;
             let delivery = world.lease(1).remove(0);
-            assert!(world.lanes.retry(&delivery.lease, world.now, 0.0));
-            world.now += limits.backoff_max;
+            assert!(world.lanes.retry(&delivery.lease, world.now));
+            world.now += limits.backoff_max * 2;
         }
         for _ in 0..2 {
             assert_eq!(world.lease(1).len(), 1);
@@ -338,7 +354,7 @@ mod tests {
         }
         let (deliveries, exhausted) = world.lanes.lease(1, world.now, || 99);
         assert!(deliveries.is_empty());
-        assert_eq!(exhausted[0].attempts, 7);
+        assert_eq!(exhausted[0].attempts, 12);
         assert!(world.lanes.remove(&exhausted[0].lease, world.now));
         assert_eq!(world.lanes.total(), 0);
     }

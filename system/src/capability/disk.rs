@@ -1,13 +1,13 @@
 //! Named random-access files, and the place where blocking commits run.
 //!
 //! A commit is a [`Job`]: it writes and syncs, and blocks while it does. Production gives each disk one writer thread, so
-//! that no async worker ever waits for a platter. A simulation runs the job at once, lets virtual time pass, and only
+//! that no async worker waits for a sync; reads happen where they are asked for, mostly from memory. A simulation runs the job at once, lets virtual time pass, and only
 //! then counts what it synced as durable: a crash in between meets unsynced bytes, as it would for real.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -61,7 +61,12 @@ impl RealDisk {
     /// # Errors
     /// When the folder can't be created, with its path in the message.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|error| named(&error, "create the folder", folder))?;
+        // For its owner alone: keys and customers' data lie in it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| named(&error, "create the folder", folder))?;
         let (jobs, queue) = mpsc::channel::<(Job, oneshot::Sender<()>)>();
         let writer = move || {
             for (job, done) in queue {
@@ -84,6 +89,7 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(|error| named(&error, "open", &path))?;
         match file.try_lock() {
@@ -145,6 +151,16 @@ mod tests {
         let _held = disk.open("broker.redb").unwrap();
         let error = disk.open("broker.redb").unwrap_err();
         assert!(error.to_string().contains("is in use by another process"), "{error}");
+    }
+
+    #[test]
+    fn folder_and_files_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data/broker");
+        RealDisk::open(&data).unwrap().open("broker.redb").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&data), mode(&data.join("broker.redb"))), (0o700, 0o600));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authority;
@@ -23,6 +23,9 @@ use decide::{Step, after_apply, after_verify};
 
 /// Commands in work at once. Each waits for a shared commit: many at once make few commits.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// One command may be worked on this long; then it comes again. Shorter than a lease, so that there is still a word.
+const PROCESS_MAX: Duration = Duration::from_secs(4);
 
 /// A fetch waits this long for something to do.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
@@ -85,7 +88,8 @@ impl Consumer {
     }
 
     async fn handle(self: Arc<Self>, delivery: Delivery) {
-        let settlement = self.process(&delivery).await;
+        // What was cut off in the middle of the ledger's call is unknown: applying it again is safe, and tells.
+        let settlement = timeout(PROCESS_MAX, self.process(&delivery)).await.unwrap_or(Settlement::Retry);
         if let Settlement::DeadLetter { reason } = &settlement {
             tracing::error!(tenant = %delivery.lease.tenant, message_id = %delivery.message_id, reason, "dead letter");
         }
@@ -113,5 +117,83 @@ impl Consumer {
             }
         };
         after_apply(self.ledger.apply(&command, &decision).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::action::Permission;
+    use crate::auth::{Decision, Denied, GrantRequest};
+    use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
+    use crate::call::CallError;
+    use crate::grant::GrantToken;
+    use crate::ids::{TenantId, UserId};
+    use crate::jws::PublicKeys;
+    use crate::ledger::EmbeddedLedger;
+    use crate::testing::{Bench, credit, message_id, tenant};
+
+    /// Auth that gave grants, and at the effect answers something else.
+    struct ChangedMind {
+        inner: Arc<dyn Authority>,
+        now: Result<Decision, CallError>,
+    }
+
+    #[async_trait]
+    impl Authority for ChangedMind {
+        async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
+            self.inner.grant(request).await
+        }
+        async fn recheck(&self, _: &UserId, _: &TenantId, _: Permission) -> Result<Decision, CallError> {
+            self.now.clone()
+        }
+        async fn keys(&self) -> Result<PublicKeys, CallError> {
+            self.inner.keys().await
+        }
+    }
+
+    /// Publishes one credit, lets a consumer handle it whose auth now says `now`, and returns broker and ledger.
+    async fn handled(bench: &Bench, now: Result<Decision, CallError>) -> (Arc<EmbeddedBroker>, Arc<EmbeddedLedger>) {
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
+        let published = broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await;
+        assert_eq!(published, Ok(Published::Accepted { sequence: 1 }));
+        let authority = Arc::new(ChangedMind { inner: bench.authority.clone(), now });
+        let consumer = Consumer::new(broker.clone(), authority, ledger.clone(), bench.world.clock.clone());
+        let delivery = broker.fetch(1, Duration::ZERO).await.unwrap().remove(0);
+        Arc::new(consumer).handle(delivery).await;
+        (broker, ledger)
+    }
+
+    #[tokio::test]
+    async fn what_was_allowed_when_it_was_sent_is_asked_again_at_the_effect() {
+        let bench = Bench::new().await;
+        let deny = Decision::Deny { revision: 2, reason: "the role was taken away".into() };
+        let (broker, ledger) = handled(&bench, Ok(deny)).await;
+        let state = ledger.state(&bench.read("acme").await).await.unwrap();
+        assert_eq!((state.version, state.credits.len()), (1, 0), "an outcome, and no effect");
+        let outcome = ledger.outcome(&bench.read("acme").await, &message_id("m-1"), Duration::ZERO).await.unwrap();
+        assert_eq!(outcome.unwrap().verdict.unwrap_err().code, "forbidden");
+        let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
+        assert_eq!(standing, Some(Standing::Settled));
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_from_auth_nothing_takes_effect_and_the_command_waits() {
+        let bench = Bench::new().await;
+        let (broker, ledger) = handled(&bench, Err(CallError::unknown("auth is cut off"))).await;
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().version, 0);
+        assert_eq!(broker.depth(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_permitted_command_is_applied_and_settled() {
+        let bench = Bench::new().await;
+        let (broker, ledger) = handled(&bench, Ok(Decision::Permit { revision: 1 })).await;
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
+        assert_eq!(broker.depth(), 0);
     }
 }

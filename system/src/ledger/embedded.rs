@@ -50,14 +50,14 @@ impl EmbeddedLedger {
 
     /// Every tenant's state as committed: for reconciliation and for checking isolation, not for serving.
     pub fn every_state(&self) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
-        let read = self.store.read()?;
+        let read = self.store.read();
         let state = |tenant: TenantId| keyspace::state(&read, &tenant).map(|state| (tenant, state));
         keyspace::tenants(&read)?.into_iter().map(state).collect()
     }
 
     /// Every outcome of every tenant as committed: for reconciliation, not for serving.
     pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
-        let read = self.store.read()?;
+        let read = self.store.read();
         let mut all = BTreeMap::new();
         for tenant in keyspace::tenants(&read)? {
             let outcomes = keyspace::outcomes(&read, &tenant)?;
@@ -66,18 +66,22 @@ impl EmbeddedLedger {
         Ok(all)
     }
 
-    /// Up to `max` audit entries that wait in the outbox, from the oldest, with the first one's number.
-    pub(super) fn outbox(&self, max: usize) -> Result<Option<(u64, Vec<AuditEntry>)>, redb::Error> {
+    /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.
+    pub(super) fn outbox(&self, bytes: usize) -> Result<Option<Waiting>, redb::Error> {
         let relayed = *self.store.machine().relayed.lock().expect("no holder panics");
-        let outbox = self.store.read()?.open_table(OUTBOX)?;
-        let mut first = None;
-        let mut entries = Vec::new();
-        for row in outbox.range(relayed + 1..)?.take(max) {
+        let read = self.store.read();
+        let newest = read.open_table(OUTBOX_LAST)?.get(())?.map_or(0, |last| last.value());
+        let (mut first, mut entries, mut size) = (None, Vec::new(), 0);
+        for row in read.open_table(OUTBOX)?.range(relayed + 1..)? {
+            if size >= bytes {
+                break;
+            }
             let (number, entry) = row?;
             first.get_or_insert(number.value());
+            size += entry.value().len();
             entries.push(decode(entry.value())?);
         }
-        Ok(first.map(|first| (first, entries)))
+        Ok(first.map(|first| Waiting { first, entries, newest }))
     }
 
     /// The audit log has all entries up to `number`: they leave the outbox with the next commit.
@@ -91,9 +95,19 @@ impl EmbeddedLedger {
     }
 
     fn committed_outcome(&self, read: &VerifiedRead, message_id: &MessageId) -> Result<Option<Outcome>, CallError> {
-        let outcome = self.store.read().and_then(|tables| keyspace::outcome(&tables, read.scope(), message_id));
+        let outcome = keyspace::outcome(&self.store.read(), read.scope(), message_id);
         outcome.map_err(CallError::failed)
     }
+}
+
+/// Audit entries that wait for the log.
+pub(super) struct Waiting {
+    /// The first one's number.
+    pub(super) first: u64,
+    /// They, in order.
+    pub(super) entries: Vec<AuditEntry>,
+    /// The number of the newest there ever was.
+    pub(super) newest: u64,
 }
 
 #[async_trait]
@@ -123,7 +137,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
-        let state = self.store.read().and_then(|tables| keyspace::state(&tables, read.scope().tenant()));
+        let state = keyspace::state(&self.store.read(), read.scope().tenant());
         state.map_err(CallError::failed)
     }
 }
@@ -338,7 +352,7 @@ mod tests {
         let Applied::Now(Outcome { verdict: Err(rejection), .. }) = denied else { panic!("{denied:?}") };
         assert_eq!(rejection.to_string(), "forbidden: the role was taken away");
         assert_eq!(eur(&ledger, &bench, "acme").await, None);
-        let (first, entries) = ledger.outbox(9).unwrap().expect("an entry waits for the audit log");
+        let Waiting { first, entries, .. } = ledger.outbox(1).unwrap().expect("an entry waits for the audit log");
         assert_eq!((first, entries[0].outcome.as_str()), (1, "forbidden"));
     }
 
@@ -363,10 +377,11 @@ mod tests {
             ledger.apply(&bench.credit("acme", id, 1).await, &PERMIT).await.unwrap();
         }
         ledger.relayed(2);
-        let (first, entries) = ledger.outbox(9).unwrap().unwrap();
-        assert_eq!((first, entries.len(), &entries[0].message_id), (3, 1, &message_id("m-3")));
+        let Waiting { first, entries, newest } = ledger.outbox(9999).unwrap().unwrap();
+        assert_eq!((first, entries.len(), newest, &entries[0].message_id), (3, 1, 3, &message_id("m-3")));
         ledger.apply(&bench.credit("globex", "m-4", 1).await, &PERMIT).await.unwrap();
-        let (first, entries) = ledger.outbox(9).unwrap().unwrap();
+        let Waiting { first, entries, .. } = ledger.outbox(9999).unwrap().unwrap();
         assert_eq!((first, entries.len(), &entries[1].tenant_id), (3, 2, &tenant("globex")));
+        assert_eq!(ledger.outbox(1).unwrap().unwrap().entries.len(), 1, "a batch is bounded by its bytes");
     }
 }

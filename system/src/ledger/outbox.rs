@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::EmbeddedLedger;
+use super::embedded::{EmbeddedLedger, Waiting};
 use crate::audit::Audit;
 
 /// The name under which the audit log numbers the ledger's entries.
 const SOURCE: &str = "ledger";
 
-/// Entries in one append: eight of the largest bodies fit one frame.
-const BATCH_MAX: usize = 8;
+/// Bytes of bodies in one append, the last entry's excepted: with it, and all the entries' other fields, it fits a frame.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// The pause after a failed append doubles from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub async fn relay(ledger: Arc<EmbeddedLedger>, audit: Arc<dyn Audit>) {
     let mut backoff = BACKOFF_MIN;
     loop {
-        let waiting = match ledger.outbox(BATCH_MAX) {
+        let waiting = match ledger.outbox(BATCH_BYTES) {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "failed to read the outbox");
@@ -33,14 +33,23 @@ pub async fn relay(ledger: Arc<EmbeddedLedger>, audit: Arc<dyn Audit>) {
                 continue;
             }
         };
-        let Some((first, entries)) = waiting else {
+        let Some(Waiting { first, entries, newest }) = waiting else {
             ledger.outbox_grew().await;
             continue;
         };
         match audit.append(SOURCE, first, entries).await {
-            Ok(last) => {
+            Ok(last) if last <= newest => {
                 ledger.relayed(last);
                 backoff = BACKOFF_MIN;
+            }
+            Ok(last) => {
+                tracing::error!(
+                    last,
+                    newest,
+                    "the audit log has entries of a later ledger than this one: was the ledger's folder replaced? Nothing \
+                     is relayed until both are of one history"
+                );
+                sleep(BACKOFF_MAX).await;
             }
             Err(error) => {
                 tracing::warn!(%error, first, "failed to append to the audit log; the entries stay in the outbox");

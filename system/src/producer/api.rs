@@ -2,15 +2,16 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 409, 413, 429, 503, 504 |
-//! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`) | the tenant's state |
+//! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
+//! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `GET /healthz` | 200 while the process serves |
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -126,11 +127,12 @@ struct StatusQuery {
 
 async fn status(
     State(producer): State<Arc<Producer>>,
-    Path(message_id): Path<String>,
-    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<StatusQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let token = bearer(&headers)?;
+    let Path(message_id) = path.map_err(|error| Problem::invalid("message_id", error.body_text()))?;
     let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
     let tenant = query.tenant_id.ok_or_else(|| {
         Problem::invalid("tenant_id", "is missing: a message id is unique within its tenant only, add ?tenant_id=...")
@@ -180,9 +182,10 @@ fn merge(body: &mut Value, more: Value) {
 
 async fn tenant(
     State(producer): State<Arc<Producer>>,
-    Path((tenant, part)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
+    let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     let show: fn(&TenantState) -> Value = match part.as_str() {
         "limits" => |state| json!({ "limits": state.limits }),
         "entitlements" => |state| json!({ "entitlements": state.entitlements }),

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
-use super::frame::codec;
+use super::frame::{MAX_CONTENT_BYTES, codec};
 use super::writer::write_frames;
 use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
@@ -26,7 +26,7 @@ const OUTGOING_MAX: usize = 1024;
 pub struct Client<S> {
     network: Arc<dyn Network>,
     address: String,
-    /// Held while connecting, so that many callers share one attempt.
+    /// Held while connecting, so that many callers share the connection that comes of it.
     connection: tokio::sync::Mutex<Option<Connection>>,
     service: PhantomData<fn() -> S>,
 }
@@ -54,6 +54,9 @@ impl<S: Service> Client<S> {
     /// Sends `request` and waits up to `deadline` for its reply.
     pub async fn call(&self, request: &S::Request, deadline: Duration) -> Result<S::Reply, CallError> {
         let body = postcard::to_stdvec(request).map_err(|error| self.failed(error))?;
+        if body.len() > MAX_CONTENT_BYTES {
+            return Err(self.failed(format!("a request of {} bytes fits no frame", body.len())));
+        }
         let give_up = Instant::now() + deadline;
         let sent = timeout_at(give_up, self.send(body.into(), deadline));
         let answer = sent.await.map_err(|_| self.failed("it could not be sent within the deadline"))??;

@@ -6,6 +6,9 @@ use tokio_util::codec::LengthDelimitedCodec;
 /// The largest frame, in bytes: several of the largest bodies with their grants.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
+/// The largest request or reply, in bytes: a frame less its kind, id and deadline.
+pub(super) const MAX_CONTENT_BYTES: usize = MAX_FRAME_BYTES - 13;
+
 /// Changes with every change of a request's or reply's shape: postcard can't tell old from new.
 const PROTOCOL_VERSION: u16 = 1;
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::codec;
+use super::frame::{MAX_CONTENT_BYTES, codec};
 use super::writer::write_frames;
 use super::{Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
@@ -23,6 +23,12 @@ const IN_FLIGHT_MAX: usize = 1024;
 
 /// Connections at once: every other service holds one or two.
 const CONNECTIONS_MAX: usize = 256;
+
+/// No caller waits longer, whatever it says: a long poll and some more.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+/// At a stop, requests under way may take this long to end.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// After a failed accept (out of file descriptors, say) the listener rests this long.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -60,7 +66,10 @@ async fn converse<S: Service>(stream: BoxStream, peer: String, service: Arc<S>, 
     let why = read_frames(FramedRead::new(reading, codec()), &service, &replies, &mut requests, &stop).await;
     tracing::debug!(service = S::NAME, peer, %why, "connection ended");
     if stop.is_cancelled() {
-        while requests.join_next().await.is_some() {}
+        let under_way = async { while requests.join_next().await.is_some() {} };
+        if timeout(STOP_GRACE, under_way).await.is_err() {
+            tracing::warn!(service = S::NAME, peer, "requests were cut at the stop");
+        }
     }
     drop(requests);
     drop(replies);
@@ -102,10 +111,15 @@ async fn read_frames<S: Service>(
             }
             Ok(Frame::Heartbeat) => {}
             Ok(Frame::Request { id, deadline_ms, body }) if greeted => {
-                let permit = in_flight.clone().acquire_owned().await.expect("never closed");
+                let permit = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return "stopping".into(),
+                    permit = in_flight.clone().acquire_owned() => permit.expect("never closed"),
+                };
+                let deadline = Duration::from_millis(deadline_ms.into()).min(DEADLINE_MAX);
                 let (service, replies) = (service.clone(), replies.clone());
                 requests.spawn(async move {
-                    let body = answer(&*service, body, Duration::from_millis(deadline_ms.into())).await;
+                    let body = answer(&*service, body, deadline).await;
                     // A caller that closed its connection no longer wants its answer.
                     let _ = replies.send(Frame::Reply { id, body }).await;
                     drop(permit);
@@ -125,5 +139,11 @@ async fn answer<S: Service>(service: &S, body: Bytes, deadline: Duration) -> Byt
         },
         Err(error) => Err(CallError::failed(format!("{}: unreadable request: {error}", S::NAME))),
     };
-    postcard::to_stdvec(&reply).expect("our own types become bytes").into()
+    let encode = |reply: &Result<S::Reply, CallError>| postcard::to_stdvec(reply).expect("our own types become bytes");
+    let body = encode(&reply);
+    if body.len() <= MAX_CONTENT_BYTES {
+        return body.into();
+    }
+    // One reply too many for a frame must not cost every caller the connection.
+    encode(&Err(CallError::unknown(format!("{}: a reply of {} bytes fits no frame", S::NAME, body.len())))).into()
 }

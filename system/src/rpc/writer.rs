@@ -3,11 +3,11 @@
 use futures_util::SinkExt;
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::FramedWrite;
 
 use super::frame::codec;
-use super::{Frame, HEARTBEAT};
+use super::{Frame, HEARTBEAT, SILENCE_MAX};
 use crate::capability::BoxStream;
 
 /// Frames that are encoded before one flush: one segment for many.
@@ -22,12 +22,14 @@ pub(super) async fn write_frames(
     let mut stream = FramedWrite::new(stream, codec());
     let mut ready: Vec<_> = first.into_iter().collect();
     loop {
-        for frame in ready.drain(..) {
-            if stream.feed(frame.encode()).await.is_err() {
-                return;
+        let write = async {
+            for frame in ready.drain(..) {
+                stream.feed(frame.encode()).await?;
             }
-        }
-        if SinkExt::<bytes::Bytes>::flush(&mut stream).await.is_err() {
+            SinkExt::<bytes::Bytes>::flush(&mut stream).await
+        };
+        // A peer that takes nothing is as gone as one that says nothing.
+        if !matches!(timeout(SILENCE_MAX, write).await, Ok(Ok(()))) {
             return;
         }
         tokio::select! {

@@ -20,6 +20,9 @@ use crate::config::{Config, Role};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code after a second signal: 128 and the number of SIGINT, as shells have it.
+const EXIT_STOPPED_AT_ONCE: i32 = 130;
+
 /// The message-driven operations panel: no tenant can touch another.
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -101,12 +104,18 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let signalled = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping");
+        let mut signal = async || {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        signal().await;
+        tracing::info!("stopping; a second signal stops at once");
         signalled.cancel();
+        signal().await;
+        // As after `kill -9`: what was confirmed is durable, what was under way comes again.
+        std::process::exit(EXIT_STOPPED_AT_ONCE);
     });
     Ok(stop)
 }

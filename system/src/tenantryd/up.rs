@@ -35,20 +35,21 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     print_welcome(data, &listener.local_address(), &*clock)?;
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone());
-    let http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
+    let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock));
-    let consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
-    let relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
+    let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
+    let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
 
-    let failure = tokio::select! {
-        () = stop.cancelled() => None,
-        why = broker.failed() => Some(("broker", why)),
-        why = ledger.failed() => Some(("ledger", why)),
-        why = audit.failed() => Some(("audit", why)),
-    };
-    if let Some((role, why)) = failure {
-        bail!("the {role}'s store failed: {why}; nothing confirmed is lost, mend the disk and start again");
+    tokio::select! {
+        () = stop.cancelled() => {}
+        why = broker.failed() => bail!(lost("broker", &why)),
+        why = ledger.failed() => bail!(lost("ledger", &why)),
+        why = audit.failed() => bail!(lost("audit log", &why)),
+        // None of them ends before it is told to: what is left would confirm commands that nobody deals with.
+        ended = &mut http => bail!("the HTTP server ended: {ended:?}"),
+        ended = &mut consumer => bail!("the consumer ended: {ended:?}"),
+        ended = &mut relay => bail!("the audit relay ended: {ended:?}"),
     }
     // In the order of a command's way: first nothing new comes in, then what is in work ends.
     http.await?;
@@ -58,6 +59,10 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     broker.flush().await?;
     eprintln!("stopped");
     Ok(())
+}
+
+fn lost(role: &str, why: &str) -> String {
+    format!("the {role}'s store failed: {why}; nothing confirmed is lost, mend the disk and start again")
 }
 
 fn print_welcome(data: &Path, address: &str, clock: &dyn Clock) -> anyhow::Result<()> {
