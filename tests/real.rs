@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenantry_sim::tenantry::http::{Answer, HttpClient};
-use tenantry_system::capability::Tcp;
+use tenantry_system::capability::{Clock, SystemClock, Tcp};
 use tenantry_tests::{Process, write_file};
 use tokio::runtime::Runtime;
 
@@ -31,7 +31,7 @@ impl Panel {
     }
 
     async fn status(&self, id: &str) -> Value {
-        self.get(&format!("/v1/commands/{id}?tenant_id=acme&wait_ms=8000")).await["status"].clone()
+        self.get(&format!("/v1/commands/{id}?tenant_id=acme&wait_ms=8000")).await
     }
 }
 
@@ -56,28 +56,38 @@ fn what_was_confirmed_before_a_kill_is_applied_once_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let (rounds, each) = (4, 25);
+    let mut restarts = Vec::new();
     for round in 0..rounds {
         let (process, panel) = up(folder.path());
+        restarts.push(SystemClock.now().as_millisecond());
         runtime.block_on(async {
-            for index in 0..each {
-                let answer = panel.post(&credit(&format!("m-{round}-{index}"), 1)).await.expect("an answer");
+            // Together: few commits confirm them all, and then each takes effect in a commit of its own.
+            let ids: Vec<_> = (0..each).map(|index| format!("m-{round}-{index}")).collect();
+            let posts: Vec<_> = ids.iter().map(|id| credit(id, 1)).collect();
+            for answer in futures_util::future::join_all(posts.iter().map(|body| panel.post(body))).await {
+                let answer = answer.expect("an answer");
                 assert_eq!(answer.status, 202, "{}", answer.body);
             }
         });
-        // Right after the last 202: most of them have not taken effect yet.
+        // Right after the last 202.
         process.kill();
     }
     let (process, panel) = up(folder.path());
+    restarts.push(SystemClock.now().as_millisecond());
+    let mut after_the_kill = 0;
     runtime.block_on(async {
         for (round, index) in (0..rounds).flat_map(|round| (0..each).map(move |index| (round, index))) {
             let id = format!("m-{round}-{index}");
-            assert_eq!(panel.status(&id).await, "applied", "{id}");
+            let outcome = panel.status(&id).await;
+            assert_eq!(outcome["status"], "applied", "{id}: {outcome}");
+            after_the_kill += i32::from(outcome["decided_at_unix_ms"].as_i64() >= Some(restarts[round + 1]));
             let again = panel.post(&credit(&id, 1)).await.expect("an answer");
             assert_eq!((again.status.as_u16(), &again.body["duplicate"]), (200, &json!(true)), "{id}");
         }
         let credits = panel.get("/v1/tenants/acme/credits").await;
         assert_eq!(credits["credits_minor"], json!({"EUR": rounds * each}), "{credits}");
     });
+    assert!(after_the_kill > 0, "every command had taken effect before the kill: the kill showed nothing");
     assert!(process.stop(), "a graceful stop ends well");
 }
 

@@ -67,14 +67,15 @@ fn test_cross_tenant_access_attempt() {
             acts.extend([
                 (400, Act::Send(attempt.clone())),
                 (500, Act::Forge(forged(Trick::OthersGrant))),
-                (600, Act::Forge(forged(Trick::NoGrant))),
+                (600, Act::Forge(forged(Trick::AlienSignature))),
                 (700, Act::Forge(forged(Trick::WrongLane))),
+                (800, Act::Forge(forged(Trick::SwappedBody))),
             ]);
             let ended = Setup::story("cross_tenant_access_attempt", seed, cast(), acts).run(true);
             let record = &ended.finished.record;
             assert_eq!(record.verdict, Verdict::Pass, "seed {seed}, {ask:?}: {record:#?}");
             assert_eq!(record.commands.attempts_refused, 1, "seed {seed}, {ask:?}");
-            assert_eq!((record.commands.applied, record.commands.dead_lettered), (2, 3), "seed {seed}, {ask:?}");
+            assert_eq!((record.commands.applied, record.commands.dead_lettered), (2, 4), "seed {seed}, {ask:?}");
             assert!(ended.trace.iter().any(|entry| entry.kind == "api.answer" && entry.detail == "m-1 403"));
             let expected = format!(
                 r#"{{"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#

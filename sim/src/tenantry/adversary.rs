@@ -6,17 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use tenantry_system::auth::{Authority, GrantRequest, IdentityProvider};
 use tenantry_system::broker::Published;
 use tenantry_system::capability::World;
 use tenantry_system::grant::{Envelope, GrantToken, Purpose};
 use tenantry_system::ids::MessageId;
+use tenantry_system::jws::PrivateKey;
 use tenantry_system::message::body_sha256;
 use tenantry_system::role::{Addresses, remote_authority, remote_broker};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::evidence::Evidence;
-use super::model::Ask;
 use super::workload::{Command, Forgery, Timed, Trick};
 
 /// The adversary's host.
@@ -42,9 +44,10 @@ pub async fn run(
         sleep_until(begin + Duration::from_millis(at_ms)).await;
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds(), TOKEN_SECONDS);
         let envelope = envelope(&*authority, token, &forgery).await;
-        let (victim, id) = (&forgery.command.tenant, message_id(&forgery.command));
+        let id = message_id(&forgery.command);
+        let lane = if forgery.trick == Trick::SwappedBody { &forgery.own_tenant } else { &forgery.command.tenant };
         loop {
-            let published = broker.publish(victim, &id, envelope.clone()).await;
+            let published = broker.publish(lane, &id, envelope.clone()).await;
             evidence.record(HOST, "forged", &format!("{id} {:?} {published:?}", forgery.trick));
             match published {
                 Ok(Published::Accepted { .. } | Published::Duplicate { .. }) => break,
@@ -56,26 +59,39 @@ pub async fn run(
         evidence.mark(match forgery.trick {
             Trick::OthersGrant => "forged_others_grant",
             Trick::SwappedBody => "forged_swapped_body",
-            Trick::NoGrant => "forged_no_grant",
+            Trick::AlienSignature => "forged_alien_signature",
             Trick::WrongLane => "forged_wrong_lane",
         });
     }
 }
 
-/// What is put into the victim's lane.
+/// What is published.
 async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery) -> Envelope {
     let victims = &forgery.command;
     let own = Command { tenant: forgery.own_tenant.clone(), ..victims.clone() };
     let (body, granted) = match forgery.trick {
-        Trick::NoGrant => return Envelope { body: victims.body().into(), grant: "not.a.grant".into() },
+        Trick::AlienSignature => {
+            let genuine = grant(authority, token, &own).await;
+            return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into() };
+        }
         Trick::OthersGrant => (victims.body(), own),
         Trick::WrongLane => (own.body(), own),
-        Trick::SwappedBody => {
-            let greedy = Ask::Credit { amount_minor: 1_000_000_000, currency: "EUR".into() };
-            (Command { ask: greedy, ..own.clone() }.body(), own)
-        }
+        Trick::SwappedBody => (Command { ask: own.ask.another(), ..own.clone() }.body(), own),
     };
     Envelope { body: body.into(), grant: grant(authority, token, &granted).await }
+}
+
+/// `genuine` with its claims changed to fit `command`, and a signature by a key of the attacker's.
+fn alien(genuine: &str, command: &Command) -> String {
+    let parts: Vec<_> = genuine.split('.').collect();
+    let [header, claims, _] = parts[..] else { panic!("a grant has three parts: {genuine}") };
+    let claims = BASE64URL.decode(claims).expect("a grant's claims are base64url");
+    let mut claims: serde_json::Value = serde_json::from_slice(&claims).expect("a grant's claims are JSON");
+    claims["tenant"] = command.tenant.as_str().into();
+    claims["purpose"]["command"]["body_sha256"] = hex::encode(body_sha256(command.body().as_bytes())).into();
+    let signed = PrivateKey::from_seed(&[0x66; 32]).sign("tenantry-grant+jwt", &claims);
+    let (_, rest) = signed.split_once('.').expect("a token has parts");
+    format!("{header}.{rest}")
 }
 
 /// A genuine grant for `command`, which its operator may do.

@@ -56,6 +56,17 @@ impl Ask {
         }
     }
 
+    /// The same action with another payload.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        match self.clone() {
+            Self::UpdateLimit { limit_type, new_limit } => Self::UpdateLimit { limit_type, new_limit: new_limit + 1 },
+            Self::Grant { entitlement } => Self::Grant { entitlement: format!("{entitlement}-2") },
+            Self::Revoke { entitlement } => Self::Revoke { entitlement: format!("{entitlement}-2") },
+            Self::Credit { amount_minor, currency } => Self::Credit { amount_minor: amount_minor + 1, currency },
+        }
+    }
+
     /// Whether someone who is `part` to the tenant may ask for it.
     #[must_use]
     pub fn allowed(&self, part: Option<Part>) -> bool {

@@ -64,15 +64,15 @@ pub struct Forgery {
 pub enum Trick {
     /// A genuine grant for the attacker's own tenant beside a body for the victim.
     OthersGrant,
-    /// A genuine grant beside another body of the same command.
+    /// A genuine grant beside another body of the same command, in the attacker's own lane: only the body's hash tells.
     SwappedBody,
-    /// No grant worth the name.
-    NoGrant,
+    /// A grant that names the victim and a key that auth does have, signed with another: only the signature tells.
+    AlienSignature,
     /// A genuine command of the attacker's own tenant in the victim's lane: the misrouted message.
     WrongLane,
 }
 
-const TRICKS: [Trick; 4] = [Trick::OthersGrant, Trick::SwappedBody, Trick::NoGrant, Trick::WrongLane];
+const TRICKS: [Trick; 4] = [Trick::OthersGrant, Trick::SwappedBody, Trick::AlienSignature, Trick::WrongLane];
 
 /// The acts of `workload`, over `duration_ms` of virtual time.
 #[must_use]
@@ -105,15 +105,13 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let ask = draw_ask(dice, &entity, 0);
         let (operator, victim) = draw_pair(dice, &entity, cast, &ask, false);
         let own = cast.tenants.iter().filter(|tenant| ask.allowed(cast.part(&operator, tenant)));
-        // The attacker needs something to start from; without any, a worthless grant is all they can show.
+        // The attacker needs a grant to start from; an operator who may do this nowhere has none.
         let own: Vec<_> = own.cloned().collect();
-        let (own_tenant, trick) = match own.len() {
-            0 => (victim.clone(), Trick::NoGrant),
-            many => {
-                let chosen = dice.range("workload.own_tenant", &entity, 0, 0..=many as u64 - 1) as usize;
-                (own[chosen].clone(), TRICKS[index as usize % TRICKS.len()])
-            }
-        };
+        if own.is_empty() {
+            continue;
+        }
+        let chosen = dice.range("workload.own_tenant", &entity, 0, 0..=own.len() as u64 - 1) as usize;
+        let (own_tenant, trick) = (own[chosen].clone(), TRICKS[index as usize % TRICKS.len()]);
         let command = Command { message_id: format!("f-{index}"), operator, tenant: victim, ask, allowed: false };
         acts.push((at, Act::Forge(Forgery { command, own_tenant, trick })));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Finding};
+use crate::tenantry::workload::Command;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G3-one-outcome");
@@ -40,8 +41,15 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let entries = logged.remove(key).unwrap_or_default();
         finding.expect(entries.len() == 1, || format!("{key:?}: {} audit entries", entries.len()));
         let code = outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.as_str(), |_| "applied");
-        let agrees = entries.iter().all(|entry| entry.outcome == code);
-        finding.expect(agrees, || format!("{key:?}: the ledger says {code}, the audit log otherwise"));
+        let Some(command) = case.seen.commands.get(key.1.as_str()) else { continue };
+        let ask = case.seen.reused_first.get(&command.message_id).unwrap_or(&command.ask);
+        let sent = Command { ask: ask.clone(), ..command.clone() };
+        for entry in entries {
+            let told = (&entry.user_id, entry.action.as_str(), entry.body.as_ref(), entry.outcome.as_str());
+            let should = (&command.operator, ask.wire().0, sent.body());
+            let agrees = told == (should.0, should.1, should.2.as_bytes(), code);
+            finding.expect(agrees, || format!("{key:?}: the audit log says {entry:?}, not {should:?} and {code}"));
+        }
     }
     finding.expect(logged.is_empty(), || format!("audit entries of nothing in the ledger: {:?}", logged.keys()));
     finding

@@ -68,3 +68,190 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     .map(|check| check(case))
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
+
+    use std::collections::BTreeMap;
+
+    use tenantry_system::audit::AuditEntry;
+    use tenantry_system::ids::{MessageId, TenantId};
+    use tenantry_system::ledger::{Outcome, TenantState};
+
+    use super::*;
+    use crate::tenantry::cast::Part;
+    use crate::tenantry::evidence::Client;
+    use crate::tenantry::model::Ask;
+    use crate::tenantry::workload::Command;
+
+    struct Story {
+        cast: Cast,
+        seen: Seen,
+        kept: Kept,
+        quiet: bool,
+    }
+
+    fn id(text: &str) -> MessageId {
+        MessageId::parse(text).unwrap()
+    }
+
+    fn tenant(text: &str) -> TenantId {
+        TenantId::parse(text).unwrap()
+    }
+
+    /// ana gives acme 5 EUR and, once that is accepted, 7 more; bob, who has no role there, is refused.
+    fn story() -> Story {
+        let cast = Cast::of(&[("ana", "acme", Part::Admin), ("bob", "globex", Part::Admin)]);
+        let (mut seen, mut kept) = (Seen::default(), Kept::default());
+        let acme = tenant("acme");
+        for (index, (name, operator, amount_minor)) in
+            [("m-1", 0, 5), ("m-2", 0, 7), ("m-3", 1, 9)].into_iter().enumerate()
+        {
+            let ask = Ask::Credit { amount_minor, currency: "EUR".into() };
+            let operator = cast.operators[operator].clone();
+            let allowed = operator.as_str() == "ana";
+            let command = Command { message_id: name.into(), operator, tenant: acme.clone(), ask, allowed };
+            let at = |ms: usize| Duration::from_millis(ms as u64 + 100 * index as u64);
+            let client = Client {
+                sent_at: at(0),
+                accepted_at: allowed.then(|| at(10)),
+                refused: (!allowed).then_some(403),
+                reported: allowed.then(|| "applied".into()),
+            };
+            if allowed {
+                let version = index as u64 + 1;
+                let outcome = Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1 };
+                kept.audit.push(AuditEntry {
+                    at_unix_ms: 0,
+                    tenant_id: acme.clone(),
+                    user_id: command.operator.clone(),
+                    action: "issue_credit".into(),
+                    message_id: id(name),
+                    body: command.body().into(),
+                    outcome: "applied".into(),
+                    detail: String::new(),
+                    authority_revision: 1,
+                });
+                kept.outcomes.insert((acme.clone(), id(name)), outcome);
+            }
+            seen.clients.insert(name.into(), client);
+            seen.commands.insert(name.into(), command);
+        }
+        let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
+        kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
+        let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12})];
+        seen.tenants_by_api.insert(acme, api);
+        Story { cast, seen, kept, quiet: true }
+    }
+
+    fn findings(Story { cast, seen, kept, quiet }: &Story) -> Vec<Finding> {
+        judge(&Case { cast, seen, kept, quiet_by_deadline: *quiet, deadline: Duration::from_secs(1) })
+    }
+
+    /// The names of the invariants that are violated.
+    fn violated(story: &Story) -> Vec<&'static str> {
+        findings(story).iter().filter(|finding| !finding.violations.is_empty()).map(|finding| finding.name).collect()
+    }
+
+    #[test]
+    fn a_sound_story_violates_nothing() {
+        assert_eq!(violated(&story()), Vec::<&str>::new());
+        assert!(findings(&story()).iter().all(|finding| finding.compared > 0));
+    }
+
+    #[test]
+    fn g1_sees_an_outcome_at_another_tenant_an_accepted_attempt_and_a_change_of_an_untouched_tenant() {
+        let mut misrouted = story();
+        let outcome = misrouted.kept.outcomes.remove(&(tenant("acme"), id("m-2"))).unwrap();
+        misrouted.kept.outcomes.insert((tenant("globex"), id("m-2")), outcome);
+        assert!(violated(&misrouted).contains(&"G1-isolation"));
+
+        let mut let_in = story();
+        let_in.seen.clients.get_mut("m-3").unwrap().accepted_at = Some(Duration::ZERO);
+        assert!(violated(&let_in).contains(&"G1-isolation"));
+
+        let mut changed = story();
+        let state = |version, amount| {
+            let credits = BTreeMap::from([("EUR".to_owned(), amount)]);
+            BTreeMap::from([(tenant("globex"), TenantState { version, credits, ..TenantState::default() })])
+        };
+        changed.seen.isolation.begin(&tenant("globex"));
+        changed.seen.isolation.end(&tenant("globex"), state(1, 5), "m-0");
+        assert_eq!(violated(&changed), Vec::<&str>::new());
+        changed.seen.isolation.begin(&tenant("acme"));
+        changed.seen.isolation.end(&tenant("acme"), state(1, 6), "m-1");
+        assert_eq!(violated(&changed), ["G1-isolation"]);
+    }
+
+    #[test]
+    fn g3_sees_a_missing_outcome_a_witness_that_disagrees_and_an_audit_entry_that_lies() {
+        let mut missing = story();
+        missing.kept.outcomes.remove(&(tenant("acme"), id("m-1")));
+        assert!(violated(&missing).contains(&"G3-one-outcome"));
+
+        let mut disagrees = story();
+        disagrees.seen.clients.get_mut("m-1").unwrap().reported = Some("rejected".into());
+        assert_eq!(violated(&disagrees), ["G3-one-outcome"]);
+
+        let mut lies = story();
+        lies.kept.audit[0].user_id = lies.cast.operators[1].clone();
+        assert_eq!(violated(&lies), ["G3-one-outcome"]);
+
+        let mut doubled = story();
+        doubled.kept.audit.push(doubled.kept.audit[0].clone());
+        assert!(violated(&doubled).contains(&"G3-one-outcome"));
+
+        let mut gap = story();
+        gap.kept.outcomes.get_mut(&(tenant("acme"), id("m-2"))).unwrap().version = 3;
+        assert_eq!(violated(&gap), ["G3-one-outcome"]);
+    }
+
+    #[test]
+    fn g4_sees_a_confirmed_command_that_is_nowhere() {
+        let mut lost = story();
+        lost.kept.outcomes.remove(&(tenant("acme"), id("m-2")));
+        assert!(violated(&lost).contains(&"G4-nothing-lost"));
+    }
+
+    #[test]
+    fn g5_sees_a_command_that_overtook_one_confirmed_before_it_was_sent() {
+        let mut overtaken = story();
+        for (name, version) in [("m-1", 2), ("m-2", 1)] {
+            overtaken.kept.outcomes.get_mut(&(tenant("acme"), id(name))).unwrap().version = version;
+        }
+        assert_eq!(violated(&overtaken), ["G5-order"]);
+        // Sent before the other was confirmed: then either may be first.
+        overtaken.seen.clients.get_mut("m-2").unwrap().sent_at = Duration::ZERO;
+        assert_eq!(violated(&overtaken), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn g6_sees_a_doubled_effect_a_wrong_rejection_and_an_api_that_says_otherwise() {
+        let mut doubled = story();
+        doubled.kept.states.get_mut(&tenant("acme")).unwrap().credits.insert("EUR".into(), 17);
+        assert_eq!(violated(&doubled), ["G6-billing"]);
+
+        let mut rejected = story();
+        let rejection = tenantry_system::action::Rejection::new("credit_ceiling", "");
+        rejected.kept.outcomes.get_mut(&(tenant("acme"), id("m-1"))).unwrap().verdict = Err(rejection);
+        assert!(violated(&rejected).contains(&"G6-billing"));
+
+        let mut api = story();
+        api.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 5});
+        assert_eq!(violated(&api), ["G6-billing"]);
+    }
+
+    #[test]
+    fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests() {
+        let mut unanswered = story();
+        unanswered.seen.clients.get_mut("m-3").unwrap().refused = None;
+        assert_eq!(violated(&unanswered), ["G10-liveness"]);
+        let mut waiting = story();
+        waiting.kept.depth = 1;
+        assert_eq!(violated(&waiting), ["G10-liveness"]);
+        let mut restless = story();
+        restless.quiet = false;
+        assert_eq!(violated(&restless), ["G10-liveness"]);
+    }
+}
