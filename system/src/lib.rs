@@ -12,6 +12,7 @@
 //!
 //! Everything the outside world is comes in through [`capability`]; nothing here knows of any simulator.
 
+mod accept;
 pub mod action;
 pub mod audit;
 pub mod auth;

@@ -50,20 +50,12 @@ impl EmbeddedLedger {
 
     /// Every tenant's state as committed: for reconciliation and for checking isolation, not for serving.
     pub fn every_state(&self) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
-        let read = self.store.read();
-        let state = |tenant: TenantId| keyspace::state(&read, &tenant).map(|state| (tenant, state));
-        keyspace::tenants(&read)?.into_iter().map(state).collect()
+        keyspace::states(&self.store.read(), None)
     }
 
     /// Every outcome of every tenant as committed: for reconciliation, not for serving.
     pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
-        let read = self.store.read();
-        let mut all = BTreeMap::new();
-        for tenant in keyspace::tenants(&read)? {
-            let outcomes = keyspace::outcomes(&read, &tenant)?;
-            all.extend(outcomes.into_iter().map(|(message_id, outcome)| ((tenant.clone(), message_id), outcome)));
-        }
-        Ok(all)
+        keyspace::outcomes(&self.store.read())
     }
 
     /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.

@@ -4,6 +4,8 @@
 //! no tenant's keys are ever a prefix of another's. [`Tables`] opens them once per commit; [`Tables::tenant`] narrows
 //! them to the one tenant of a verified scope, and what it returns can't name another.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -125,42 +127,56 @@ pub(super) fn outcome(
 
 /// The state of one tenant, as committed.
 pub(super) fn state(read: &ReadTransaction, tenant: &TenantId) -> Result<TenantState, redb::Error> {
-    let version = read.open_table(VERSIONS)?.get(tenant.as_str())?.map_or(0, |version| version.value());
-    let mut state = TenantState { version, ..TenantState::default() };
-    let (first, last) = span(tenant);
+    Ok(states(read, Some(tenant))?.remove(tenant).unwrap_or_default())
+}
+
+/// The state of every tenant that has a row in any table, or of the one tenant given.
+pub(super) fn states(
+    read: &ReadTransaction,
+    only: Option<&TenantId>,
+) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
+    let (first, last) = span(only);
+    let mut states: BTreeMap<TenantId, TenantState> = BTreeMap::new();
+    for row in read.open_table(VERSIONS)?.range(first.0..=last.0)? {
+        let (tenant, version) = row?;
+        of(&mut states, tenant.value())?.version = version.value();
+    }
     for row in read.open_table(LIMITS)?.range(first..last)? {
         let (key, value) = row?;
-        state.limits.insert(read_id(Name::parse, key.value().1)?, value.value());
+        let (tenant, limit_type) = key.value();
+        of(&mut states, tenant)?.limits.insert(read_id(Name::parse, limit_type)?, value.value());
     }
     for row in read.open_table(ENTITLEMENTS)?.range(first..last)? {
-        state.entitlements.insert(read_id(Name::parse, row?.0.value().1)?);
+        let (key, _) = row?;
+        let (tenant, entitlement) = key.value();
+        of(&mut states, tenant)?.entitlements.insert(read_id(Name::parse, entitlement)?);
     }
     for row in read.open_table(CREDITS)?.range(first..last)? {
-        let (key, value) = row?;
-        state.credits.insert(key.value().1.to_owned(), value.value());
+        let (key, balance) = row?;
+        let (tenant, currency) = key.value();
+        of(&mut states, tenant)?.credits.insert(currency.to_owned(), balance.value());
     }
-    Ok(state)
+    Ok(states)
 }
 
-/// Every tenant that has a row.
-pub(super) fn tenants(read: &ReadTransaction) -> Result<Vec<TenantId>, redb::Error> {
-    let versions = read.open_table(VERSIONS)?;
-    versions.iter()?.map(|row| read_id(TenantId::parse, row?.0.value())).collect()
+fn of<'s>(states: &'s mut BTreeMap<TenantId, TenantState>, tenant: &str) -> Result<&'s mut TenantState, redb::Error> {
+    Ok(states.entry(read_id(TenantId::parse, tenant)?).or_default())
 }
 
-/// Every outcome of `tenant` with its message id, as committed.
-pub(super) fn outcomes(read: &ReadTransaction, tenant: &TenantId) -> Result<Vec<(MessageId, Outcome)>, redb::Error> {
-    let (first, last) = span(tenant);
-    let mut outcomes = Vec::new();
-    for row in read.open_table(OUTCOMES)?.range(first..last)? {
+/// Every outcome of every tenant, as committed.
+pub(super) fn outcomes(read: &ReadTransaction) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
+    let mut outcomes = BTreeMap::new();
+    for row in read.open_table(OUTCOMES)?.iter()? {
         let (key, value) = row?;
+        let (tenant, message_id) = key.value();
         let recorded: Recorded = decode(value.value())?;
-        outcomes.push((read_id(MessageId::parse, key.value().1)?, recorded.outcome));
+        let key = (read_id(TenantId::parse, tenant)?, read_id(MessageId::parse, message_id)?);
+        outcomes.insert(key, recorded.outcome);
     }
     Ok(outcomes)
 }
 
-/// The keys of one tenant and of no other: the grammar of identifiers begins after "" and ends before DEL.
-fn span(tenant: &TenantId) -> ((&str, &str), (&str, &str)) {
-    ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}"))
+/// The keys of one tenant and of no other, or of all: the grammar of identifiers begins after "" and ends before DEL.
+fn span(only: Option<&TenantId>) -> ((&str, &str), (&str, &str)) {
+    only.map_or((("", ""), ("\u{7f}", "")), |tenant| ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}")))
 }

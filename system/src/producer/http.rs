@@ -1,4 +1,4 @@
-//! HTTP/1.1 over any network: our own accept loop, so that the same server runs over TCP and in a simulation.
+//! HTTP/1.1 over any network: with our own accept loop the same server runs over TCP and in a simulation.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::accept_until;
 use crate::capability::{BoxStream, Listener};
 
 /// Connections at once; further ones wait to be accepted.
@@ -18,32 +18,13 @@ const CONNECTIONS_MAX: usize = 1024;
 /// A request's head must arrive within this time: an idle connection is cheap, a dripping one is not.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// After a failed accept (out of file descriptors, say) the listener rests this long.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-
 /// At a stop, requests under way may take this long to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves `router` until `stop` is cancelled; then lets requests under way end.
 pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(converse(stream, peer, router.clone(), stop.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection");
-                sleep(ACCEPT_REST).await;
-            }
-        }
-    }
+    let conversation = |stream, peer| converse(stream, peer, router.clone(), stop.clone());
+    let mut connections = accept_until(&stop, &*listener, CONNECTIONS_MAX, conversation).await;
     if timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(open = connections.len(), "connections were cut at the stop");
     }

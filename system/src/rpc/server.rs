@@ -8,13 +8,14 @@ use futures_util::StreamExt;
 use tokio::io::ReadHalf;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{MAX_CONTENT_BYTES, codec};
 use super::writer::write_frames;
 use super::{Frame, SILENCE_MAX, Service};
+use crate::accept::accept_until;
 use crate::call::CallError;
 use crate::capability::{BoxStream, Listener};
 
@@ -30,29 +31,10 @@ const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// At a stop, requests under way may take this long to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// After a failed accept (out of file descriptors, say) the listener rests this long.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-
 /// Accepts connections and answers requests until `stop` is cancelled; then lets those under way finish.
 pub async fn serve<S: Service>(listener: Box<dyn Listener>, service: Arc<S>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(converse(stream, peer, service.clone(), stop.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(service = S::NAME, %error, "failed to accept a connection");
-                sleep(ACCEPT_REST).await;
-            }
-        }
-    }
+    let conversation = |stream, peer| converse(stream, peer, service.clone(), stop.clone());
+    let mut connections = accept_until(&stop, &*listener, CONNECTIONS_MAX, conversation).await;
     while connections.join_next().await.is_some() {}
 }
 
