@@ -25,7 +25,7 @@ const EXIT_STOPPED_AT_ONCE: i32 = 130;
 
 /// The message-driven operations panel: no tenant can touch another.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
