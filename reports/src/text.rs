@@ -4,7 +4,7 @@
 //! the last line is the command that reproduces the first that matters, ready to be copied. No colours: whoever owns
 //! the terminal adds them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::latency::LatencySummary;
@@ -108,8 +108,15 @@ fn never_reached(scenarios: &[ScenarioSummary], out: &mut String) {
 
 fn details(runs: &[RunRecord], out: &mut String) {
     let mut bad: Vec<&RunRecord> = runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
-    // The broken before the inconclusive, each in the order they ran: the first is the one to reproduce.
-    bad.sort_by_key(|run| run.verdict < Verdict::Violated);
+    // The broken before the inconclusive; each scenario's first before any scenario's second: many seeds of one often say
+    // the same. Otherwise in the order they ran, so that the first is the one to reproduce.
+    let mut told: BTreeMap<(bool, &str), usize> = BTreeMap::new();
+    bad.sort_by_cached_key(|run| {
+        let inconclusive = run.verdict < Verdict::Violated;
+        let rank = told.entry((inconclusive, &run.scenario)).or_default();
+        *rank += 1;
+        (inconclusive, *rank)
+    });
     for run in bad.iter().take(DETAILED_RUNS) {
         let _ = write!(out, "\n{}, seed {}: {}\n", run.scenario, run.seed, run.verdict);
         if let Some(error) = &run.error {
@@ -157,8 +164,6 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::samples;
 
@@ -184,6 +189,14 @@ mod tests {
         let text = render(&SuiteRecord::new(samples::build(), runs, &BTreeMap::new()));
         assert_eq!(text.matches("broker panicked").count(), DETAILED_RUNS, "{text}");
         assert!(text.contains("\n3 more did not pass.\n"), "{text}");
+    }
+
+    #[test]
+    fn every_broken_scenario_is_told_before_another_seed_of_the_first() {
+        let runs = (0..12).map(|seed| samples::failed("calm", seed)).chain([samples::failed("storm", 1)]).collect();
+        let text = render(&SuiteRecord::new(samples::build(), runs, &BTreeMap::new()));
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not told in {text}"));
+        assert!(at("calm, seed 0") < at("storm, seed 1") && at("storm, seed 1") < at("calm, seed 1"), "{text}");
     }
 
     #[test]

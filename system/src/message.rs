@@ -138,10 +138,14 @@ pub(crate) fn strict_object<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str
 pub(crate) fn strict_json<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Refusal> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let problem = error.inner().to_string();
+        // serde finds these two after or before the field itself, so the path ends at what should have held it.
+        let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
+        let named = named.and_then(|rest| rest.split('`').next());
         let path = error.path().to_string();
         let path = if path == "." { "" } else { &path };
-        let dot = if prefix.is_empty() || path.is_empty() { "" } else { "." };
-        Refusal::new(format!("{prefix}{dot}{path}"), error.into_inner())
+        let parts = [prefix, path, named.unwrap_or("")];
+        Refusal::new(parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("."), problem)
     })?;
     deserializer.end().map_err(|error| Refusal::new(prefix, error))?;
     Ok(value)
@@ -209,9 +213,12 @@ mod tests {
             ("2024-10-27T10:00:00Z", "2024-10-27 10:00:00Z", "timestamp"),
             ("2024-10-27T10:00:00Z", "2024-13-27T10:00:00Z", "timestamp"),
             ("2024-10-27T10:00:00Z", "2024-10-27T10:00:00+00:00", "timestamp"),
-            (r#""new_limit""#, r#""limit_type": "b", "new_limit""#, "payload"),
+            (r#""new_limit""#, r#""limit_type": "b", "new_limit""#, "payload.limit_type"),
+            (r#""new_limit": 10000"#, r#""limit_type": "b""#, "payload.limit_type"),
+            (",\n\"new_limit\": 10000", "", "payload.new_limit"),
+            (r#""user_id": "user-456","#, "", "user_id"),
             (r#""new_limit""#, r#""extra": 1, "new_limit""#, "payload.extra"),
-            (r#""user_id""#, r#""tenant_id": "tenant-9", "user_id""#, ""),
+            (r#""user_id""#, r#""tenant_id": "tenant-9", "user_id""#, "tenant_id"),
             (r#""user_id""#, r#""schema_version": 2, "user_id""#, "schema_version"),
             (r#""user_id""#, r#""note": "hi", "user_id""#, "note"),
             (r#""user_id""#, r#""schema_version": null, "user_id""#, "schema_version"),

@@ -4,10 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// The workspace's folder.
+/// The workspace's folder. Asked for when a test runs, not when it is built: two clones may share a target folder.
+///
+/// # Panics
+/// When the test is not run by cargo.
 #[must_use]
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests").into()
 }
 
 /// The binary `name`, built in the profile of the test that asks. Cargo gives a test only its own package's binaries;

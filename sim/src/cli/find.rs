@@ -1,5 +1,6 @@
 //! Finds scenarios: by name among the project's, as a file, or all of a folder.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tenantry_sim::tenantry::section::{self, Scenario};
@@ -29,6 +30,9 @@ pub(super) fn find(wanted: &[String]) -> Result<Vec<Found>, miette::Report> {
             paths.push(by_name(name)?);
         }
     }
+    // Named twice is meant once: the same seeds twice would count for more than they show.
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
     paths.iter().map(|path| read(path)).collect()
 }
 
@@ -37,7 +41,9 @@ fn by_name(name: &str) -> Result<PathBuf, miette::Report> {
     if path.is_file() {
         return Ok(path);
     }
-    let known: Vec<_> = files_in(Path::new(FOLDER))?
+    // Outside of the project there is no such folder, and no scenario that could be meant.
+    let known: Vec<_> = files_in(Path::new(FOLDER))
+        .unwrap_or_default()
         .iter()
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
         .collect();

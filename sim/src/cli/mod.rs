@@ -15,7 +15,7 @@ const AFTER: &str = "Exit codes: 0 pass, 1 invariant violated, 2 usage or scenar
 
 /// Runs the whole of Tenantry in seeded simulations, breaks it on purpose, and checks that no tenant touches another.
 #[derive(Parser)]
-#[command(version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "tenantry", version, after_help = AFTER, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -54,15 +54,20 @@ impl Run {
         if self.trace.is_some() && scenarios.len() != 1 {
             return Err(miette::miette!("--trace is of one run: name one scenario, not {}", scenarios.len()));
         }
+        if self.trace.as_deref() == Some(Path::new("-")) {
+            return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
+        }
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let runs: Vec<(&Found, u64)> =
             scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.jobs.map_or(cores, NonZeroUsize::get);
         let keep_trace = self.trace.is_some();
+        // As it was called, so that the line can be pasted where this one was.
+        let program = std::env::args().next().unwrap_or_else(|| "tenantry".into());
         let run = |(found, seed): &(&Found, u64)| {
             let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
-            ended.finished.record.reproduce = format!("tenantry run {} --seed {seed}", found.called);
+            ended.finished.record.reproduce = format!("{program} run {} --seed {seed}", quoted(&found.called));
             ended
         };
         let ended = run_all(&runs, threads, run, progress);
@@ -110,6 +115,12 @@ fn print(text: &str) -> Result<(), miette::Report> {
         }
         _ => Ok(()),
     }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn build() -> Build {

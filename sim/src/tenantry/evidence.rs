@@ -57,8 +57,8 @@ pub struct Evidence {
 pub struct Seen {
     /// What each command's operator was told, by message id.
     pub clients: BTreeMap<String, Client>,
-    /// When the ledger was first seen to confirm a command's effect, by message id.
-    pub effects: BTreeMap<String, Duration>,
+    /// When the ledger was seen to give a command an outcome it had not had, by message id. Once each, if all is well.
+    pub effects: BTreeMap<String, Vec<Duration>>,
     /// Things worth having reached.
     pub marks: BTreeMap<String, u64>,
     /// Violations of isolation seen while running, and how much was compared.

@@ -186,8 +186,8 @@ impl Setup {
         };
         let invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
         let mut latency = VirtualLatency::new();
-        for (id, effect) in &seen.effects {
-            if let Some(client) = seen.clients.get(id) {
+        for (id, effects) in &seen.effects {
+            if let (Some(client), Some(effect)) = (seen.clients.get(id), effects.first()) {
                 latency.record(effect.saturating_sub(client.sent_at));
             }
         }

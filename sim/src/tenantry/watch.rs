@@ -99,7 +99,7 @@ impl Ledger for WatchedLedger {
         match &applied {
             Ok(Applied::Now(_)) => {
                 let now = super::world::now();
-                self.evidence.seen().effects.entry(message_id.to_string()).or_insert(now);
+                self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
             }
             Ok(Applied::Before(_)) => self.evidence.mark("duplicate_apply"),
             Ok(Applied::Conflict) => self.evidence.mark("conflict_at_ledger"),

@@ -48,6 +48,19 @@ pub enum Permission {
     IssueCredit,
 }
 
+impl Permission {
+    /// The permission as people and policies spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::ManageLimits => "manage_limits",
+            Self::ManageEntitlements => "manage_entitlements",
+            Self::IssueCredit => "issue_credit",
+        }
+    }
+}
+
 /// A parsed action: its registry entry and its payload.
 #[derive(Debug, Clone)]
 pub struct Action {

@@ -20,6 +20,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role as the directory's file spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Billing => "billing",
+            Self::Admin => "admin",
+        }
+    }
+
     /// What the role allows.
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
@@ -105,6 +115,11 @@ impl Directory {
         self.revision
     }
 
+    /// What `user` is to whom.
+    pub fn roles_of(&self, user: &UserId) -> impl Iterator<Item = (&TenantId, Role)> {
+        self.roles.get(user).into_iter().flatten().map(|(tenant, role)| (tenant, *role))
+    }
+
     /// Whether `user` holds `permission` on `tenant`.
     ///
     /// # Errors
@@ -114,7 +129,8 @@ impl Directory {
             None => Err(format!("operator {user} holds no role on tenant {tenant}")),
             Some(role) if role.permissions().contains(&permission) => Ok(()),
             Some(role) => {
-                Err(format!("operator {user} is {role:?} on tenant {tenant}, which does not include {permission:?}"))
+                let (role, permission) = (role.name(), permission.name());
+                Err(format!("operator {user} is {role} on tenant {tenant}, which does not include {permission}"))
             }
         }
     }
@@ -146,7 +162,7 @@ mod tests {
         assert_eq!(check("ana", "acme", Permission::ManageLimits), Ok(()));
         assert_eq!(
             check("ana", "acme", Permission::ManageEntitlements).unwrap_err(),
-            "operator ana is Billing on tenant acme, which does not include ManageEntitlements"
+            "operator ana is billing on tenant acme, which does not include manage_entitlements"
         );
         assert_eq!(
             check("ana", "acme-2", Permission::Read).unwrap_err(),

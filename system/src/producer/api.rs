@@ -230,7 +230,9 @@ fn bearer(headers: &HeaderMap) -> Result<String, Problem> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(refused("send exactly one header `Authorization: Bearer TOKEN`".into()));
     };
-    let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+    let parts = value.to_str().ok().and_then(|value| value.split_once(' '));
+    // RFC 9110: the scheme's letter case does not matter, nor how many spaces follow it.
+    let token = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim_start());
     token.map(str::to_owned).ok_or_else(|| refused("the Authorization header must be `Bearer TOKEN`".into()))
 }
 

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tenantry_system::auth::{Directory, IdentityProvider};
 use tenantry_system::capability::{Clock, OsEntropy, SystemClock};
 use tenantry_system::ids::UserId;
@@ -64,6 +64,15 @@ pub(crate) fn directory(data: &Path) -> anyhow::Result<Directory> {
 pub(crate) fn token(data: &Path, user: &str) -> anyhow::Result<String> {
     let user = UserId::parse(user).with_context(|| format!("{user:?} is no user id"))?;
     Ok(identity(data)?.token(&user, SystemClock.unix_seconds(), TOKEN_LIFETIME_SECONDS))
+}
+
+/// A token for `user`, of an identity that is there already: one made now would be known to no running server.
+pub(crate) fn existing_token(data: &Path, user: &str) -> anyhow::Result<String> {
+    let path = data.join(KEY_FILE);
+    if !path.exists() {
+        bail!("{} does not exist; name the data folder of a system that was started once", path.display());
+    }
+    token(data, user)
 }
 
 /// The text of `path`; if there is none, that of `make`, written in full or not at all.

@@ -5,7 +5,7 @@ mod development;
 mod serve;
 mod up;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ const EXIT_STOPPED_AT_ONCE: i32 = 130;
 
 /// The message-driven operations panel: no tenant can touch another.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "tenantryd", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,12 +88,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
             serve::run(role, &config, stop_on_signal()?).await
         }
         Command::Token { data, user } => {
-            println!("{}", development::token(&data, &user)?);
-            Ok(())
+            let token = development::existing_token(&data, &user)?;
+            Ok(writeln!(std::io::stdout(), "{token}")?)
         }
         Command::Config => {
-            print!("{}", Config::default().to_toml()?);
-            Ok(())
+            let config = Config::default().to_toml()?;
+            Ok(write!(std::io::stdout(), "{config}")?)
         }
     }
 }

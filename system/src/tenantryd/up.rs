@@ -1,14 +1,17 @@
 //! `tenantryd up`: every role in one process, wired directly, each with a disk folder of its own.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use tenantry_system::action::Permission;
 use tenantry_system::audit::EmbeddedAudit;
-use tenantry_system::auth::{Authority, EmbeddedAuthority};
+use tenantry_system::auth::{Authority, Directory, EmbeddedAuthority};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::consumer::Consumer;
+use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Ledger, relay};
 use tenantry_system::producer::{self, Producer};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,7 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
     let identity = development::identity(data)?;
     let directory = development::directory(data)?;
+    let welcomed = directory.clone();
     let authority: Arc<dyn Authority> =
         Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
@@ -32,7 +36,7 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
 
     let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
-    print_welcome(data, &listener.local_address(), &*clock)?;
+    print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone());
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
@@ -42,6 +46,8 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
 
     tokio::select! {
+        // First: at a stop the HTTP server ends too, as it should.
+        biased;
         () = stop.cancelled() => {}
         why = broker.failed() => bail!(lost("broker", &why)),
         why = ledger.failed() => bail!(lost("ledger", &why)),
@@ -65,27 +71,37 @@ fn lost(role: &str, why: &str) -> String {
     format!("the {role}'s store failed: {why}; nothing confirmed is lost, mend the disk and start again")
 }
 
-fn print_welcome(data: &Path, address: &str, clock: &dyn Clock) -> anyhow::Result<()> {
-    let (operator, tenant) = (development::OPERATOR, development::TENANT);
+fn print_welcome(data: &Path, address: &str, directory: &Directory, clock: &dyn Clock) -> anyhow::Result<()> {
+    let operator = UserId::parse(development::OPERATOR)?;
+    let roles: Vec<_> = directory.roles_of(&operator).collect();
+    let told: Vec<_> = roles.iter().map(|(tenant, role)| format!("{} of tenant {tenant}", role.name())).collect();
+    let told = if told.is_empty() { "without any role".into() } else { told.join(", ") };
+    let able = |(tenant, _): &&(&TenantId, _)| directory.check(&operator, tenant, Permission::ManageLimits).is_ok();
+    let tenant = roles.iter().find(able).map_or(development::TENANT, |(tenant, _)| tenant.as_str());
+    let operator = operator.as_str();
     let token = development::token(data, operator)?;
     let timestamp = clock.now().round(jiff::Unit::Second)?;
+    // Another id at each start: the last one's body, with its timestamp, is another.
+    let id = format!("msg-{}", clock.unix_seconds());
     let data = data.display();
-    println!(
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
         r#"Tenantry is up at http://{address}, data in {data}; stop it with Ctrl-C.
 
-The development operator is {operator}: admin of tenant {tenant}, viewer of tenant globex
+The development operator is {operator}, {told}
 (see {data}/operators.toml). Their token, for 12 hours; `tenantryd token` prints another:
 
 {token}
 
 Send a first command, wait for its outcome, read the new limit back:
 
-curl -sS http://{address}/v1/commands -H 'Authorization: Bearer {token}' -d '{{"tenant_id": "{tenant}", "user_id": "{operator}", "action": "update_billing_limit", "payload": {{"limit_type": "api_requests", "new_limit": 10000}}, "message_id": "msg-1", "timestamp": "{timestamp}"}}'
+curl -sS http://{address}/v1/commands -H 'Authorization: Bearer {token}' -d '{{"tenant_id": "{tenant}", "user_id": "{operator}", "action": "update_billing_limit", "payload": {{"limit_type": "api_requests", "new_limit": 10000}}, "message_id": "{id}", "timestamp": "{timestamp}"}}'
 
-curl -sS 'http://{address}/v1/commands/msg-1?tenant_id={tenant}&wait_ms=5000' -H 'Authorization: Bearer {token}'
+curl -sS 'http://{address}/v1/commands/{id}?tenant_id={tenant}&wait_ms=5000' -H 'Authorization: Bearer {token}'
 
 curl -sS http://{address}/v1/tenants/{tenant}/limits -H 'Authorization: Bearer {token}'
 "#
-    );
-    Ok(())
+    )?;
+    Ok(stdout.flush()?)
 }
