@@ -18,7 +18,7 @@ use crate::development;
 pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (at, data) = (&config.addresses, &config.data);
     let world = World::real(&data.join(role.folder()))?;
-    tracing::info!(?role, data = %data.display(), "starting");
+    tracing::info!(?role, data = %data.display(), ?at, "starting");
     match role {
         Role::Producer => role::serve_producer(&world, at, stop).await?,
         Role::Consumer => role::run_consumer(&world, at, stop).await,
