@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
-use super::http::HttpClient;
+use super::http::{Answer, HttpClient};
 use super::workload::{Act, Command, Timed};
 
 /// The operators' host.
@@ -87,21 +87,40 @@ impl Operators {
 
     /// Sends a command until there is a final answer, and returns its status.
     async fn post(&self, command: &Command) -> u16 {
-        let (token, body) = (self.token(&command.operator), command.body());
-        let mut pause = AGAIN_MIN;
-        loop {
-            let answer = self.client.request(Method::POST, "/v1/commands", token, body.clone(), DEADLINE).await;
-            let told = match &answer {
+        let tell = |answer: &Result<Answer, String>| {
+            let told = match answer {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.clone(),
             };
             self.evidence.record(HOST, "api.answer", &format!("{} {told}", command.message_id));
             match answer {
-                Ok(answer) if !is_passing(answer.status.as_u16()) => return answer.status.as_u16(),
+                Ok(answer) if !is_passing(answer) => {}
                 Ok(answer) => self.evidence.mark(&format!("http_{}", answer.status.as_u16())),
                 Err(_) => self.evidence.mark("http_no_answer"),
             }
-            sleep(pause).await;
+        };
+        let answer = self.request(Method::POST, "/v1/commands", &command.operator, &command.body(), tell).await;
+        answer.status.as_u16()
+    }
+
+    /// Sends a request, the same again and again, until its answer is final; `tell` is told of every answer.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        operator: &UserId,
+        body: &str,
+        tell: impl Fn(&Result<Answer, String>),
+    ) -> Answer {
+        let mut pause = AGAIN_MIN;
+        loop {
+            let token = self.token(operator);
+            let answer = self.client.request(method.clone(), path, token, body.to_owned(), DEADLINE).await;
+            tell(&answer);
+            match answer {
+                Ok(answer) if !is_passing(&answer) => return answer,
+                Ok(_) | Err(_) => sleep(pause).await,
+            }
             pause = (pause * 2).min(AGAIN_MAX);
         }
     }
@@ -197,25 +216,15 @@ impl Operators {
         }
     }
 
-    /// Gets `path` until the answer is final.
+    /// What `path` shows `operator`.
     async fn get(&self, operator: &UserId, path: &str) -> serde_json::Value {
-        let token = self.token(operator);
-        let mut pause = AGAIN_MIN;
-        loop {
-            match self.client.request(Method::GET, path, token, String::new(), DEADLINE).await {
-                Ok(answer) if !is_passing(answer.status.as_u16()) => {
-                    self.evidence.record(HOST, "api.read", &format!("{path} {}", answer.body));
-                    return answer.body;
-                }
-                Ok(_) | Err(_) => {}
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(AGAIN_MAX);
-        }
+        let answer = self.request(Method::GET, path, operator, "", |_| {}).await;
+        self.evidence.record(HOST, "api.read", &format!("{path} {}", answer.body));
+        answer.body
     }
 }
 
-/// Whether a status says "not now": then the same request again may be answered otherwise.
-fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..)
+/// Whether an answer says "not now": then the same request again may be answered otherwise.
+fn is_passing(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 408 | 429 | 500..)
 }

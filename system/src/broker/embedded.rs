@@ -106,6 +106,22 @@ impl EmbeddedBroker {
         }
     }
 
+    fn look_up(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, redb::Error> {
+        let read = self.store.read();
+        let Some(indexed) = read.open_table(INDEX)?.get((tenant.as_str(), message_id.as_str()))? else {
+            return Ok(None);
+        };
+        let (sequence, _) = indexed.value();
+        let key = (tenant.as_str(), sequence);
+        if let Some(letter) = read.open_table(DEAD_LETTERS)?.get(key)? {
+            let letter: DeadLetter = decode(letter.value())?;
+            return Ok(Some(Standing::DeadLettered { reason: letter.reason }));
+        }
+        let settled = self.store.machine().lock().settled.iter().any(|(t, s)| (t, *s) == (tenant, sequence));
+        let pending = !settled && read.open_table(MESSAGES)?.get(key)?.is_some();
+        Ok(Some(if pending { Standing::Pending } else { Standing::Settled }))
+    }
+
     fn lease_now(&self, max: usize) -> (Vec<Delivery>, Vec<Exhausted>, Option<Instant>) {
         let mut state = self.store.machine().lock();
         let (deliveries, exhausted) = state.lanes.lease(max, Instant::now(), || self.entropy.u64());
@@ -181,7 +197,7 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
-        self.store.machine().standing(&self.store, tenant, message_id).map_err(CallError::failed)
+        self.look_up(tenant, message_id).map_err(CallError::failed)
     }
 }
 
@@ -246,27 +262,6 @@ impl Mailroom {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
-    }
-
-    fn standing(
-        &self,
-        store: &Store<Self>,
-        tenant: &TenantId,
-        message_id: &MessageId,
-    ) -> Result<Option<Standing>, redb::Error> {
-        let read = store.read();
-        let Some(indexed) = read.open_table(INDEX)?.get((tenant.as_str(), message_id.as_str()))? else {
-            return Ok(None);
-        };
-        let (sequence, _) = indexed.value();
-        let key = (tenant.as_str(), sequence);
-        if let Some(letter) = read.open_table(DEAD_LETTERS)?.get(key)? {
-            let letter: DeadLetter = decode(letter.value())?;
-            return Ok(Some(Standing::DeadLettered { reason: letter.reason }));
-        }
-        let settled = self.lock().settled.iter().any(|(t, s)| (t, *s) == (tenant, sequence));
-        let pending = !settled && read.open_table(MESSAGES)?.get(key)?.is_some();
-        Ok(Some(if pending { Standing::Pending } else { Standing::Settled }))
     }
 }
 

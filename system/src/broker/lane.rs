@@ -210,7 +210,8 @@ fn jitter(lease: &Lease, attempts: u32) -> f64 {
     hash.update(lease.tenant.as_str());
     hash.update(lease.sequence.to_le_bytes());
     hash.update(attempts.to_le_bytes());
-    f64::from(u16::from_le_bytes([hash.clone().finalize()[0], hash.finalize()[1]])) / f64::from(u16::MAX)
+    let hash = hash.finalize();
+    f64::from(u16::from_le_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
 }
 
 impl Lane {

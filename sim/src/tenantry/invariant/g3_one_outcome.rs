@@ -12,16 +12,17 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let at: Vec<_> = effects.iter().map(|at| format!("{} ms", at.as_millis())).collect();
         finding.expect(effects.len() == 1, || format!("{id}, {asked:?}, took effect at {}", at.join(" and again at ")));
     }
+    let outcomes_by_message = case.outcomes_by_message();
     for (id, client) in &case.seen.clients {
         let Some(command) = case.seen.commands.get(id) else { continue };
         if client.accepted_at.is_none() {
             continue;
         }
-        let outcomes: Vec<_> = case.kept.outcomes.iter().filter(|((_, m), _)| m.as_str() == id).collect();
+        let outcomes = outcomes_by_message.get(id.as_str()).map_or(&[][..], Vec::as_slice);
         finding.expect(outcomes.len() == 1, || {
             format!("{id}: {} outcomes, reported as {:?}", outcomes.len(), client.reported)
         });
-        let [((tenant, _), outcome)] = outcomes[..] else { continue };
+        let [(tenant, outcome)] = outcomes[..] else { continue };
         finding.expect(*tenant == command.tenant, || format!("{id}: its outcome stands at tenant {tenant}"));
         let kept = if outcome.verdict.is_ok() { "applied" } else { "rejected" };
         let reported = client.reported.as_deref();

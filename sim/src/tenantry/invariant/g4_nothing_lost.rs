@@ -4,9 +4,11 @@ use super::{Case, Finding};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G4-nothing-lost");
+    let outcomes_by_message = case.outcomes_by_message();
     for (id, client) in &case.seen.clients {
         let (Some(accepted_at), Some(command)) = (client.accepted_at, case.seen.commands.get(id)) else { continue };
-        let has_outcome = case.kept.outcomes.keys().any(|(t, m)| *t == command.tenant && m.as_str() == id);
+        let outcomes = outcomes_by_message.get(id.as_str());
+        let has_outcome = outcomes.is_some_and(|outcomes| outcomes.iter().any(|(at, _)| **at == command.tenant));
         let waits_or_dead = matches!(client.reported.as_deref(), Some("pending" | "dead_lettered"));
         finding.expect(has_outcome || waits_or_dead, || {
             format!("{id}: accepted at {} ms, now {:?}", accepted_at.as_millis(), client.reported)

@@ -9,7 +9,11 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tenantry_system::ids::TenantId;
+use tenantry_system::ledger::Outcome;
 
 use super::cast::Cast;
 use super::evidence::{Kept, Seen};
@@ -26,6 +30,17 @@ pub struct Case<'a> {
     pub quiet_by_deadline: bool,
     /// The deadline, in virtual time since the simulation began.
     pub deadline: Duration,
+}
+
+impl Case<'_> {
+    /// Every outcome by its message id, with the tenant it stands at. One each, if all is well.
+    fn outcomes_by_message(&self) -> BTreeMap<&str, Vec<(&TenantId, &Outcome)>> {
+        let mut outcomes: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for ((tenant, message_id), outcome) in &self.kept.outcomes {
+            outcomes.entry(message_id.as_str()).or_default().push((tenant, outcome));
+        }
+        outcomes
+    }
 }
 
 /// What one invariant found.
@@ -73,11 +88,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
 mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
-    use std::collections::BTreeMap;
-
     use tenantry_system::audit::AuditEntry;
-    use tenantry_system::ids::{MessageId, TenantId};
-    use tenantry_system::ledger::{Outcome, TenantState};
+    use tenantry_system::ids::MessageId;
+    use tenantry_system::ledger::TenantState;
 
     use super::*;
     use crate::tenantry::cast::Part;
