@@ -24,7 +24,7 @@ use crate::message::{BodyHash, Message, Refusal};
 /// A granted command must take effect within this many seconds, waiting in the queue included: a week.
 pub const PROCESS_WITHIN_SECONDS: i64 = 7 * 24 * 3600;
 
-/// A read grant lives this many seconds: a long poll and its retries.
+/// A grant to read or to pause lives this many seconds: a long poll and its retries.
 pub const READ_WITHIN_SECONDS: i64 = 120;
 
 /// How far apart two honest clocks may be, in seconds.
@@ -58,6 +58,8 @@ pub enum Purpose {
     },
     /// Reading the tenant.
     Read,
+    /// Pausing the tenant, or resuming it.
+    Pause,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +84,7 @@ pub(crate) fn issue(
 ) -> GrantToken {
     let within = match purpose {
         Purpose::Command { .. } => PROCESS_WITHIN_SECONDS,
-        Purpose::Read => READ_WITHIN_SECONDS,
+        Purpose::Read | Purpose::Pause => READ_WITHIN_SECONDS,
     };
     let claims = Claims {
         iss: ISSUER.into(),
@@ -168,6 +170,27 @@ impl VerifiedRead {
     }
 }
 
+/// A verified right to pause one tenant, or to resume it.
+#[derive(Debug, Clone)]
+pub struct VerifiedPause {
+    scope: TenantScope,
+    grant: GrantToken,
+}
+
+impl VerifiedPause {
+    /// The tenant it may pause.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// What another service verifies for itself.
+    #[must_use]
+    pub fn grant(&self) -> &GrantToken {
+        &self.grant
+    }
+}
+
 /// Why something is not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -238,6 +261,15 @@ impl Verifier {
             return Err(VerifyError::Mismatch("it is for a command, not for reading".into()));
         }
         Ok(VerifiedRead { scope: TenantScope { tenant: claims.tenant }, grant })
+    }
+
+    /// Checks that `grant` allows pausing a tenant.
+    pub async fn pause(&self, grant: GrantToken) -> Result<VerifiedPause, VerifyError> {
+        let claims = self.claims(&grant).await?;
+        if claims.purpose != Purpose::Pause {
+            return Err(VerifyError::Mismatch("it is not for pausing".into()));
+        }
+        Ok(VerifiedPause { scope: TenantScope { tenant: claims.tenant }, grant })
     }
 
     async fn claims(&self, grant: &str) -> Result<Claims, VerifyError> {

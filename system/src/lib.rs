@@ -26,6 +26,7 @@ pub mod jws;
 pub mod ledger;
 pub mod message;
 pub mod producer;
+pub mod rate_limit;
 pub mod role;
 pub mod rpc;
 pub mod store;

@@ -17,6 +17,7 @@ use crate::consumer::Consumer;
 use crate::grant::Verifier;
 use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, relay};
 use crate::producer::{self, Producer};
+use crate::rate_limit::RateLimits;
 use crate::rpc;
 
 /// Where each role listens, as `host:port`. Each role needs to know only those it calls.
@@ -134,18 +135,23 @@ pub async fn serve_audit(
 }
 
 /// Consumes until `stop`.
-pub async fn run_consumer(world: &World, at: &Addresses, stop: CancellationToken) {
+pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, stop: CancellationToken) {
     let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
-    Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone())).run(stop).await;
+    Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone(), limits)).run(stop).await;
 }
 
 /// Offers the HTTP API until `stop`.
 ///
 /// # Errors
 /// When the address can't be listened at.
-pub async fn serve_producer(world: &World, at: &Addresses, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve_producer(
+    world: &World,
+    at: &Addresses,
+    limits: &RateLimits,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
-    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone()));
+    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits));
     let listener = world.network.bind(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;
     Ok(())

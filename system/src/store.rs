@@ -15,7 +15,8 @@ use crate::call::CallError;
 use crate::capability::{Disk, DiskFile};
 use crate::ids::IdError;
 
-/// The most commands in one commit. Beyond 512 rows a commit redb gains little, and the first of them waits long.
+/// The weight of commands at which a commit is begun. Beyond 512 rows a commit redb gains little, and the first of them
+/// waits long.
 const BATCH_MAX: usize = 512;
 
 /// Commands that may wait for the commit under way; further callers wait for room.
@@ -34,6 +35,11 @@ pub trait Machine: Send + Sync + 'static {
     type Command: Send + 'static;
     /// What is answered.
     type Answer: Send + 'static;
+
+    /// How much of a commit a command takes: about as many rows as it has to write.
+    fn weight(_command: &Self::Command) -> usize {
+        1
+    }
 
     /// Executes `batch` in order within one transaction and answers each. Blocking; runs on the disk's writer.
     ///
@@ -127,9 +133,16 @@ async fn commit_all<M: Machine>(
     visible: watch::Sender<Arc<ReadTransaction>>,
     failed: watch::Sender<Option<String>>,
 ) {
-    let mut queued = Vec::with_capacity(BATCH_MAX);
-    while commands.recv_many(&mut queued, BATCH_MAX).await > 0 {
-        let (batch, callers): (Vec<_>, Vec<_>) = queued.drain(..).unzip();
+    while let Some(first) = commands.recv().await {
+        let mut weight = M::weight(&first.0);
+        let mut queued = vec![first];
+        while weight < BATCH_MAX
+            && let Ok(next) = commands.try_recv()
+        {
+            weight += M::weight(&next.0);
+            queued.push(next);
+        }
+        let (batch, callers): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
         let (job_database, job_machine) = (database.clone(), machine.clone());
         let job = move || -> Result<Vec<M::Answer>, redb::Error> {
             let transaction = job_database.begin_write()?;

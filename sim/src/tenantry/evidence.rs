@@ -33,6 +33,8 @@ pub const MARKS: &[&str] = &[
     "http_504",
     "http_no_answer",
     "late_settlement",
+    "overtaken",
+    "paused_at_ledger",
     "redelivered",
     "resend_came_first",
     "resend_recognised",
@@ -41,6 +43,7 @@ pub const MARKS: &[&str] = &[
     "reused_id_came_first",
     "reused_id_otherwise_refused",
     "reused_id_refused",
+    "run_of_several",
     "unsynced_bytes_lost",
 ];
 
@@ -96,7 +99,7 @@ pub struct Client {
 #[derive(Default)]
 pub struct Isolation {
     known: BTreeMap<TenantId, TenantState>,
-    /// How many calls on a tenant may have ended it a command since its state was last compared: one whose caller went
+    /// How many commands are in work on a tenant that may have ended since its state was last compared: one whose caller went
     /// away counts on, for it may still take effect.
     open: BTreeMap<TenantId, u64>,
     /// Tenants compared with what they were before.
@@ -195,16 +198,23 @@ fn unreadable(error: impl std::fmt::Display) -> String {
 }
 
 impl Isolation {
-    /// Someone begins to act on `tenant`.
-    pub fn begin(&mut self, tenant: &TenantId) {
-        *self.open.entry(tenant.clone()).or_default() += 1;
+    /// Someone begins to act on `tenant` with `count` commands.
+    pub fn begin(&mut self, tenant: &TenantId, count: usize) {
+        *self.open.entry(tenant.clone()).or_default() += count as u64;
     }
 
-    /// Someone has acted on `tenant`; `states` is every tenant as it is now.
-    pub fn end(&mut self, tenant: &TenantId, states: BTreeMap<TenantId, TenantState>, message_id: &str) {
+    /// Someone has acted on `tenant` with `count` commands, of which `message_id` is the first; `states` is every tenant as
+    /// it is now.
+    pub fn end(
+        &mut self,
+        tenant: &TenantId,
+        count: usize,
+        states: BTreeMap<TenantId, TenantState>,
+        message_id: &str,
+    ) {
         self.compare(states, message_id);
         if let Some(calls) = self.open.get_mut(tenant) {
-            *calls -= 1;
+            *calls -= count as u64;
             if *calls == 0 {
                 self.open.remove(tenant);
             }

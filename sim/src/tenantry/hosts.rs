@@ -12,6 +12,7 @@ use tenantry_system::auth::{Directory, EmbeddedAuthority, IdentityProvider};
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
+use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::{self, Addresses};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ pub struct House {
     pub provider: IdentityProvider,
     /// Where each role is found.
     pub at: Arc<Addresses>,
+    /// How often one may ask.
+    pub limits: RateLimits,
 }
 
 /// Where the roles are found in a simulation: by their hosts' names.
@@ -62,13 +65,13 @@ impl House {
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
-                role::serve_producer(&world, &house.at, never()).await?;
+                role::serve_producer(&world, &house.at, &house.limits, never()).await?;
                 Ok(())
             }),
         ];
         for consumer in consumers {
             hosts.push(self.host(consumer, |house, world| async move {
-                role::run_consumer(&world, &house.at, never()).await;
+                role::run_consumer(&world, &house.at, &house.limits, never()).await;
                 Ok(())
             }));
         }

@@ -13,6 +13,7 @@ use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
 use tenantry_system::auth::IdentityProvider;
+use tenantry_system::rate_limit::RateLimits;
 
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
@@ -111,7 +112,7 @@ impl Setup {
         let dice = Dice::new(self.plan.seed);
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
         let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
-        let house = House { worlds: worlds.clone(), evidence: evidence.clone(), provider, at: addresses().into() };
+        let house = House { worlds: worlds.clone(), evidence: evidence.clone(), provider, at: addresses().into(), limits: RateLimits::default() };
         let (acts, forgeries) = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),

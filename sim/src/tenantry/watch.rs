@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tenantry_system::auth::Decision;
-use tenantry_system::broker::{Broker, Delivery, EmbeddedBroker, Lease, Published, Settlement, Standing};
+use tenantry_system::broker::{
+    Broker, Delivered, Delivery, EmbeddedBroker, Ending, Lease, Published, Settlement, Standing,
+};
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, VerifiedCommand, VerifiedRead};
+use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead};
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, TenantState};
+use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, Run, TenantState};
 
 use super::evidence::Evidence;
 
@@ -40,34 +41,47 @@ impl Broker for WatchedBroker {
 
     async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError> {
         let fetched = self.inner.fetch(max, wait).await;
-        for delivery in fetched.iter().flatten() {
-            let Delivery { lease, message_id, attempt, .. } = delivery;
-            self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
-            if *attempt > 1 {
-                self.evidence.mark("redelivered");
+        for Delivery { lease, messages } in fetched.iter().flatten() {
+            for Delivered { message_id, attempt, .. } in messages {
+                self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
+                if *attempt > 1 {
+                    self.evidence.mark("redelivered");
+                }
+            }
+            if messages.len() > 1 {
+                self.evidence.mark("run_of_several");
             }
         }
         fetched
     }
 
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
-        let what = match &settlement {
-            Settlement::Done => "done",
-            Settlement::Retry => "retry",
-            Settlement::DeadLetter { .. } => "dead_lettered",
-        };
+        let dead = settlement.ended.iter().filter(|ending| matches!(ending, Ending::DeadLetter { .. })).count();
+        let (ended, again) = (settlement.ended.len(), settlement.again.reason.clone());
         let settled = self.inner.settle(lease, settlement).await;
-        self.evidence.record("broker", "broker.settled", &format!("{lease:?} {what} {settled:?}"));
+        let told = format!("{lease:?} {ended} ended, {dead} of them dead letters; again: {again:?}; {settled:?}");
+        self.evidence.record("broker", "broker.settled", &told);
         match settled {
-            Ok(true) if what != "done" => self.evidence.mark(what),
+            Ok(true) => {
+                (0..dead).for_each(|_| self.evidence.mark("dead_lettered"));
+                if !again.is_empty() {
+                    self.evidence.mark("retry");
+                }
+            }
             Ok(false) => self.evidence.mark("late_settlement"),
-            _ => {}
+            Err(_) => {}
         }
         settled
     }
 
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
         self.inner.standing(tenant, message_id).await
+    }
+
+    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
+        let answer = self.inner.pause(tenant, paused).await;
+        self.evidence.record("broker", "broker.paused", &format!("{tenant} {paused} {answer:?}"));
+        answer
     }
 }
 
@@ -91,23 +105,31 @@ impl WatchedLedger {
 
 #[async_trait]
 impl Ledger for WatchedLedger {
-    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError> {
-        let (tenant, message_id) = (command.scope().tenant(), &command.message().message_id);
-        self.evidence.seen().isolation.begin(tenant);
-        let applied = self.inner.apply(command, decision).await;
-        self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
-        match &applied {
-            Ok(Applied::Now(_)) => {
-                let now = super::world::now();
-                self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
+    async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+        let (tenant, count) = (run.scope().tenant(), run.works().len());
+        self.evidence.seen().isolation.begin(tenant, count);
+        let applied = self.inner.apply(run).await;
+        for (work, applied) in run.works().iter().zip(applied.iter().flatten()) {
+            let message_id = &work.command.message().message_id;
+            self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
+            match applied {
+                Applied::Now(_) => {
+                    let now = super::world::now();
+                    self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
+                }
+                Applied::Before(_) => self.evidence.mark("duplicate_apply"),
+                Applied::Conflict => self.evidence.mark("conflict_at_ledger"),
+                Applied::Overtaken { .. } => self.evidence.mark("overtaken"),
+                Applied::Paused => self.evidence.mark("paused_at_ledger"),
             }
-            Ok(Applied::Before(_)) => self.evidence.mark("duplicate_apply"),
-            Ok(Applied::Conflict) => self.evidence.mark("conflict_at_ledger"),
-            Err(_) => {}
+        }
+        if let Err(error) = &applied {
+            self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {count} commands: {error}"));
         }
         // A store that can't be read shows at the end, where it is an error of its own.
         if let Ok(states) = self.inner.every_state() {
-            self.evidence.seen().isolation.end(tenant, states, message_id.as_str());
+            let first = run.works()[0].command.message().message_id.as_str();
+            self.evidence.seen().isolation.end(tenant, count, states, first);
         }
         applied
     }
@@ -123,5 +145,12 @@ impl Ledger for WatchedLedger {
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         self.inner.state(read).await
+    }
+
+    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
+        let answer = self.inner.pause(right, paused).await;
+        let tenant = right.scope().tenant();
+        self.evidence.record("ledger", "ledger.paused", &format!("{tenant} {paused} {answer:?}"));
+        answer
     }
 }

@@ -46,6 +46,8 @@ pub enum Permission {
     ManageEntitlements,
     /// Give credit.
     IssueCredit,
+    /// Stop all effects on the tenant, and let them go on.
+    PauseTenant,
 }
 
 impl Permission {
@@ -57,6 +59,7 @@ impl Permission {
             Self::ManageLimits => "manage_limits",
             Self::ManageEntitlements => "manage_entitlements",
             Self::IssueCredit => "issue_credit",
+            Self::PauseTenant => "pause_tenant",
         }
     }
 }
@@ -95,8 +98,8 @@ pub trait Decide: Debug + Send + Sync {
 
 /// One tenant's state, as an action may see it. The tenant is not named: there is no other to ask for.
 pub trait TenantView {
-    /// A limit's value, if it was ever set.
-    fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error>;
+    /// The tenant's version at which a limit was set last; 0 if it never was.
+    fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error>;
     /// Whether the tenant holds an entitlement.
     fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error>;
     /// Credit in minor units of `currency`.
@@ -193,14 +196,14 @@ pub(crate) mod testing {
 
     #[derive(Default)]
     pub(crate) struct InMemory {
-        pub(crate) limits: BTreeMap<Name, u64>,
+        pub(crate) limit_versions: BTreeMap<Name, u64>,
         pub(crate) entitlements: BTreeSet<Name>,
         pub(crate) credits: BTreeMap<Currency, u64>,
     }
 
     impl TenantView for InMemory {
-        fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error> {
-            Ok(self.limits.get(limit_type).copied())
+        fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error> {
+            Ok(self.limit_versions.get(limit_type).copied().unwrap_or(0))
         }
         fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
             Ok(self.entitlements.contains(entitlement))

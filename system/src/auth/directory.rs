@@ -33,11 +33,11 @@ impl Role {
     /// What the role allows.
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{IssueCredit, ManageEntitlements, ManageLimits, Read};
+        use Permission::{IssueCredit, ManageEntitlements, ManageLimits, PauseTenant, Read};
         match self {
             Self::Viewer => &[Read],
             Self::Billing => &[Read, ManageLimits, IssueCredit],
-            Self::Admin => &[Read, ManageLimits, ManageEntitlements, IssueCredit],
+            Self::Admin => &[Read, ManageLimits, ManageEntitlements, IssueCredit, PauseTenant],
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The broker of one machine: lanes in memory, messages in redb, group commit in between.
 //!
-//! What a restart needs is on disk - messages, the index that recognises a retry, dead letters - and what it can do
-//! without is not: leases and attempts. After a crash everything unsettled simply goes out again.
+//! Everything is written in the order of time: a message under the next number of all, not of its tenant's, so that a
+//! commit touches the same few pages for a hundred tenants and for a hundred thousand. What a restart needs is on disk -
+//! messages, how they came back, what was settled lately, dead letters, who is paused - and leases are not: after a crash
+//! everything unsettled simply goes out again.
+//!
+//! Settlements are lazy: they ride the next commit, whoever causes it. A crash may forget them, and the messages come again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,52 +19,48 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::lane::{Exhausted, Lanes, Limits};
-use super::{Broker, Delivery, Lease, Published, Settlement, Standing};
+use super::lane::{Exhausted, Lanes, Limits, Queued};
+use super::recent::{Key, Known, Recent, key};
+use super::{Attempt, Broker, DeadLetter, Delivery, Ending, Lease, Published, Settlement, Standing};
 use crate::call::CallError;
-use crate::capability::{Entropy, World};
+use crate::capability::{Clock, Entropy, World};
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
 use crate::store::{Machine, Store, decode, encode, read_id};
 
-/// (tenant, sequence) -> [`Stored`].
-const MESSAGES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("messages");
-/// (tenant, message id) -> (sequence, body hash). Outlives the message: a retry may come long after.
-const INDEX: TableDefinition<(&str, &str), (u64, BodyHash)> = TableDefinition::new("index");
-/// tenant -> the last sequence given out.
-const SEQUENCES: TableDefinition<&str, u64> = TableDefinition::new("sequences");
-/// (tenant, sequence) -> [`DeadLetter`].
-const DEAD_LETTERS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("dead_letters");
+/// sequence -> [`Stored`].
+const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
+/// sequence -> the [`Attempt`]s of a message that came back.
+const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
+/// number, in the order of settling -> (key, sequence, body hash) of the messages settled last.
+const SETTLED: TableDefinition<u64, (Key, u64, BodyHash)> = TableDefinition::new("settled");
+/// (tenant, message id) -> [`DeadLetter`].
+const DEAD_LETTERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("dead_letters");
+/// Tenants that are paused.
+const PAUSED: TableDefinition<&str, ()> = TableDefinition::new("paused");
+/// One row: (the store's epoch, the last sequence, the last number of [`SETTLED`]).
+const LAST: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("last");
 
 /// Settled messages are struck off in the next commit, whoever causes it; if nobody does, after this long.
 const SETTLED_FLUSH: Duration = Duration::from_millis(200);
-
-/// Messages in one fetch: that many of the largest bodies, with their grants, fit one frame.
-const FETCH_MAX: usize = 12;
 
 /// What an overloaded tenant is told to wait, in milliseconds.
 const OVERLOAD_RETRY_MS: u64 = 500;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    tenant: TenantId,
     message_id: MessageId,
     envelope: Envelope,
-}
-
-/// A message that was put aside, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct DeadLetter {
-    message_id: MessageId,
-    envelope: Envelope,
-    reason: String,
 }
 
 /// The embedded, durable broker.
 pub struct EmbeddedBroker {
     store: Arc<Store<Mailroom>>,
     entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
     _flusher: JoinSet<()>,
 }
 
@@ -70,12 +70,13 @@ impl EmbeddedBroker {
     /// # Errors
     /// When the database can't be opened.
     pub async fn open(world: &World, limits: Limits) -> io::Result<Self> {
-        let store =
-            Store::open(world.disk.clone(), "broker.redb", move |within| Mailroom::load(within, limits)).await?;
-        let store = Arc::new(store);
+        let clock = world.clock.clone();
+        let load_clock = clock.clone();
+        let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock);
+        let store = Arc::new(Store::open(world.disk.clone(), "broker.redb", load).await?);
         let mut flusher = JoinSet::new();
         flusher.spawn(flush_settled(store.clone()));
-        Ok(Self { store, entropy: world.entropy.clone(), _flusher: flusher })
+        Ok(Self { store, entropy: world.entropy.clone(), clock, _flusher: flusher })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -99,32 +100,39 @@ impl EmbeddedBroker {
         Ok(self.store.read().open_table(DEAD_LETTERS)?.len()?)
     }
 
-    async fn put_aside(&self, lease: &Lease, reason: String) -> Result<bool, CallError> {
-        match self.store.execute(Command::PutAside { lease: lease.clone(), reason }).await? {
-            Answer::PutAside { lease } => Ok(lease.is_some()),
-            answer => unreachable!("asked to put aside, answered {answer:?}"),
+    /// A message that was put aside.
+    pub fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, redb::Error> {
+        let row = self.store.read().open_table(DEAD_LETTERS)?.get((tenant.as_str(), message_id.as_str()))?;
+        row.map(|row| decode(row.value())).transpose()
+    }
+
+    async fn settle_durably(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
+        let at_unix_ms = self.clock.now().as_millisecond();
+        match self.store.execute(Command::Settle { lease: lease.clone(), settlement, at_unix_ms }).await? {
+            Answer::Settled { .. } => Ok(true),
+            Answer::NotHeld => Ok(false),
+            answer => unreachable!("asked to settle, answered {answer:?}"),
         }
     }
 
     fn look_up(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, redb::Error> {
-        let read = self.store.read();
-        let Some(indexed) = read.open_table(INDEX)?.get((tenant.as_str(), message_id.as_str()))? else {
-            return Ok(None);
-        };
-        let (sequence, _) = indexed.value();
-        let key = (tenant.as_str(), sequence);
-        if let Some(letter) = read.open_table(DEAD_LETTERS)?.get(key)? {
-            let letter: DeadLetter = decode(letter.value())?;
+        if let Some(letter) = self.dead_letter(tenant, message_id)? {
             return Ok(Some(Standing::DeadLettered { reason: letter.reason }));
         }
-        let settled = self.store.machine().lock().settled.iter().any(|(t, s)| (t, *s) == (tenant, sequence));
-        let pending = !settled && read.open_table(MESSAGES)?.get(key)?.is_some();
-        Ok(Some(if pending { Standing::Pending } else { Standing::Settled }))
+        let state = self.store.machine().lock();
+        let known = state.recent.get(&key(tenant, message_id));
+        let pending = |known: &Known| state.lanes.contains(tenant, known.sequence);
+        Ok(known.map(|known| if pending(&known) { Standing::Pending } else { Standing::Settled }))
     }
 
     fn lease_now(&self, max: usize) -> (Vec<Delivery>, Vec<Exhausted>, Option<Instant>) {
-        let mut state = self.store.machine().lock();
-        let (deliveries, exhausted) = state.lanes.lease(max, Instant::now(), || self.entropy.u64());
+        let unix_ms = self.clock.now().as_millisecond();
+        let machine = self.store.machine();
+        let mut state = machine.lock();
+        let (deliveries, exhausted) = state.lanes.lease(max, Instant::now(), unix_ms, || self.entropy.u64());
+        if state.lanes.has_news() {
+            machine.lazy.notify_one();
+        }
         (deliveries, exhausted, state.lanes.next_change())
     }
 }
@@ -143,10 +151,10 @@ impl Broker for EmbeddedBroker {
             let limits = format!("at most {MAX_BODY_BYTES} and {MAX_TOKEN_BYTES} are taken");
             return Err(CallError::failed(format!("a body of {body} bytes with a grant of {grant}: {limits}")));
         }
-        let (tenant, message_id) = (tenant.clone(), message_id.clone());
-        let body_hash = body_sha256(&envelope.body);
-        match self.store.execute(Command::Publish { tenant, message_id, envelope, body_hash }).await? {
-            Answer::Accepted { sequence, .. } => Ok(Published::Accepted { sequence }),
+        // Everything that needs no order is done here, before the one writer.
+        let message = Queued::new(key(tenant, message_id), body_sha256(&envelope.body), message_id.clone(), envelope);
+        match self.store.execute(Command::Publish { tenant: tenant.clone(), message }).await? {
+            Answer::Accepted { sequence } => Ok(Published::Accepted { sequence }),
             Answer::Duplicate { sequence } => Ok(Published::Duplicate { sequence }),
             Answer::Conflict => Ok(Published::Conflict),
             Answer::Overloaded => Ok(Published::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS }),
@@ -157,13 +165,14 @@ impl Broker for EmbeddedBroker {
     async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError> {
         let machine = self.store.machine();
         let give_up = Instant::now() + wait;
-        let max = max.min(FETCH_MAX);
         loop {
             // Before looking, so that nothing can arrive unnoticed between the look and the wait.
             let changed = machine.changed.notified();
             let (deliveries, exhausted, next_change) = self.lease_now(max);
-            for Exhausted { lease, attempts } in exhausted {
-                self.put_aside(&lease, format!("delivered {attempts} times without any word from a consumer")).await?;
+            for Exhausted { lease, deliveries } in exhausted {
+                let reason = format!("delivered {deliveries} times, at last without any word from a consumer");
+                let settlement = Settlement { ended: vec![Ending::DeadLetter { reason }], ..Settlement::default() };
+                self.settle_durably(&lease, settlement).await?;
             }
             if !deliveries.is_empty() || Instant::now() >= give_up {
                 return Ok(deliveries);
@@ -178,36 +187,37 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
+        if settlement.ended.iter().any(|ending| matches!(ending, Ending::DeadLetter { .. })) {
+            return self.settle_durably(lease, settlement).await;
+        }
         let machine = self.store.machine();
-        let settled = match settlement {
-            Settlement::DeadLetter { reason } => return self.put_aside(lease, reason).await,
-            Settlement::Done => {
-                let mut state = machine.lock();
-                let removed = state.lanes.remove(lease, Instant::now());
-                if removed {
-                    state.settled.push((lease.tenant.clone(), lease.sequence));
-                }
-                removed
-            }
-            Settlement::Retry => machine.lock().lanes.retry(lease, Instant::now()),
+        let settled = {
+            let mut state = machine.lock();
+            let settled = state.lanes.settle(lease, &settlement, Instant::now());
+            let ended = settled.as_ref().map_or(&[][..], Vec::as_slice);
+            state.settled.extend(ended.iter().map(Settled::from));
+            settled.is_some()
         };
         machine.changed.notify_waiters();
-        machine.settled.notify_one();
+        machine.lazy.notify_one();
         Ok(settled)
     }
 
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
         self.look_up(tenant, message_id).map_err(CallError::failed)
     }
+
+    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
+        self.store.execute(Command::Pause { tenant: tenant.clone(), paused }).await.map(drop)
+    }
 }
 
-/// Commits settlements that no other commit has taken along.
+/// Commits what is lazy and what no other commit has taken along.
 async fn flush_settled(store: Arc<Store<Mailroom>>) {
     loop {
-        store.machine().settled.notified().await;
+        store.machine().lazy.notified().await;
         sleep(SETTLED_FLUSH).await;
-        let pending = !store.machine().lock().settled.is_empty();
-        if pending && store.execute(Command::Flush).await.is_err() {
+        if store.machine().lock().is_behind() && store.execute(Command::Flush).await.is_err() {
             return;
         }
     }
@@ -218,50 +228,193 @@ struct Mailroom {
     state: Mutex<State>,
     /// A message can go out that could not before.
     changed: Notify,
-    /// Something was settled.
-    settled: Notify,
+    /// There is something that the next commit should take along.
+    lazy: Notify,
 }
 
 struct State {
     lanes: Lanes,
+    recent: Recent,
+    /// Written, but not yet durable.
+    arriving: Vec<(TenantId, Queued)>,
     /// Settled, but still on disk: struck off by the next commit.
-    settled: Vec<(TenantId, u64)>,
+    settled: Vec<Settled>,
+    epoch: u64,
+    last_sequence: u64,
+    last_settled: u64,
+}
+
+impl State {
+    fn is_behind(&self) -> bool {
+        !self.settled.is_empty() || self.lanes.has_news()
+    }
+}
+
+#[derive(Debug)]
+struct Settled {
+    key: Key,
+    sequence: u64,
+    body_hash: BodyHash,
+    came_back: bool,
+    /// It was put aside, and has its row elsewhere.
+    dead: bool,
+}
+
+impl From<&Queued> for Settled {
+    fn from(message: &Queued) -> Self {
+        let Queued { key, sequence, body_hash, attempts, .. } = message;
+        Self { key: *key, sequence: *sequence, body_hash: *body_hash, came_back: !attempts.is_empty(), dead: false }
+    }
 }
 
 enum Command {
-    Publish { tenant: TenantId, message_id: MessageId, envelope: Envelope, body_hash: BodyHash },
-    PutAside { lease: Lease, reason: String },
+    Publish { tenant: TenantId, message: Queued },
+    Settle { lease: Lease, settlement: Settlement, at_unix_ms: i64 },
+    Pause { tenant: TenantId, paused: bool },
     Flush,
 }
 
 #[derive(Debug)]
 enum Answer {
-    Accepted { tenant: TenantId, sequence: u64, message_id: MessageId, envelope: Envelope },
+    Accepted { sequence: u64 },
     Duplicate { sequence: u64 },
     Conflict,
     Overloaded,
-    PutAside { lease: Option<Lease> },
+    Settled { lease: Lease, settlement: Settlement, ended: Vec<Queued> },
+    NotHeld,
+    Paused { tenant: TenantId, paused: bool },
     Flushed,
 }
 
+/// What a batch makes of the state before anything is written: all decided under one lock, then written without it.
+#[derive(Default)]
+struct Decided {
+    answers: Vec<Answer>,
+    arrivals: Vec<(TenantId, Queued)>,
+    letters: Vec<(TenantId, MessageId, DeadLetter)>,
+    settled: Vec<Settled>,
+    news: Vec<(u64, Vec<Attempt>)>,
+    pauses: Vec<(TenantId, bool)>,
+    last: (u64, u64, u64),
+    settled_from: u64,
+    forgotten: Vec<u64>,
+}
+
 impl Mailroom {
-    fn load(within: &WriteTransaction, limits: Limits) -> Result<Self, redb::Error> {
-        let mut lanes = Lanes::new(limits);
-        for entry in within.open_table(MESSAGES)?.iter()? {
-            let (key, value) = entry?;
-            let (tenant, sequence) = key.value();
-            let stored: Stored = decode(value.value())?;
-            lanes.push(&read_id(TenantId::parse, tenant)?, sequence, stored.message_id, stored.envelope);
+    fn load(within: &WriteTransaction, limits: Limits, clock: Arc<dyn Clock>) -> Result<Self, redb::Error> {
+        let mut last = within.open_table(LAST)?;
+        let kept = last.get(())?.map(|kept| kept.value());
+        let now = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
+        let (epoch, last_sequence, last_settled) = kept.unwrap_or((now, 0, 0));
+        last.insert((), (epoch, last_sequence, last_settled))?;
+        let (mut lanes, mut recent) = (Lanes::new(limits, epoch), Recent::default());
+        for row in within.open_table(PAUSED)?.iter()? {
+            lanes.pause(&read_id(TenantId::parse, row?.0.value())?, true);
         }
-        within.open_table(INDEX)?;
-        within.open_table(SEQUENCES)?;
-        within.open_table(DEAD_LETTERS)?;
-        let state = Mutex::new(State { lanes, settled: Vec::new() });
-        Ok(Self { state, changed: Notify::new(), settled: Notify::new() })
+        let attempts = within.open_table(ATTEMPTS)?;
+        for row in within.open_table(MESSAGES)?.iter()? {
+            let (sequence, stored) = row?;
+            let Stored { tenant, message_id, envelope } = decode(stored.value())?;
+            let hash = body_sha256(&envelope.body);
+            let mut message = Queued::new(key(&tenant, &message_id), hash, message_id, envelope);
+            message.sequence = sequence.value();
+            if let Some(kept) = attempts.get(message.sequence)? {
+                message.restore(decode(kept.value())?);
+            }
+            recent.insert(message.key, Known { sequence: message.sequence, body_hash: hash });
+            lanes.push(&tenant, message);
+        }
+        for row in within.open_table(SETTLED)?.iter()? {
+            let (number, settled) = row?;
+            let (key, sequence, body_hash) = settled.value();
+            recent.insert(key, Known { sequence, body_hash });
+            recent.settle(number.value(), key);
+        }
+        for row in within.open_table(DEAD_LETTERS)?.iter()? {
+            let (ids, letter) = row?;
+            let (tenant, message_id) = ids.value();
+            let letter: DeadLetter = decode(letter.value())?;
+            let known = Known { sequence: letter.position.sequence, body_hash: body_sha256(&letter.envelope.body) };
+            recent.insert(key(&read_id(TenantId::parse, tenant)?, &read_id(MessageId::parse, message_id)?), known);
+        }
+        let state =
+            State { lanes, recent, arriving: Vec::new(), settled: Vec::new(), epoch, last_sequence, last_settled };
+        Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
+    }
+}
+
+impl State {
+    fn decide(&mut self, batch: Vec<Command>) -> Decided {
+        let mut decided = Decided { settled: std::mem::take(&mut self.settled), ..Decided::default() };
+        decided.news = self.lanes.take_news();
+        // What this batch itself accepts: nobody else may see it before it is durable.
+        let mut arriving: BTreeMap<Key, Known> = BTreeMap::new();
+        let mut coming: BTreeMap<TenantId, (usize, usize)> = BTreeMap::new();
+        for command in batch {
+            let answer = match command {
+                Command::Publish { tenant, mut message } => {
+                    let known = self.recent.get(&message.key).or_else(|| arriving.get(&message.key).copied());
+                    let (count, bytes) = coming.get(&tenant).copied().unwrap_or_default();
+                    match known {
+                        Some(known) if known.body_hash == message.body_hash => {
+                            Answer::Duplicate { sequence: known.sequence }
+                        }
+                        Some(_) => Answer::Conflict,
+                        // Only after a retry was recognised: what was confirmed once is confirmed, however full it is.
+                        None if self.lanes.is_full(&tenant, count, bytes) => Answer::Overloaded,
+                        None => {
+                            self.last_sequence += 1;
+                            message.sequence = self.last_sequence;
+                            let known = Known { sequence: message.sequence, body_hash: message.body_hash };
+                            arriving.insert(message.key, known);
+                            coming.insert(tenant.clone(), (count + 1, bytes + message.bytes()));
+                            decided.arrivals.push((tenant, message));
+                            Answer::Accepted { sequence: self.last_sequence }
+                        }
+                    }
+                }
+                // Decided here, on the writer: a lease that ended while the command waited must not count.
+                Command::Settle { lease, settlement, at_unix_ms } => {
+                    match self.lanes.hold(&lease, settlement.ended.len(), Instant::now()) {
+                        None => Answer::NotHeld,
+                        Some(ended) => {
+                            for (message, ending) in ended.iter().zip(&settlement.ended) {
+                                let Ending::DeadLetter { reason } = ending else { continue };
+                                let letter = message.dead_letter(self.epoch, reason, at_unix_ms);
+                                decided.letters.push((lease.tenant.clone(), message.message_id.clone(), letter));
+                            }
+                            decided.settled.extend(ended.iter().zip(&settlement.ended).map(|(message, ending)| {
+                                let dead = matches!(ending, Ending::DeadLetter { .. });
+                                Settled { dead, ..Settled::from(message) }
+                            }));
+                            Answer::Settled { lease, settlement, ended }
+                        }
+                    }
+                }
+                Command::Pause { tenant, paused } => {
+                    decided.pauses.push((tenant.clone(), paused));
+                    // Nothing more goes out from here on; what goes out again waits until that is durable.
+                    if paused {
+                        self.lanes.pause(&tenant, true);
+                    }
+                    Answer::Paused { tenant, paused }
+                }
+                Command::Flush => Answer::Flushed,
+            };
+            decided.answers.push(answer);
+        }
+        // A dead letter stays known by its own table.
+        decided.settled_from = self.last_settled;
+        for settled in decided.settled.iter().filter(|settled| !settled.dead) {
+            self.last_settled += 1;
+            decided.forgotten.extend(self.recent.settle(self.last_settled, settled.key));
+        }
+        decided.last = (self.epoch, self.last_sequence, self.last_settled);
+        decided
     }
 }
 
@@ -270,180 +423,75 @@ impl Machine for Mailroom {
     type Answer = Answer;
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
+        let decided = self.lock().decide(batch);
         let mut messages = within.open_table(MESSAGES)?;
-        let mut index = within.open_table(INDEX)?;
-        let mut sequences = within.open_table(SEQUENCES)?;
-        let mut dead_letters = within.open_table(DEAD_LETTERS)?;
-        let settled = std::mem::take(&mut self.lock().settled);
-        for (tenant, sequence) in &settled {
-            messages.remove((tenant.as_str(), *sequence))?;
+        for (tenant, message) in &decided.arrivals {
+            let Queued { message_id, envelope, .. } = message.clone();
+            let stored = Stored { tenant: tenant.clone(), message_id, envelope };
+            messages.insert(message.sequence, encode(&stored).as_slice())?;
         }
-        let mut answers = Vec::with_capacity(batch.len());
-        let mut accepted: BTreeMap<TenantId, usize> = BTreeMap::new();
-        for command in batch {
-            answers.push(match command {
-                Command::Publish { tenant, message_id, envelope, body_hash } => {
-                    let indexed = index.get((tenant.as_str(), message_id.as_str()))?.map(|found| found.value());
-                    match indexed {
-                        Some((sequence, hash)) if hash == body_hash => Answer::Duplicate { sequence },
-                        Some(_) => Answer::Conflict,
-                        // Only after a retry was recognised: what was confirmed once is confirmed, however full it is.
-                        None if self.lock().lanes.is_full(&tenant, accepted.get(&tenant).copied().unwrap_or(0)) => {
-                            Answer::Overloaded
-                        }
-                        None => {
-                            *accepted.entry(tenant.clone()).or_default() += 1;
-                            let sequence = sequences.get(tenant.as_str())?.map_or(0, |last| last.value()) + 1;
-                            sequences.insert(tenant.as_str(), sequence)?;
-                            index.insert((tenant.as_str(), message_id.as_str()), (sequence, body_hash))?;
-                            let stored = Stored { message_id, envelope };
-                            messages.insert((tenant.as_str(), sequence), encode(&stored).as_slice())?;
-                            let Stored { message_id, envelope } = stored;
-                            Answer::Accepted { tenant, sequence, message_id, envelope }
-                        }
-                    }
-                }
-                // Decided here, on the writer: a lease that ended while the command waited must not count.
-                Command::PutAside { lease, .. } if !self.lock().lanes.holds(&lease, Instant::now()) => {
-                    Answer::PutAside { lease: None }
-                }
-                Command::PutAside { lease, reason } => {
-                    let key = (lease.tenant.as_str(), lease.sequence);
-                    let stored = messages.remove(key)?.map(|stored| decode::<Stored>(stored.value())).transpose()?;
-                    if let Some(Stored { message_id, envelope }) = stored {
-                        let letter = DeadLetter { message_id, envelope, reason };
-                        dead_letters.insert(key, encode(&letter).as_slice())?;
-                    }
-                    Answer::PutAside { lease: Some(lease) }
-                }
-                Command::Flush => Answer::Flushed,
-            });
+        let (mut attempts, mut settled) = (within.open_table(ATTEMPTS)?, within.open_table(SETTLED)?);
+        for (sequence, kept) in &decided.news {
+            attempts.insert(sequence, encode(kept).as_slice())?;
         }
-        Ok(answers)
+        let mut number = decided.settled_from;
+        for &Settled { key, sequence, body_hash, came_back, dead } in &decided.settled {
+            messages.remove(sequence)?;
+            if came_back {
+                attempts.remove(sequence)?;
+            }
+            if !dead {
+                number += 1;
+                settled.insert(number, (key, sequence, body_hash))?;
+            }
+        }
+        for number in &decided.forgotten {
+            settled.remove(number)?;
+        }
+        if !decided.letters.is_empty() {
+            let mut dead_letters = within.open_table(DEAD_LETTERS)?;
+            for (tenant, message_id, letter) in &decided.letters {
+                dead_letters.insert((tenant.as_str(), message_id.as_str()), encode(letter).as_slice())?;
+            }
+        }
+        if !decided.pauses.is_empty() {
+            let mut table = within.open_table(PAUSED)?;
+            for (tenant, paused) in &decided.pauses {
+                if *paused {
+                    table.insert(tenant.as_str(), ())?;
+                } else {
+                    table.remove(tenant.as_str())?;
+                }
+            }
+        }
+        within.open_table(LAST)?.insert((), decided.last)?;
+        self.lock().arriving = decided.arrivals;
+        Ok(decided.answers)
     }
 
     fn committed(&self, answers: &[Answer]) {
         let mut state = self.lock();
+        for (tenant, message) in std::mem::take(&mut state.arriving) {
+            state.recent.insert(message.key, Known { sequence: message.sequence, body_hash: message.body_hash });
+            state.lanes.push(&tenant, message);
+        }
         for answer in answers {
             match answer {
-                Answer::Accepted { tenant, sequence, message_id, envelope } => {
-                    state.lanes.push(tenant, *sequence, message_id.clone(), envelope.clone());
+                Answer::Settled { lease, settlement, ended } => {
+                    // The tenant may have been paused meanwhile, which ended the lease; the messages are gone all the same.
+                    if state.lanes.settle(lease, settlement, Instant::now()).is_none() {
+                        let sequences: Vec<_> = ended.iter().map(|message| message.sequence).collect();
+                        state.lanes.forget(&lease.tenant, &sequences);
+                    }
                 }
-                // It holds no longer only if it ran out during the commit; then the message is gone all the same, and
-                // the redelivery that may be under way finds its outcome in the ledger.
-                Answer::PutAside { lease: Some(lease) } => state.lanes.forget(lease),
-                Answer::PutAside { lease: None }
-                | Answer::Duplicate { .. }
-                | Answer::Conflict
-                | Answer::Overloaded
-                | Answer::Flushed => {}
+                Answer::Paused { tenant, paused: false } => state.lanes.pause(tenant, false),
+                _ => {}
             }
+        }
+        if state.lanes.has_news() {
+            self.lazy.notify_one();
         }
         drop(state);
         self.changed.notify_waiters();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Bench, message_id, tenant};
-
-    const NO_WAIT: Duration = Duration::ZERO;
-
-    fn envelope(body: &'static str) -> Envelope {
-        Envelope { body: body.into(), grant: "grant".into() }
-    }
-
-    async fn open(bench: &Bench) -> EmbeddedBroker {
-        EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap()
-    }
-
-    async fn publish(broker: &EmbeddedBroker, name: &str, id: &str, body: &'static str) -> Published {
-        broker.publish(&tenant(name), &message_id(id), envelope(body)).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn the_same_message_again_changes_nothing_and_another_body_under_its_id_is_refused() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Accepted { sequence: 1 });
-        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
-        assert_eq!(publish(&broker, "acme", "m-1", "other").await, Published::Conflict);
-        // The same id of another tenant is another message.
-        assert_eq!(publish(&broker, "globex", "m-1", "other").await, Published::Accepted { sequence: 1 });
-        assert_eq!(broker.depth(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_restart_brings_back_what_was_not_settled_and_forgets_what_was() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        for id in ["m-1", "m-2", "m-3"] {
-            publish(&broker, "acme", id, "body").await;
-        }
-        let first = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        assert!(broker.settle(&first.lease, Settlement::Done).await.unwrap());
-        assert_eq!(broker.fetch(1, NO_WAIT).await.unwrap()[0].message_id, message_id("m-2"));
-        broker.flush().await.unwrap();
-        drop(broker);
-
-        let broker = reopen(&bench).await;
-        let again = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        assert_eq!((again.message_id, again.attempt), (message_id("m-2"), 1));
-        assert!(!broker.settle(&first.lease, Settlement::Done).await.unwrap(), "a lease does not outlive the broker");
-        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
-        let acme = tenant("acme");
-        assert_eq!(broker.standing(&acme, &message_id("m-1")).await.unwrap(), Some(Standing::Settled));
-        assert_eq!(broker.standing(&acme, &message_id("m-3")).await.unwrap(), Some(Standing::Pending));
-        assert_eq!(broker.standing(&acme, &message_id("m-4")).await.unwrap(), None);
-    }
-
-    /// The store's committer lets go of the file a moment after the broker is dropped.
-    async fn reopen(bench: &Bench) -> EmbeddedBroker {
-        loop {
-            match EmbeddedBroker::open(&bench.world, Limits::default()).await {
-                Ok(broker) => return broker,
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_dead_letter_is_kept_with_its_reason_and_lets_the_next_message_pass() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "poison").await;
-        publish(&broker, "acme", "m-2", "body").await;
-        let poison = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        assert!(broker.fetch(1, NO_WAIT).await.unwrap().is_empty());
-        let reason = "unreadable".to_owned();
-        assert!(broker.settle(&poison.lease, Settlement::DeadLetter { reason: reason.clone() }).await.unwrap());
-        let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
-        assert_eq!(standing, Some(Standing::DeadLettered { reason }));
-        assert_eq!(broker.dead_letters().unwrap(), 1);
-        assert_eq!(broker.fetch(1, NO_WAIT).await.unwrap()[0].message_id, message_id("m-2"));
-    }
-
-    #[tokio::test]
-    async fn what_no_frame_could_carry_together_with_others_is_refused_and_did_not_happen() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        let huge = Envelope { body: vec![b'x'; MAX_BODY_BYTES + 1].into(), grant: "grant".into() };
-        let refused = broker.publish(&tenant("acme"), &message_id("m-1"), huge).await;
-        assert!(matches!(refused, Err(CallError::Failed(_))), "{refused:?}");
-        assert_eq!(broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_full_lane_pushes_back_and_other_tenants_do_not_feel_it() {
-        let bench = Bench::new().await;
-        let limits = Limits { depth_max: 1, ..Limits::default() };
-        let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
-        publish(&broker, "acme", "m-1", "body").await;
-        assert!(matches!(publish(&broker, "acme", "m-2", "body").await, Published::Overloaded { .. }));
-        assert_eq!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { sequence: 1 });
-        assert!(matches!(publish(&broker, "globex", "m-1", "body").await, Published::Accepted { .. }));
     }
 }

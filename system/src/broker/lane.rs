@@ -1,33 +1,59 @@
-//! Lanes: which message may go out now. Pure decisions over (state, now); no disk, no clock, no waiting.
+//! Lanes: which messages may go out now. Pure decisions over (state, now); no disk, no waiting.
 //!
-//! One lane per tenant, first in first out, at most one message of a lane out at a time. Between tenants it goes round:
-//! after a tenant was served every other with something to deliver comes first.
+//! One lane per tenant, first in first out; what goes out is a run of its oldest messages, and at most one run of a lane is
+//! out at a time. Between tenants it is deficit round robin (Shreedhar and Varghese, 1995): lanes take turns, and each turn
+//! is worth the same, whether it is spent on few large messages or on many small ones. A turn costs the same however many
+//! lanes there are.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::{Delivery, Lease};
+use super::recent::Key;
+use super::{Again, Attempt, AttemptEnd, DeadLetter, Delivered, Delivery, Lease, Position, RUN_MAX, Settlement};
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
+use crate::jws::MAX_TOKEN_BYTES;
+use crate::message::{BodyHash, MAX_BODY_BYTES};
+
+/// What a message costs beside its bytes: it has a signature to be verified and rows to be written, however small it is.
+const MESSAGE_COST: usize = 1024;
+
+/// What a turn is worth: one message of the largest size always fits, so that no turn is in vain.
+const QUANTUM: usize = MAX_BODY_BYTES + MAX_TOKEN_BYTES + MESSAGE_COST;
+
+/// Bytes of messages in one fetch: with all that goes with them they fit a frame.
+const FETCH_BYTES_MAX: usize = 512 * 1024;
+
+/// Attempts of a message that are kept: the latest.
+const ATTEMPTS_KEPT: usize = 32;
+
+/// No consumer may make a lane wait longer.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What bounds a lane. The defaults say why.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long a consumer may keep a message: longer than it allows itself to work on one.
+    /// How long a consumer may keep a run: longer than it allows itself to work on one.
     pub lease: Duration,
     /// The first pause before a retry; it doubles with each.
     pub backoff_min: Duration,
     /// The longest pause: a healed dependency is noticed within it.
     pub backoff_max: Duration,
-    /// Deliveries in a row that ended without any word before the message is taken for poison. A consumer's "retry" is
-    /// a word, and the count begins anew: an outage of the ledger must not fill the dead letters.
-    pub silent_deliveries_max: u32,
+    /// Deliveries in a row that ended without any word before the message is taken for poison; less than the attempts that
+    /// are kept. A consumer's "again" is a word, and the count begins anew: an outage of the ledger must not fill the dead
+    /// letters.
+    pub silent_deliveries_max: usize,
     /// Messages of one tenant that may wait.
     pub depth_max: usize,
+    /// Bytes of one tenant's messages that may wait.
+    pub bytes_max: usize,
+    /// Bytes of all tenants' messages that may wait. They are kept in memory.
+    pub total_bytes_max: usize,
+    /// Messages of one tenant that may wait even so: others' floods must not keep a quiet tenant out.
+    pub depth_reserved: usize,
 }
 
 impl Default for Limits {
@@ -38,7 +64,73 @@ impl Default for Limits {
             backoff_max: Duration::from_secs(2),
             silent_deliveries_max: 20,
             depth_max: 10_000,
+            bytes_max: 16 << 20,
+            total_bytes_max: 1 << 30,
+            depth_reserved: 16,
         }
+    }
+}
+
+/// A message that waits.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// Its place in the order.
+    pub sequence: u64,
+    /// Its id.
+    pub message_id: MessageId,
+    /// What was published.
+    pub envelope: Envelope,
+    /// How publishes of it are recognised.
+    pub(super) key: Key,
+    pub(super) body_hash: BodyHash,
+    /// How often it went out.
+    pub(super) deliveries: u32,
+    /// How it came back, the latest times.
+    pub(super) attempts: VecDeque<Attempt>,
+}
+
+impl Queued {
+    /// A message that has no place yet.
+    pub(super) fn new(key: Key, body_hash: BodyHash, message_id: MessageId, envelope: Envelope) -> Self {
+        Self { sequence: 0, message_id, envelope, key, body_hash, deliveries: 0, attempts: VecDeque::new() }
+    }
+
+    /// Gives it the attempts of a former life.
+    pub(super) fn restore(&mut self, attempts: Vec<Attempt>) {
+        self.deliveries = attempts.len() as u32;
+        self.attempts = attempts.into();
+    }
+
+    /// What it is put aside as.
+    pub(super) fn dead_letter(&self, epoch: u64, reason: &str, at_unix_ms: i64) -> DeadLetter {
+        DeadLetter {
+            position: Position { epoch, sequence: self.sequence },
+            envelope: self.envelope.clone(),
+            reason: reason.to_owned(),
+            at_unix_ms,
+            attempts: self.attempts.iter().cloned().collect(),
+        }
+    }
+
+    /// What it takes of memory and of a frame, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.envelope.body.len() + self.envelope.grant.len()
+    }
+
+    fn cost(&self) -> usize {
+        MESSAGE_COST + self.bytes()
+    }
+
+    /// How many of its latest deliveries ended without a word.
+    fn silent(&self) -> usize {
+        self.attempts.iter().rev().take_while(|attempt| attempt.end == AttemptEnd::Silent).count()
+    }
+
+    fn came_back(&mut self, leased_at_unix_ms: i64, end: AttemptEnd) {
+        if self.attempts.len() == ATTEMPTS_KEPT {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back(Attempt { leased_at_unix_ms, end });
     }
 }
 
@@ -46,317 +138,345 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Lanes {
     limits: Limits,
+    epoch: u64,
     lanes: BTreeMap<TenantId, Lane>,
-    last_served: Option<TenantId>,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Queued>,
-    /// The lease on the first of `waiting`.
-    leased: Option<(u64, Instant)>,
+    /// Lanes whose stage is [`Stage::Ready`], in the order of their turns.
+    ready: VecDeque<TenantId>,
+    /// When lanes become ready by themselves.
+    wakes: BTreeSet<(Instant, TenantId)>,
+    paused: BTreeSet<TenantId>,
+    total: usize,
+    total_bytes: usize,
+    /// Messages with an attempt more than is on record.
+    came_back: Vec<(TenantId, u64)>,
 }
 
 #[derive(Debug)]
-struct Queued {
-    sequence: u64,
-    message_id: MessageId,
-    envelope: Envelope,
-    attempts: u32,
-    silent: u32,
-    not_before: Option<Instant>,
+struct Lane {
+    /// Never empty.
+    waiting: VecDeque<Queued>,
+    bytes: usize,
+    stage: Stage,
+    /// What is left of its turns.
+    deficit: usize,
 }
 
-/// A message that was delivered too often without any word.
+#[derive(Debug)]
+enum Stage {
+    /// It waits for its turn.
+    Ready,
+    /// Its first messages are out.
+    Out(Run),
+    /// It pauses after an "again" until then.
+    Resting(Instant),
+    /// Its tenant is paused.
+    Paused,
+}
+
+#[derive(Debug)]
+struct Run {
+    token: u64,
+    length: usize,
+    leased_at_unix_ms: i64,
+    /// `None` while its settlement is being made durable: it can no longer run out.
+    expires: Option<Instant>,
+}
+
+/// A message that was delivered too often without any word: leased, so that it can be put aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhausted {
-    /// A lease on it, so that it can be put aside.
+    /// The right to settle it.
     pub lease: Lease,
     /// How often it went out.
-    pub attempts: u32,
+    pub deliveries: u32,
 }
 
 impl Lanes {
-    /// No messages yet.
+    /// No messages yet, in a store of this epoch.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, lanes: BTreeMap::new(), last_served: None }
+    pub fn new(limits: Limits, epoch: u64) -> Self {
+        Self {
+            limits,
+            epoch,
+            lanes: BTreeMap::new(),
+            ready: VecDeque::new(),
+            wakes: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            total: 0,
+            total_bytes: 0,
+            came_back: Vec::new(),
+        }
     }
 
     /// Appends a message to its tenant's lane. Sequences of one tenant must grow.
     ///
     /// # Panics
     /// When they don't: the order would already be lost.
-    pub fn push(&mut self, tenant: &TenantId, sequence: u64, message_id: MessageId, envelope: Envelope) {
-        let lane = self.lanes.entry(tenant.clone()).or_default();
-        if let Some(last) = lane.waiting.back() {
-            assert!(last.sequence < sequence, "{tenant}: {sequence} came after {}", last.sequence);
+    pub fn push(&mut self, tenant: &TenantId, message: Queued) {
+        self.total += 1;
+        self.total_bytes += message.bytes();
+        if let Some(lane) = self.lanes.get_mut(tenant) {
+            let last = lane.waiting.back().map_or(0, |last| last.sequence);
+            assert!(last < message.sequence, "{tenant}: {} came after {last}", message.sequence);
+            lane.bytes += message.bytes();
+            lane.waiting.push_back(message);
+            return;
         }
-        lane.waiting.push_back(Queued { sequence, message_id, envelope, attempts: 0, silent: 0, not_before: None });
-    }
-
-    /// How many messages of `tenant` wait or are out.
-    #[must_use]
-    pub fn depth(&self, tenant: &TenantId) -> usize {
-        self.lanes.get(tenant).map_or(0, |lane| lane.waiting.len())
+        let stage = if self.paused.contains(tenant) { Stage::Paused } else { Stage::Ready };
+        if matches!(stage, Stage::Ready) {
+            self.ready.push_back(tenant.clone());
+        }
+        let lane = Lane { bytes: message.bytes(), waiting: VecDeque::from([message]), stage, deficit: 0 };
+        self.lanes.insert(tenant.clone(), lane);
     }
 
     /// How many messages of all tenants wait or are out.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.lanes.values().map(|lane| lane.waiting.len()).sum()
+        self.total
     }
 
-    /// True when the tenant's lane takes no more, with `coming` messages already on their way into it.
+    /// Whether the message waits or is out.
     #[must_use]
-    pub fn is_full(&self, tenant: &TenantId, coming: usize) -> bool {
-        self.depth(tenant) + coming >= self.limits.depth_max
+    pub fn contains(&self, tenant: &TenantId, sequence: u64) -> bool {
+        let found = |lane: &Lane| lane.waiting.binary_search_by_key(&sequence, |message| message.sequence).is_ok();
+        self.lanes.get(tenant).is_some_and(found)
     }
 
-    /// Leases up to `max` messages at `now`, naming each lease by `token`; and those that went out too often, also
-    /// leased, to be put aside.
+    /// True when the tenant's lane takes no more, with `coming` messages of `bytes` already on their way into it.
+    #[must_use]
+    pub fn is_full(&self, tenant: &TenantId, coming: usize, bytes: usize) -> bool {
+        let (depth, kept) = self.lanes.get(tenant).map_or((0, 0), |lane| (lane.waiting.len(), lane.bytes));
+        let crowded = self.total_bytes >= self.limits.total_bytes_max && depth + coming >= self.limits.depth_reserved;
+        depth + coming >= self.limits.depth_max || kept + bytes >= self.limits.bytes_max || crowded
+    }
+
+    /// Leases runs of up to `max` messages at `now`, naming each lease by `token`; and messages that went out too often,
+    /// also leased, to be put aside.
     pub fn lease(
         &mut self,
         max: usize,
         now: Instant,
+        unix_ms: i64,
         mut token: impl FnMut() -> u64,
     ) -> (Vec<Delivery>, Vec<Exhausted>) {
+        self.wake(now);
         let (mut deliveries, mut exhausted) = (Vec::new(), Vec::new());
-        for tenant in self.round() {
-            if deliveries.len() >= max {
-                break;
-            }
-            let lane = self.lanes.get_mut(&tenant).expect("taken from the lanes");
-            let Some((first, lease)) = lane.lease(&tenant, now, self.limits.lease, &mut token) else { continue };
-            if first.silent >= self.limits.silent_deliveries_max {
-                exhausted.push(Exhausted { lease, attempts: first.attempts });
+        let (mut room, mut bytes) = (max, FETCH_BYTES_MAX);
+        while room > 0 && bytes >= MAX_BODY_BYTES + MAX_TOKEN_BYTES {
+            let Some(tenant) = self.ready.pop_front() else { break };
+            let lane = self.lanes.get_mut(&tenant).expect("what is ready has a lane");
+            let expires = now + self.limits.lease;
+            let lease = Lease { tenant, token: token() };
+            let first = lane.waiting.front().expect("a lane is never empty");
+            let (deliveries_before, silent) = (first.deliveries, first.silent());
+            let poison = silent >= self.limits.silent_deliveries_max;
+            let length = if poison { 1 } else { lane.turn(room.min(RUN_MAX), bytes) };
+            let run = Run { token: lease.token, length, leased_at_unix_ms: unix_ms, expires: Some(expires) };
+            lane.stage = Stage::Out(run);
+            self.wakes.insert((expires, lease.tenant.clone()));
+            if poison {
+                exhausted.push(Exhausted { deliveries: deliveries_before, lease });
                 continue;
             }
-            first.attempts += 1;
-            let (message_id, envelope) = (first.message_id.clone(), first.envelope.clone());
-            deliveries.push(Delivery { lease, message_id, attempt: first.attempts, envelope });
-            self.last_served = Some(tenant);
+            let epoch = self.epoch;
+            let deliver = |message: &mut Queued| {
+                message.deliveries += 1;
+                Delivered {
+                    position: Position { epoch, sequence: message.sequence },
+                    message_id: message.message_id.clone(),
+                    attempt: message.deliveries,
+                    envelope: message.envelope.clone(),
+                }
+            };
+            let messages: Vec<_> = lane.waiting.iter_mut().take(length).map(deliver).collect();
+            room -= length;
+            bytes -= messages.iter().map(|m| m.envelope.body.len() + m.envelope.grant.len()).sum::<usize>();
+            deliveries.push(Delivery { lease, messages });
         }
         (deliveries, exhausted)
     }
 
-    /// The tenants in the order of their turn: from after the one served last.
-    fn round(&self) -> Vec<TenantId> {
-        let Some(last) = &self.last_served else { return self.lanes.keys().cloned().collect() };
-        let after = (Bound::Excluded(last), Bound::Unbounded);
-        let until = (Bound::Unbounded, Bound::Included(last));
-        self.lanes.range(after).chain(self.lanes.range(until)).map(|(tenant, _)| tenant.clone()).collect()
+    /// Makes ready whatever came due by `now`: leases that ran out, pauses that ended.
+    fn wake(&mut self, now: Instant) {
+        while let Some((at, _)) = self.wakes.first()
+            && *at <= now
+        {
+            let (_, tenant) = self.wakes.pop_first().expect("there is a first");
+            let lane = self.lanes.get_mut(&tenant).expect("what wakes has a lane");
+            if let Stage::Out(run) = &lane.stage {
+                let (length, leased_at) = (run.length, run.leased_at_unix_ms);
+                for message in lane.waiting.iter_mut().take(length) {
+                    message.came_back(leased_at, AttemptEnd::Silent);
+                    self.came_back.push((tenant.clone(), message.sequence));
+                }
+            }
+            lane.stage = Stage::Ready;
+            self.ready.push_back(tenant);
+        }
     }
 
     /// When a message can next go out that can't now: a lease or a pause ends. `None`: nothing waits on time.
     #[must_use]
     pub fn next_change(&self) -> Option<Instant> {
-        let wakes = |lane: &Lane| match (&lane.leased, lane.waiting.front()) {
-            (Some((_, expires)), _) => Some(*expires),
-            (None, Some(first)) => first.not_before,
-            (None, None) => None,
-        };
-        self.lanes.values().filter_map(wakes).min()
+        self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// Whether `lease` is the one that holds its message at `now`.
+    /// Whether `lease` holds at `now`.
     #[must_use]
     pub fn holds(&self, lease: &Lease, now: Instant) -> bool {
-        self.lanes.get(&lease.tenant).is_some_and(|lane| lane.holds(lease, now))
+        self.run(lease).is_some_and(|run| run.expires.is_none_or(|expires| now < expires))
     }
 
-    /// Takes the message of `lease` out for good. `false`: the lease no longer holds, nothing changed.
-    pub fn remove(&mut self, lease: &Lease, now: Instant) -> bool {
-        let holds = self.holds(lease, now);
-        if holds {
-            self.forget(lease);
+    fn run(&self, lease: &Lease) -> Option<&Run> {
+        match &self.lanes.get(&lease.tenant)?.stage {
+            Stage::Out(run) if run.token == lease.token => Some(run),
+            _ => None,
         }
-        holds
     }
 
-    /// Takes the message that `lease` names out for good, whoever holds it now: it is gone from the disk already.
-    pub fn forget(&mut self, lease: &Lease) {
-        let Some(lane) = self.lanes.get_mut(&lease.tenant) else { return };
-        if lane.waiting.front().is_some_and(|first| first.sequence == lease.sequence) {
-            lane.waiting.pop_front();
-            lane.leased = None;
+    /// The first `count` messages of the run that `lease` is for, if it holds at `now`. It can no longer run out then:
+    /// [`Lanes::settle`] follows once what it says of them is durable.
+    pub fn hold(&mut self, lease: &Lease, count: usize, now: Instant) -> Option<Vec<Queued>> {
+        if !self.holds(lease, now) {
+            return None;
+        }
+        let lane = self.lanes.get_mut(&lease.tenant)?;
+        let Stage::Out(run) = &mut lane.stage else { return None };
+        if let Some(expires) = run.expires.take() {
+            self.wakes.remove(&(expires, lease.tenant.clone()));
+        }
+        Some(lane.waiting.iter().take(count.min(run.length)).cloned().collect())
+    }
+
+    /// Ends the run of `lease` at `now`: takes the messages that ended out for good and returns them; the rest of the run
+    /// rests. `None`: the lease no longer holds, and nothing changed.
+    pub fn settle(&mut self, lease: &Lease, settlement: &Settlement, now: Instant) -> Option<Vec<Queued>> {
+        if !self.holds(lease, now) {
+            return None;
+        }
+        let lane = self.lanes.get_mut(&lease.tenant)?;
+        let Stage::Out(run) = &lane.stage else { return None };
+        let (length, leased_at) = (run.length, run.leased_at_unix_ms);
+        if let Some(expires) = run.expires {
+            self.wakes.remove(&(expires, lease.tenant.clone()));
+        }
+        let ended: Vec<_> = lane.waiting.drain(..settlement.ended.len().min(length)).collect();
+        let bytes: usize = ended.iter().map(Queued::bytes).sum();
+        lane.bytes -= bytes;
+        self.total -= ended.len();
+        self.total_bytes -= bytes;
+        let rest = length - ended.len();
+        // The first is the one that can't be dealt with yet; those behind it only wait for it.
+        if rest > 0 {
+            lane.waiting[0].came_back(leased_at, AttemptEnd::Again(settlement.again.reason.clone()));
+            self.came_back.push((lease.tenant.clone(), lane.waiting[0].sequence));
         }
         if lane.waiting.is_empty() {
             self.lanes.remove(&lease.tenant);
+        } else if rest == 0 {
+            lane.stage = Stage::Ready;
+            self.ready.push_back(lease.tenant.clone());
+        } else {
+            let pause = self.limits.pause(&lease.tenant, &settlement.again, &lane.waiting[0]);
+            lane.stage = Stage::Resting(now + pause);
+            self.wakes.insert((now + pause, lease.tenant.clone()));
+        }
+        Some(ended)
+    }
+
+    /// Pauses a tenant: nothing of it goes out, and no lease on anything of it holds. Or resumes it.
+    pub fn pause(&mut self, tenant: &TenantId, paused: bool) {
+        let changed = if paused { self.paused.insert(tenant.clone()) } else { self.paused.remove(tenant) };
+        let Some(lane) = self.lanes.get_mut(tenant).filter(|_| changed) else { return };
+        match &lane.stage {
+            Stage::Ready => self.ready.retain(|ready| ready != tenant),
+            Stage::Out(Run { expires: Some(at), .. }) | Stage::Resting(at) => {
+                self.wakes.remove(&(*at, tenant.clone()));
+            }
+            Stage::Out(Run { expires: None, .. }) | Stage::Paused => {}
+        }
+        lane.stage = if paused { Stage::Paused } else { Stage::Ready };
+        if !paused {
+            self.ready.push_back(tenant.clone());
         }
     }
 
-    /// Gives the message of `lease` back, to go out again after a pause. `false`: the lease no longer holds.
-    pub fn retry(&mut self, lease: &Lease, now: Instant) -> bool {
-        let Some(lane) = self.lanes.get_mut(&lease.tenant) else { return false };
-        if !lane.holds(lease, now) {
-            return false;
+    /// Takes messages of a tenant that was paused while they were settled out for good: they are gone from the disk.
+    pub fn forget(&mut self, tenant: &TenantId, sequences: &[u64]) {
+        let Some(lane) = self.lanes.get_mut(tenant) else { return };
+        assert!(matches!(lane.stage, Stage::Paused), "{tenant}: forgotten under a {:?}", lane.stage);
+        while let Some(first) = lane.waiting.front()
+            && sequences.contains(&first.sequence)
+        {
+            lane.bytes -= first.bytes();
+            self.total -= 1;
+            self.total_bytes -= first.bytes();
+            lane.waiting.pop_front();
         }
-        let first = lane.waiting.front_mut().expect("a leased lane has a first message");
-        let doublings = first.attempts.saturating_sub(1).min(16);
-        let pause = self.limits.backoff_min.saturating_mul(1 << doublings).min(self.limits.backoff_max);
-        first.not_before = Some(now + pause.mul_f64(1.0 + jitter(lease, first.attempts) / 2.0));
-        // A word was heard of it.
-        first.silent = 0;
-        lane.leased = None;
-        true
+        if lane.waiting.is_empty() {
+            self.lanes.remove(tenant);
+        }
+    }
+
+    /// Whether a message came back whose attempts are not on record yet.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.came_back.is_empty()
+    }
+
+    /// The attempts of messages that came back since the last call and still wait, to be put on record.
+    pub fn take_news(&mut self) -> Vec<(u64, Vec<Attempt>)> {
+        let attempts = |(tenant, sequence): (TenantId, u64)| {
+            let lane = self.lanes.get(&tenant)?;
+            let index = lane.waiting.binary_search_by_key(&sequence, |message| message.sequence).ok()?;
+            Some((sequence, lane.waiting[index].attempts.iter().cloned().collect()))
+        };
+        std::mem::take(&mut self.came_back).into_iter().filter_map(attempts).collect()
+    }
+}
+
+impl Limits {
+    fn pause(&self, tenant: &TenantId, again: &Again, first: &Queued) -> Duration {
+        if let Some(after_ms) = again.after_ms {
+            return Duration::from_millis(after_ms).min(AGAIN_AFTER_MAX);
+        }
+        let doublings = first.attempts.len().saturating_sub(1).min(16) as u32;
+        let pause = self.backoff_min.saturating_mul(1 << doublings).min(self.backoff_max);
+        pause.mul_f64(1.0 + jitter(tenant, first) / 2.0)
     }
 }
 
 /// 0 to 1, by the message and its attempt: it stretches a pause by up to a half, so that lanes which failed together do
 /// not come back together. A hash rather than a random number: one retry more leaves every other as it was.
-fn jitter(lease: &Lease, attempts: u32) -> f64 {
+fn jitter(tenant: &TenantId, message: &Queued) -> f64 {
     let mut hash = Sha256::new();
-    hash.update(lease.tenant.as_str());
-    hash.update(lease.sequence.to_le_bytes());
-    hash.update(attempts.to_le_bytes());
+    hash.update(tenant.as_str());
+    hash.update(message.sequence.to_le_bytes());
+    hash.update(message.deliveries.to_le_bytes());
     let hash = hash.finalize();
     f64::from(u16::from_le_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
 }
 
 impl Lane {
-    fn holds(&self, lease: &Lease, now: Instant) -> bool {
-        let first = self.waiting.front().map(|first| first.sequence);
-        first == Some(lease.sequence)
-            && self.leased.is_some_and(|(token, expires)| token == lease.token && now < expires)
-    }
-
-    fn lease(
-        &mut self,
-        tenant: &TenantId,
-        now: Instant,
-        length: Duration,
-        token: &mut impl FnMut() -> u64,
-    ) -> Option<(&mut Queued, Lease)> {
-        let first = self.waiting.front_mut()?;
-        if let Some((_, expires)) = self.leased {
-            if now < expires {
-                return None;
+    /// Has its turn: how many messages go out, of at most `max`, at least one, and of at most `bytes` in all. One that
+    /// came back without a word goes alone: if it is what kills its consumers, no other suffers with it.
+    fn turn(&mut self, max: usize, bytes: usize) -> usize {
+        // What a turn left over counts for the next, but does not pile up.
+        self.deficit = (self.deficit + QUANTUM).min(2 * QUANTUM);
+        let max = if self.waiting[0].silent() > 0 { 1 } else { max };
+        let (mut length, mut size) = (0, 0);
+        for message in self.waiting.iter().take(max) {
+            if message.cost() > self.deficit || size + message.bytes() > bytes {
+                break;
             }
-            first.silent += 1;
+            self.deficit -= message.cost();
+            size += message.bytes();
+            length += 1;
         }
-        if first.not_before.is_some_and(|at| now < at) {
-            return None;
+        if length == self.waiting.len() {
+            self.deficit = 0;
         }
-        let token = token();
-        self.leased = Some((token, now + length));
-        first.not_before = None;
-        let lease = Lease { tenant: tenant.clone(), sequence: first.sequence, token };
-        Some((first, lease))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct World {
-        lanes: Lanes,
-        now: Instant,
-        tokens: u64,
-    }
-
-    impl World {
-        fn new(limits: Limits) -> Self {
-            Self { lanes: Lanes::new(limits), now: Instant::now(), tokens: 0 }
-        }
-
-        fn push(&mut self, tenant: &str, sequence: u64) {
-            let envelope = Envelope { body: "body".into(), grant: "grant".into() };
-            let id = MessageId::parse(&format!("msg-{sequence}")).unwrap();
-            self.lanes.push(&TenantId::parse(tenant).unwrap(), sequence, id, envelope);
-        }
-
-        fn lease(&mut self, max: usize) -> Vec<Delivery> {
-            let tokens = &mut self.tokens;
-            let (deliveries, exhausted) = self.lanes.lease(max, self.now, || {
-                *tokens += 1;
-                *tokens
-            });
-            assert!(exhausted.is_empty(), "{exhausted:?}");
-            deliveries
-        }
-
-        fn leased(&mut self, max: usize) -> Vec<String> {
-            self.lease(max).iter().map(|d| format!("{}/{}", d.lease.tenant, d.lease.sequence)).collect()
-        }
-    }
-
-    #[test]
-    fn one_tenant_is_served_in_order_one_at_a_time() {
-        let mut world = World::new(Limits::default());
-        world.push("acme", 1);
-        world.push("acme", 2);
-        let first = world.lease(9);
-        assert_eq!(first.len(), 1);
-        assert_eq!(world.leased(9), Vec::<String>::new());
-        assert!(world.lanes.remove(&first[0].lease, world.now));
-        assert_eq!(world.leased(9), ["acme/2"]);
-    }
-
-    #[test]
-    fn tenants_take_turns_whatever_their_backlog() {
-        let mut world = World::new(Limits::default());
-        for sequence in 1..=3 {
-            world.push("flood", sequence);
-        }
-        world.push("quiet", 1);
-        let first = world.lease(1);
-        assert_eq!(first[0].lease.tenant.as_str(), "flood");
-        assert!(world.lanes.remove(&first[0].lease, world.now));
-        assert_eq!(world.leased(1), ["quiet/1"]);
-        assert_eq!(world.leased(1), ["flood/2"]);
-    }
-
-    #[test]
-    fn a_late_settlement_never_touches_anothers_lease() {
-        let mut world = World::new(Limits::default());
-        world.push("acme", 1);
-        let early = world.lease(1).remove(0);
-        world.now += Limits::default().lease;
-        let late = world.lease(1).remove(0);
-        assert_eq!(late.attempt, 2);
-        assert!(!world.lanes.remove(&early.lease, world.now));
-        assert!(!world.lanes.retry(&early.lease, world.now));
-        assert!(world.lanes.remove(&late.lease, world.now));
-    }
-
-    #[test]
-    fn retries_pause_longer_and_longer_up_to_a_bound() {
-        let limits = Limits::default();
-        let mut world = World::new(limits);
-        world.push("acme", 1);
-        for expected in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
-            let delivery = world.lease(1).remove(0);
-            assert!(world.lanes.retry(&delivery.lease, world.now));
-            let pause = world.lanes.next_change().expect("a pause") - world.now;
-            let expected = Duration::from_millis(expected);
-            assert!(pause >= expected && pause <= expected.mul_f64(1.5), "{pause:?} instead of {expected:?}");
-            assert!(world.leased(1).is_empty());
-            world.now += pause;
-        }
-    }
-
-    #[test]
-    fn a_message_that_only_ever_meets_silence_is_given_up_and_one_that_is_retried_is_not() {
-        let limits = Limits { silent_deliveries_max: 2, ..Limits::default() };
-        let mut world = World::new(limits);
-        world.push("acme", 1);
-        for _ in 0..5 {
-            assert_eq!(world.lease(1).len(), 1);
-            world.now += limits.lease;
-            let delivery = world.lease(1).remove(0);
-            assert!(world.lanes.retry(&delivery.lease, world.now));
-            world.now += limits.backoff_max * 2;
-        }
-        for _ in 0..2 {
-            assert_eq!(world.lease(1).len(), 1);
-            world.now += limits.lease;
-        }
-        let (deliveries, exhausted) = world.lanes.lease(1, world.now, || 99);
-        assert!(deliveries.is_empty());
-        assert_eq!(exhausted[0].attempts, 12);
-        assert!(world.lanes.remove(&exhausted[0].lease, world.now));
-        assert_eq!(world.lanes.total(), 0);
+        length
     }
 }

@@ -1,13 +1,21 @@
 //! The broker: keeps commands in order per tenant, fairly between tenants, until someone has dealt with them.
 //!
-//! A message is confirmed once it is durable. It is delivered under a lease; what is not settled before the lease ends
-//! is delivered again, so a consumer sees each message at least once, and the ledger's deduplication makes that once.
-//! Within a tenant only the oldest message is ever out: order is worth more than speed here.
+//! A message is confirmed once it is durable. What is delivered is a *run*: the oldest messages of one tenant, in order,
+//! under one lease. What is not settled before the lease ends is delivered again, so a consumer sees each message at least
+//! once, and the ledger's deduplication makes that once. Within a tenant only one run is ever out: order is worth more
+//! than speed here, and a run is what makes it fast all the same.
+//!
+//! The trait asks for no more than RabbitMQ, JetStream or Kafka can give: a place in an order, at-least-once delivery, one
+//! consumer per tenant at a time. `conformance` holds what every implementation must do.
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod lane;
+mod recent;
 mod remote;
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +29,9 @@ pub use embedded::EmbeddedBroker;
 pub use lane::{Lanes, Limits};
 pub use remote::{BrokerService, RemoteBroker};
 
+/// The most messages in one run: more gain little, and one transaction must not hold the ledger for long.
+pub const RUN_MAX: usize = 64;
+
 /// Where messages wait.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
@@ -32,27 +43,31 @@ pub trait Broker: Send + Sync + 'static {
         envelope: Envelope,
     ) -> Result<Published, CallError>;
 
-    /// Leases up to `max` messages, of as many tenants, waiting up to `wait` for the first.
+    /// Leases runs of up to `max` messages in all, each run of another tenant, waiting up to `wait` for the first.
     async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError>;
 
     /// Ends a lease. `false`: the lease had ended before, and nothing changed.
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError>;
 
-    /// What became of a message here. `None`: it was never confirmed.
+    /// What became of a message here. `None`: it was never confirmed, or settled so long ago that only the ledger knows.
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError>;
+
+    /// Pauses a tenant or resumes it. Answers once that is durable: from then on nothing of a paused tenant goes out, and
+    /// no lease on anything of it holds. Messages are taken and kept meanwhile.
+    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError>;
 }
 
 /// The answer to a publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Published {
-    /// Durable, as the tenant's message number `sequence`, from 1.
+    /// Durable, at this place.
     Accepted {
-        /// The place in the tenant's order.
+        /// The place in the broker's order; it grows within a tenant, with gaps.
         sequence: u64,
     },
-    /// The same message had been accepted before, under this number.
+    /// The same message had been accepted before, at this place.
     Duplicate {
-        /// The place in the tenant's order.
+        /// The place in the broker's order.
         sequence: u64,
     },
     /// Another body had been accepted under this id: refused.
@@ -64,22 +79,45 @@ pub enum Published {
     },
 }
 
-/// The right to settle one delivery of one message.
+/// A message's place in the order of all messages of its tenant. A broker that had to start from nothing has a later
+/// epoch, so that whatever it delivers comes after all that came from its predecessor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Of the broker's store: when it was made, in milliseconds since the Unix epoch.
+    pub epoch: u64,
+    /// In that store, from 1.
+    pub sequence: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.epoch, self.sequence)
+    }
+}
+
+/// The right to settle one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The message's tenant.
+    /// The run's tenant.
     pub tenant: TenantId,
-    /// The message's place in the tenant's order.
-    pub sequence: u64,
-    /// Tells this delivery from every other of the same message.
+    /// Tells this delivery from every other.
     pub token: u64,
 }
 
-/// One message, handed out under a lease.
+/// The oldest messages of one tenant, in order, handed out under a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// The right to settle it.
+    /// The right to settle them.
     pub lease: Lease,
+    /// At least one, at most [`RUN_MAX`].
+    pub messages: Vec<Delivered>,
+}
+
+/// One message of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Its place in the order.
+    pub position: Position,
     /// Its id.
     pub message_id: MessageId,
     /// From 1; more than 1 is a redelivery.
@@ -88,18 +126,75 @@ pub struct Delivery {
     pub envelope: Envelope,
 }
 
-/// How a delivery ended.
+/// How a run ended: its first messages for good, whatever is left not yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// How the first messages ended, in their order.
+    pub ended: Vec<Ending>,
+    /// Why the others come again, if there are others.
+    pub again: Again,
+}
+
+/// How a message ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Settlement {
+pub enum Ending {
     /// Dealt with for good. Needs no sync of its own: forgotten in a crash, the message merely comes again.
     Done,
-    /// Not now: deliver it again after a pause that grows.
-    Retry,
-    /// Never: keep it aside, with the reason. Durable before it is answered.
+    /// Never: keep it aside, with the reason. Durable before the settlement is answered.
     DeadLetter {
         /// Why, for those who look at it.
         reason: String,
     },
+}
+
+/// Not now: the messages come again, after a pause.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// Why, for those who look at a message that keeps coming.
+    pub reason: String,
+    /// How long to pause, in milliseconds. Without it the pause grows with every attempt.
+    pub after_ms: Option<u64>,
+}
+
+impl Settlement {
+    /// All comes again, after a pause that grows.
+    #[must_use]
+    pub fn again(reason: impl Into<String>) -> Self {
+        Self { ended: Vec::new(), again: Again { reason: reason.into(), after_ms: None } }
+    }
+}
+
+/// One delivery that settled nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was leased, in milliseconds since the Unix epoch, by the broker's clock.
+    pub leased_at_unix_ms: i64,
+    /// How it ended.
+    pub end: AttemptEnd,
+}
+
+/// How a delivery ended that settled nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttemptEnd {
+    /// The lease ran out without a word.
+    Silent,
+    /// The consumer gave it back, with a reason.
+    Again(String),
+}
+
+/// A message that was put aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its place in the order.
+    pub position: Position,
+    /// What was published.
+    pub envelope: Envelope,
+    /// Why it was put aside.
+    pub reason: String,
+    /// When, in milliseconds since the Unix epoch, by the broker's clock.
+    pub at_unix_ms: i64,
+    /// The deliveries before the last, the latest of them.
+    pub attempts: Vec<Attempt>,
 }
 
 /// What became of a message, as far as the broker knows.

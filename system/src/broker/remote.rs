@@ -13,8 +13,8 @@ use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::rpc::{Client, Service};
 
-/// A publish waits for one or two syncs; a busy disk takes milliseconds each.
-const PUBLISH_DEADLINE: Duration = Duration::from_secs(2);
+/// What must be durable waits for one or two syncs; a busy disk takes milliseconds each.
+const DURABLE_DEADLINE: Duration = Duration::from_secs(2);
 /// Everything else is memory, or a read.
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -25,6 +25,7 @@ pub enum Request {
     Fetch { max: u32, wait_ms: u32 },
     Settle { lease: Lease, settlement: Settlement },
     Standing { tenant: TenantId, message_id: MessageId },
+    Pause { tenant: TenantId, paused: bool },
 }
 
 /// What it answers.
@@ -34,6 +35,7 @@ pub enum Reply {
     Fetched(Vec<Delivery>),
     Settled(bool),
     Standing(Option<Standing>),
+    Paused,
 }
 
 /// Offers any broker to the network.
@@ -56,6 +58,7 @@ impl Service for BrokerService {
             Request::Standing { tenant, message_id } => {
                 self.0.standing(&tenant, &message_id).await.map(Reply::Standing)
             }
+            Request::Pause { tenant, paused } => self.0.pause(&tenant, paused).await.map(|()| Reply::Paused),
         }
     }
 }
@@ -82,7 +85,7 @@ impl Broker for RemoteBroker {
         envelope: Envelope,
     ) -> Result<Published, CallError> {
         let request = Request::Publish { tenant: tenant.clone(), message_id: message_id.clone(), envelope };
-        match self.client.call(&request, PUBLISH_DEADLINE).await? {
+        match self.client.call(&request, DURABLE_DEADLINE).await? {
             Reply::Published(published) => Ok(published),
             reply => Err(self.client.unexpected(&reply)),
         }
@@ -99,7 +102,7 @@ impl Broker for RemoteBroker {
 
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
         let request = Request::Settle { lease: lease.clone(), settlement };
-        match self.client.call(&request, PUBLISH_DEADLINE).await? {
+        match self.client.call(&request, DURABLE_DEADLINE).await? {
             Reply::Settled(settled) => Ok(settled),
             reply => Err(self.client.unexpected(&reply)),
         }
@@ -109,6 +112,13 @@ impl Broker for RemoteBroker {
         let request = Request::Standing { tenant: tenant.clone(), message_id: message_id.clone() };
         match self.client.call(&request, DEADLINE).await? {
             Reply::Standing(standing) => Ok(standing),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
+        match self.client.call(&Request::Pause { tenant: tenant.clone(), paused }, DURABLE_DEADLINE).await? {
+            Reply::Paused => Ok(()),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -1,87 +1,128 @@
-//! What to do with a delivery: pure decisions, told apart from the calls they follow.
+//! What to do with a run: pure decisions, told apart from the calls they follow.
 //!
-//! Transient trouble means "again", and nothing is said about the command. A permanent refusal means a dead letter: there
-//! is no verified scope, so there is no tenant in whose books an outcome could be written.
+//! Transient trouble means "again": nothing is said about the command, and nothing behind it may overtake it. A permanent
+//! refusal means a dead letter: there is no verified scope, so there is no tenant in whose books an outcome could be
+//! written.
 
-use crate::broker::{Delivery, Settlement};
-use crate::call::CallError;
+use crate::broker::{Again, Delivered, Ending, Settlement};
 use crate::grant::{VerifiedCommand, VerifyError};
+use crate::ids::TenantId;
 use crate::ledger::Applied;
 
-/// The next step.
-pub(super) enum Step<T> {
-    Continue(T),
-    Settle(Settlement),
+/// What a delivered message turned out to be.
+pub(super) enum Looked {
+    /// A command that its lane, its grant and its body agree on.
+    Command(Box<VerifiedCommand>),
+    /// Nothing that anyone may ever act on, because of this.
+    Refused(String),
+    /// Not known yet, because of this.
+    NotNow(String),
 }
 
-/// After the grant was looked at.
-pub(super) fn after_verify(
+/// Judges a message by its verification.
+pub(super) fn look(
     verified: Result<VerifiedCommand, VerifyError>,
-    delivery: &Delivery,
-) -> Step<VerifiedCommand> {
+    lane: &TenantId,
+    delivered: &Delivered,
+) -> Looked {
     let command = match verified {
         Ok(command) => command,
-        Err(error) if error.is_transient() => return Step::Settle(Settlement::Retry),
-        Err(error) => return dead_letter(error.to_string()),
+        Err(error) if error.is_transient() => return Looked::NotNow(error.to_string()),
+        Err(error) => return Looked::Refused(error.to_string()),
     };
     // The lane, the grant and the body must name one tenant: a misrouted message acts on nobody.
-    let (lane, granted) = (&delivery.lease.tenant, command.scope().tenant());
+    let granted = command.scope().tenant();
     if lane != granted {
-        return dead_letter(format!("it came through tenant {lane}'s lane, its grant is for {granted}"));
+        return Looked::Refused(format!("it came through tenant {lane}'s lane, its grant is for {granted}"));
     }
-    let (named, carried) = (&delivery.message_id, &command.message().message_id);
+    let (named, carried) = (&delivered.message_id, &command.message().message_id);
     if named != carried {
-        return dead_letter(format!("it was published as {named}, its body says {carried}"));
+        return Looked::Refused(format!("it was published as {named}, its body says {carried}"));
     }
-    Step::Continue(command)
+    Looked::Command(Box::new(command))
 }
 
-/// After the ledger was asked to apply it.
-pub(super) fn after_apply(applied: Result<Applied, CallError>) -> Settlement {
-    match applied {
-        Ok(Applied::Now(_) | Applied::Before(_)) => Settlement::Done,
-        Ok(Applied::Conflict) => {
-            Settlement::DeadLetter { reason: "another body already has an outcome under this message id".into() }
-        }
-        // Failed or unknown: applying it again is safe, and tells.
-        Err(error) => {
-            tracing::warn!(%error, "failed to apply; the command comes again");
-            Settlement::Retry
-        }
+/// How the run ends: `refused` has an entry per message that was looked at, with the reason where it was refused;
+/// `applied` the ledger's answers to the others, in order; `again` says why the messages behind those come again.
+pub(super) fn settlement(refused: Vec<Option<String>>, applied: Vec<Applied>, again: Again) -> Settlement {
+    let mut applied = applied.into_iter();
+    let mut ended = Vec::with_capacity(refused.len());
+    for refused in refused {
+        let ending = match refused {
+            Some(reason) => Ending::DeadLetter { reason },
+            None => match applied.next() {
+                Some(Applied::Now(_) | Applied::Before(_)) => Ending::Done,
+                Some(Applied::Conflict) => {
+                    let reason = "another body already has an outcome under this message id".into();
+                    Ending::DeadLetter { reason }
+                }
+                Some(Applied::Overtaken { by }) => {
+                    let reason = format!("it came after its place in the order: the tenant's history has reached {by}");
+                    Ending::DeadLetter { reason }
+                }
+                Some(Applied::Paused) => {
+                    return Settlement { ended, again: Again { reason: "the tenant is paused".into(), after_ms: None } };
+                }
+                None => return Settlement { ended, again },
+            },
+        };
+        ended.push(ending);
     }
-}
-
-fn dead_letter<T>(reason: String) -> Step<T> {
-    Step::Settle(Settlement::DeadLetter { reason })
+    Settlement { ended, again }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Position;
+    use crate::call::CallError;
+    use crate::grant::Envelope;
+    use crate::ids::MessageId;
     use crate::jws::JwsError;
+    use crate::ledger::Outcome;
 
-    fn delivery() -> Delivery {
-        let id = |text| crate::ids::TenantId::parse(text).unwrap();
-        Delivery {
-            lease: crate::broker::Lease { tenant: id("acme"), sequence: 1, token: 1 },
-            message_id: crate::ids::MessageId::parse("msg-1").unwrap(),
+    fn looked(error: VerifyError) -> Looked {
+        let delivered = Delivered {
+            position: Position::default(),
+            message_id: MessageId::parse("msg-1").unwrap(),
             attempt: 1,
-            envelope: crate::grant::Envelope { body: "".into(), grant: "".into() },
-        }
+            envelope: Envelope { body: "".into(), grant: "".into() },
+        };
+        look(Err(error), &TenantId::parse("acme").unwrap(), &delivered)
+    }
+
+    fn now() -> Applied {
+        Applied::Now(Outcome { verdict: Ok(Vec::new()), version: 1, at_unix_ms: 0, authority_revision: 1 })
+    }
+
+    fn again(reason: &str) -> Again {
+        Again { reason: reason.into(), after_ms: None }
     }
 
     #[test]
     fn a_refused_grant_is_a_dead_letter_and_an_unreachable_key_is_not() {
-        let refused = after_verify(Err(VerifyError::Token(JwsError::BadSignature)), &delivery());
-        assert!(matches!(refused, Step::Settle(Settlement::DeadLetter { reason }) if reason.contains("signature")));
-        let unreachable = after_verify(Err(VerifyError::Unavailable(CallError::failed("auth is down"))), &delivery());
-        assert!(matches!(unreachable, Step::Settle(Settlement::Retry)));
+        let refused = looked(VerifyError::Token(JwsError::BadSignature));
+        assert!(matches!(refused, Looked::Refused(reason) if reason.contains("signature")));
+        let unreachable = looked(VerifyError::Unavailable(CallError::failed("auth is down")));
+        assert!(matches!(unreachable, Looked::NotNow(reason) if reason.contains("auth is down")));
     }
 
     #[test]
-    fn neither_failed_nor_unknown_ends_a_command() {
-        assert_eq!(after_apply(Err(CallError::failed("x"))), Settlement::Retry);
-        assert_eq!(after_apply(Err(CallError::unknown("x"))), Settlement::Retry);
-        assert!(matches!(after_apply(Ok(Applied::Conflict)), Settlement::DeadLetter { .. }));
+    fn answers_find_their_messages_around_those_that_were_refused() {
+        let refused = vec![None, Some("bad".to_owned()), None];
+        let settled = settlement(refused, vec![now(), Applied::Conflict], Again::default());
+        let [Ending::Done, Ending::DeadLetter { reason: bad }, Ending::DeadLetter { reason }] = &settled.ended[..] else {
+            panic!("{settled:?}")
+        };
+        assert!(bad == "bad" && reason.contains("another body"), "{settled:?}");
+    }
+
+    #[test]
+    fn nothing_behind_a_paused_or_unanswered_command_is_settled() {
+        let refused = || vec![None, None, Some("bad".to_owned())];
+        let paused = settlement(refused(), vec![now(), Applied::Paused], Again::default());
+        assert_eq!((paused.ended, paused.again), (vec![Ending::Done], again("the tenant is paused")));
+        let unanswered = settlement(refused(), Vec::new(), again("the ledger is down"));
+        assert_eq!((unanswered.ended, unanswered.again), (Vec::new(), again("the ledger is down")));
     }
 }

@@ -1,31 +1,42 @@
-//! The consumer: takes what the broker leases, makes sure it is allowed, and has the ledger apply it.
+//! The consumer: takes the runs that the broker leases, makes sure each command is allowed, and has the ledger apply them.
 //!
 //! It trusts nothing it reads. The grant is verified against the body, auth is asked again whether the operator may still
-//! do this, and only then is the ledger called - which verifies the grant once more. Whatever is unknown is tried again:
-//! applying twice is applying once.
+//! do this, and only then is the ledger called - which verifies the grant once more. What the ledger left unanswered is
+//! asked again at once: applying twice is applying once, and the second answer tells what the first would have.
 
 mod decide;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authority;
-use crate::broker::{Broker, Delivery, Settlement};
+use crate::action::Permission;
+use crate::auth::{Authority, Decision};
+use crate::broker::{Again, Broker, Delivery, Ending, Settlement};
+use crate::call::CallError;
 use crate::capability::Clock;
-use crate::grant::Verifier;
-use crate::ledger::Ledger;
+use crate::grant::{VerifiedCommand, Verifier};
+use crate::ids::UserId;
+use crate::ledger::{Applied, Ledger, Run, Work};
+use crate::rate_limit::{Limiter, RateLimits};
 
-use decide::{Step, after_apply, after_verify};
+use decide::{Looked, look, settlement};
 
-/// Commands in work at once. Each waits for a shared commit: many at once make few commits.
-const IN_FLIGHT_MAX: usize = 64;
+/// Commands in work at once. While some wait for a commit, others are verified: many at once make few commits.
+const IN_FLIGHT_MAX: usize = 512;
 
-/// One command may be worked on this long; then it comes again. Shorter than a lease, so that there is still a word.
+/// Verifications in a row before others have their turn: some 40 us each.
+const VERIFY_BURST: usize = 8;
+
+/// A run may be worked on this long; then it comes again. Shorter than a lease, so that there is still a word.
 const PROCESS_MAX: Duration = Duration::from_secs(4);
+
+/// A ledger that left a run unanswered is asked again this often, and this long after.
+const ASK_AGAIN_MAX: usize = 3;
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A fetch waits this long for something to do.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
@@ -40,40 +51,47 @@ pub struct Consumer {
     authority: Arc<dyn Authority>,
     ledger: Arc<dyn Ledger>,
     verifier: Verifier,
+    limiter: Limiter,
 }
 
 impl Consumer {
-    /// A consumer between these services.
+    /// A consumer between these services. Its `limits` hold for what it takes itself: others have theirs.
     #[must_use]
     pub fn new(
         broker: Arc<dyn Broker>,
         authority: Arc<dyn Authority>,
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
+        limits: &RateLimits,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock);
-        Self { broker, authority, ledger, verifier }
+        Self { broker, authority, ledger, verifier, limiter: Limiter::new(limits) }
     }
 
     /// Works until `stop` is cancelled, then ends what is in work and returns.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut in_work = JoinSet::new();
-        let mut backoff = BACKOFF_MIN;
+        let mut in_work: JoinSet<usize> = JoinSet::new();
+        let (mut in_flight, mut backoff) = (0, BACKOFF_MIN);
         while !stop.is_cancelled() {
-            while in_work.try_join_next().is_some() {}
-            if in_work.len() >= IN_FLIGHT_MAX {
-                in_work.join_next().await;
+            while let Some(ended) = in_work.try_join_next() {
+                in_flight -= ended.expect("no run panics");
+            }
+            if in_flight >= IN_FLIGHT_MAX {
+                if let Some(ended) = in_work.join_next().await {
+                    in_flight -= ended.expect("no run panics");
+                }
                 continue;
             }
             let fetched = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                fetched = self.broker.fetch(IN_FLIGHT_MAX - in_work.len(), FETCH_WAIT) => fetched,
+                fetched = self.broker.fetch(IN_FLIGHT_MAX - in_flight, FETCH_WAIT) => fetched,
             };
             match fetched {
                 Ok(deliveries) => {
                     backoff = BACKOFF_MIN;
                     for delivery in deliveries {
+                        in_flight += delivery.messages.len();
                         in_work.spawn(self.clone().handle(delivery));
                     }
                 }
@@ -87,36 +105,103 @@ impl Consumer {
         while in_work.join_next().await.is_some() {}
     }
 
-    async fn handle(self: Arc<Self>, delivery: Delivery) {
+    /// Deals with one run, and returns how many messages it had.
+    async fn handle(self: Arc<Self>, delivery: Delivery) -> usize {
         // What was cut off in the middle of the ledger's call is unknown: applying it again is safe, and tells.
-        let settlement = timeout(PROCESS_MAX, self.process(&delivery)).await.unwrap_or(Settlement::Retry);
-        if let Settlement::DeadLetter { reason } = &settlement {
-            tracing::error!(tenant = %delivery.lease.tenant, message_id = %delivery.message_id, reason, "dead letter");
+        let processed = timeout(PROCESS_MAX, self.process(&delivery)).await;
+        let settlement = processed.unwrap_or_else(|_| Settlement::again("it took the consumer too long"));
+        let tenant = &delivery.lease.tenant;
+        for (ending, message) in settlement.ended.iter().zip(&delivery.messages) {
+            if let Ending::DeadLetter { reason } = ending {
+                tracing::error!(%tenant, message_id = %message.message_id, reason, "dead letter");
+            }
         }
-        // Not settled is not lost: the lease runs out, the message comes again, and its outcome is found.
+        // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
         if let Err(error) = self.broker.settle(&delivery.lease, settlement).await {
-            tracing::warn!(%error, message_id = %delivery.message_id, "failed to settle");
+            tracing::warn!(%error, %tenant, "failed to settle");
         }
+        delivery.messages.len()
     }
 
     /// Everything between a delivery and its settlement.
     async fn process(&self, delivery: &Delivery) -> Settlement {
-        let verified = self.verifier.command(delivery.envelope.clone()).await;
-        let command = match after_verify(verified, delivery) {
-            Step::Continue(command) => command,
-            Step::Settle(settlement) => return settlement,
-        };
-        let message = command.message();
-        let tenant = command.scope().tenant();
-        let decision = match self.authority.recheck(&message.user_id, tenant, message.action.permission()).await {
-            Ok(decision) => decision,
+        let (mut refused, mut works, mut again) = (Vec::new(), Vec::new(), Again::default());
+        let mut decisions = Vec::new();
+        for (index, message) in delivery.messages.iter().enumerate() {
+            if index % VERIFY_BURST == VERIFY_BURST - 1 {
+                yield_now().await;
+            }
+            let verified = self.verifier.command(message.envelope.clone()).await;
+            match look(verified, &delivery.lease.tenant, message) {
+                Looked::Refused(reason) => refused.push(Some(reason)),
+                Looked::NotNow(reason) => {
+                    again.reason = reason;
+                    break;
+                }
+                Looked::Command(command) => match self.admit(&command, &mut decisions).await {
+                    Ok(decision) => {
+                        refused.push(None);
+                        works.push(Work { command: *command, decision, position: message.position });
+                    }
+                    Err(not_now) => {
+                        again = not_now;
+                        break;
+                    }
+                },
+            }
+        }
+        let applied = if works.is_empty() { Ok(Vec::new()) } else { self.apply(works).await };
+        let applied = applied.unwrap_or_else(|error| {
+            tracing::warn!(%error, tenant = %delivery.lease.tenant, "failed to apply; the commands come again");
+            again.reason = error.to_string();
+            Vec::new()
+        });
+        settlement(refused, applied, again)
+    }
+
+    /// What auth says to `command` now, if it may be asked yet; once per user and permission of a run.
+    async fn admit(
+        &self,
+        command: &VerifiedCommand,
+        decisions: &mut Vec<(UserId, Permission, Decision)>,
+    ) -> Result<Decision, Again> {
+        let (message, tenant) = (command.message(), command.scope().tenant());
+        // Whoever can publish past the producer is slowed down here.
+        self.limiter.command(tenant, &message.user_id).map_err(|limited| Again {
+            after_ms: Some(limited.retry_after.as_millis() as u64 + 1),
+            reason: limited.to_string(),
+        })?;
+        let (user, permission) = (&message.user_id, message.action.permission());
+        if let Some((.., known)) = decisions.iter().find(|(u, p, _)| (u, *p) == (user, permission)) {
+            return Ok(known.clone());
+        }
+        match self.authority.recheck(user, tenant, permission).await {
+            Ok(decision) => {
+                decisions.push((user.clone(), permission, decision.clone()));
+                Ok(decision)
+            }
             // Closed: without an answer from auth nothing takes effect.
             Err(error) => {
                 tracing::warn!(%error, %tenant, "failed to ask auth; the command waits");
-                return Settlement::Retry;
+                Err(Again { reason: error.to_string(), after_ms: None })
             }
-        };
-        after_apply(self.ledger.apply(&command, &decision).await)
+        }
+    }
+
+    /// Has the ledger apply `works`; what it leaves open is asked again.
+    async fn apply(&self, works: Vec<Work>) -> Result<Vec<Applied>, CallError> {
+        let run = Run::new(works).map_err(CallError::failed)?;
+        let mut asked = 1;
+        loop {
+            match self.ledger.apply(&run).await {
+                Err(CallError::Unknown(why)) if asked <= ASK_AGAIN_MAX => {
+                    tracing::debug!(why, asked, "the ledger's answer is unknown; asking again");
+                    asked += 1;
+                    sleep(ASK_AGAIN_AFTER).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 }
 

@@ -10,14 +10,14 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::keyspace::{self, Recorded, Tables};
-use super::{Applied, Ledger, Outcome, TenantState};
+use super::keyspace::{self, Recorded, Tables, TenantTransaction};
+use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
 use crate::action::{Declined, Rejection};
 use crate::audit::AuditEntry;
 use crate::auth::Decision;
 use crate::call::CallError;
 use crate::capability::{Clock, World};
-use crate::grant::{VerifiedCommand, VerifiedRead};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::store::{Machine, Store, decode, encode};
 
@@ -104,8 +104,11 @@ pub(super) struct Waiting {
 
 #[async_trait]
 impl Ledger for EmbeddedLedger {
-    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError> {
-        self.store.execute((command.clone(), decision.clone())).await
+    async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+        match self.store.execute(Command::Apply(run.clone())).await? {
+            Answer::Applied(applied) => Ok(applied),
+            answer => unreachable!("asked to apply, answered {answer:?}"),
+        }
     }
 
     async fn outcome(
@@ -132,6 +135,13 @@ impl Ledger for EmbeddedLedger {
         let state = keyspace::state(&self.store.read(), read.scope().tenant());
         state.map_err(CallError::failed)
     }
+
+    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
+        match self.store.execute(Command::Pause(right.scope().clone(), paused)).await? {
+            Answer::Paused { version } => Ok(version),
+            answer => unreachable!("asked to pause, answered {answer:?}"),
+        }
+    }
 }
 
 /// The state machine behind the store.
@@ -143,7 +153,16 @@ struct Books {
     awaited: Arc<Awaited>,
 }
 
-type Command = (VerifiedCommand, Decision);
+enum Command {
+    Apply(Run),
+    Pause(TenantScope, bool),
+}
+
+#[derive(Debug)]
+enum Answer {
+    Applied(Vec<Applied>),
+    Paused { version: u64 },
+}
 
 impl Books {
     fn load(within: &WriteTransaction, clock: Arc<dyn Clock>) -> Result<Self, redb::Error> {
@@ -157,34 +176,58 @@ impl Books {
         Ok(books)
     }
 
-    /// Ends one command within the commit under way.
-    fn end(
+    /// Ends the commands of one run within the commit under way.
+    fn apply(
         &self,
         tables: &mut Tables<'_>,
         outbox: &mut Outbox<'_>,
-        (command, decision): &Command,
+        run: &Run,
+    ) -> Result<Vec<Applied>, redb::Error> {
+        let mut tenant = tables.tenant(run.scope())?;
+        let before = tenant.head.version;
+        let applied: Result<_, _> = run.works().iter().map(|work| self.end(&mut tenant, outbox, work)).collect();
+        if tenant.head.version > before {
+            tenant.keep_head()?;
+        }
+        applied
+    }
+
+    /// Ends one command.
+    fn end(
+        &self,
+        tenant: &mut TenantTransaction<'_, '_>,
+        outbox: &mut Outbox<'_>,
+        Work { command, decision, position }: &Work,
     ) -> Result<Applied, redb::Error> {
         let message = command.message();
-        let mut tenant = tables.tenant(command.scope());
         let body_hash = message.body_sha256();
         if let Some(recorded) = tenant.recorded(&message.message_id)? {
             let same = recorded.body_hash == body_hash;
             return Ok(if same { Applied::Before(recorded.outcome) } else { Applied::Conflict });
         }
+        // In the effect's own transaction: no pause can come between this look and the effect.
+        if tenant.head.paused {
+            return Ok(Applied::Paused);
+        }
+        if *position <= tenant.head.position {
+            return Ok(Applied::Overtaken { by: tenant.head.position });
+        }
         let verdict = match decision {
-            Decision::Permit { .. } => match message.action.decide(&tenant) {
+            Decision::Permit { .. } => match message.action.decide(tenant) {
                 Ok(changes) => Ok(changes),
                 Err(Declined::Rejected(rejection)) => Err(rejection),
                 Err(Declined::Unreadable(error)) => return Err(error),
             },
             Decision::Deny { reason, .. } => Err(Rejection::new("forbidden", reason.clone())),
         };
+        let version = tenant.head.version + 1;
         for change in verdict.iter().flatten() {
-            tenant.make(change)?;
+            tenant.make(change, version)?;
         }
+        (tenant.head.version, tenant.head.position) = (version, *position);
         let outcome = Outcome {
             verdict,
-            version: tenant.next_version()?,
+            version,
             at_unix_ms: self.clock.now().as_millisecond(),
             authority_revision: decision.revision(),
         };
@@ -211,22 +254,42 @@ impl Outbox<'_> {
 
 impl Machine for Books {
     type Command = Command;
-    type Answer = Applied;
+    type Answer = Answer;
 
-    fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Applied>, redb::Error> {
+    /// A run counts as many times as it has commands.
+    fn weight(command: &Command) -> usize {
+        match command {
+            Command::Apply(run) => run.works().len(),
+            Command::Pause(..) => 1,
+        }
+    }
+
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
         let mut tables = Tables::open(within)?;
         let mut outbox_last = within.open_table(OUTBOX_LAST)?;
         let last = outbox_last.get(())?.map_or(0, |last| last.value());
         let mut outbox = Outbox { rows: within.open_table(OUTBOX)?, last };
         let relayed = *self.relayed.lock().expect("no holder panics");
         outbox.rows.retain_in(..=relayed, |_, _| false)?;
-        let answers: Result<_, _> = batch.iter().map(|command| self.end(&mut tables, &mut outbox, command)).collect();
+        let mut answers = Vec::with_capacity(batch.len());
+        for command in &batch {
+            answers.push(match command {
+                Command::Apply(run) => Answer::Applied(self.apply(&mut tables, &mut outbox, run)?),
+                Command::Pause(scope, paused) => {
+                    let mut tenant = tables.tenant(scope)?;
+                    let version = tenant.head.version;
+                    tenant.head.paused = *paused;
+                    tenant.keep_head()?;
+                    Answer::Paused { version }
+                }
+            });
+        }
         outbox_last.insert((), outbox.last)?;
         self.awaited.remember(&batch);
-        answers
+        Ok(answers)
     }
 
-    fn committed(&self, _answers: &[Applied]) {
+    fn committed(&self, _answers: &[Answer]) {
         self.outbox_grew.notify_one();
         self.awaited.tell();
     }
@@ -272,9 +335,14 @@ impl Awaited {
         Awaiting { key, changed, list: self.clone() }
     }
 
+    /// Notes which commands the commit under way ends.
     fn remember(&self, batch: &[Command]) {
-        let key = |(command, _): &Command| (command.scope().tenant().clone(), command.message().message_id.clone());
-        *self.committing.lock().expect("no holder panics") = batch.iter().map(key).collect();
+        let runs = batch.iter().filter_map(|command| match command {
+            Command::Apply(run) => Some(run),
+            Command::Pause(..) => None,
+        });
+        let key = |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());
+        *self.committing.lock().expect("no holder panics") = runs.flat_map(Run::works).map(key).collect();
     }
 
     fn tell(&self) {

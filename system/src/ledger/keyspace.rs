@@ -11,21 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, TenantState};
 use crate::action::{Change, Currency, TenantView};
+use crate::broker::Position;
 use crate::grant::TenantScope;
 use crate::ids::{MessageId, Name, TenantId};
 use crate::message::BodyHash;
 use crate::store::{decode, encode, read_id};
 
-/// (tenant, limit type) -> value.
-const LIMITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("limits");
+/// (tenant, limit type) -> (value, the tenant's version at which it was set).
+const LIMITS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("limits");
 /// (tenant, entitlement) -> held.
 const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("entitlements");
 /// (tenant, currency) -> minor units.
 const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
 /// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
 const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
-/// tenant -> how many outcomes it has.
-const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions");
+/// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), whether it is paused.
+const HEADS: TableDefinition<&str, (u64, u64, u64, bool)> = TableDefinition::new("heads");
 
 /// An outcome, and the body it is the outcome of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,11 +37,11 @@ pub(super) struct Recorded {
 
 /// All tenants' tables, open for one commit.
 pub(super) struct Tables<'t> {
-    limits: Table<'t, (&'static str, &'static str), u64>,
+    limits: Table<'t, (&'static str, &'static str), (u64, u64)>,
     entitlements: Table<'t, (&'static str, &'static str), ()>,
     credits: Table<'t, (&'static str, &'static str), u64>,
     outcomes: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    versions: Table<'t, &'static str, u64>,
+    heads: Table<'t, &'static str, (u64, u64, u64, bool)>,
 }
 
 impl<'t> Tables<'t> {
@@ -50,13 +51,32 @@ impl<'t> Tables<'t> {
             entitlements: within.open_table(ENTITLEMENTS)?,
             credits: within.open_table(CREDITS)?,
             outcomes: within.open_table(OUTCOMES)?,
-            versions: within.open_table(VERSIONS)?,
+            heads: within.open_table(HEADS)?,
         })
     }
 
     /// The transaction of one tenant: the one that `scope` was verified for.
-    pub(super) fn tenant<'a>(&'a mut self, scope: &'a TenantScope) -> TenantTransaction<'a, 't> {
-        TenantTransaction { tables: self, tenant: scope.tenant().as_str() }
+    pub(super) fn tenant<'a>(&'a mut self, scope: &'a TenantScope) -> Result<TenantTransaction<'a, 't>, redb::Error> {
+        let tenant = scope.tenant().as_str();
+        let head = self.heads.get(tenant)?.map_or_else(Head::default, |head| Head::from(head.value()));
+        Ok(TenantTransaction { tables: self, tenant, head })
+    }
+}
+
+/// Where a tenant's history stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Head {
+    /// How many commands had an outcome.
+    pub(super) version: u64,
+    /// The place of the latest of them in the broker's order.
+    pub(super) position: Position,
+    /// Whether nothing may take effect.
+    pub(super) paused: bool,
+}
+
+impl From<(u64, u64, u64, bool)> for Head {
+    fn from((version, epoch, sequence, paused): (u64, u64, u64, bool)) -> Self {
+        Self { version, position: Position { epoch, sequence }, paused }
     }
 }
 
@@ -64,6 +84,8 @@ impl<'t> Tables<'t> {
 pub(super) struct TenantTransaction<'a, 't> {
     tables: &'a mut Tables<'t>,
     tenant: &'a str,
+    /// Written back by [`TenantTransaction::keep_head`].
+    pub(super) head: Head,
 }
 
 impl TenantTransaction<'_, '_> {
@@ -72,14 +94,11 @@ impl TenantTransaction<'_, '_> {
         row.map(|row| decode(row.value())).transpose()
     }
 
-    pub(super) fn next_version(&self) -> Result<u64, redb::Error> {
-        Ok(self.tables.versions.get(self.tenant)?.map_or(0, |version| version.value()) + 1)
-    }
-
-    pub(super) fn make(&mut self, change: &Change) -> Result<(), redb::Error> {
+    /// Makes a change of the command that is the tenant's number `version`.
+    pub(super) fn make(&mut self, change: &Change, version: u64) -> Result<(), redb::Error> {
         match change {
             Change::SetLimit { limit_type, value } => {
-                self.tables.limits.insert((self.tenant, limit_type.as_str()), value)?;
+                self.tables.limits.insert((self.tenant, limit_type.as_str()), (*value, version))?;
             }
             Change::GrantEntitlement { entitlement } => {
                 self.tables.entitlements.insert((self.tenant, entitlement.as_str()), ())?;
@@ -95,15 +114,23 @@ impl TenantTransaction<'_, '_> {
     }
 
     pub(super) fn record(&mut self, message_id: &MessageId, recorded: &Recorded) -> Result<(), redb::Error> {
-        self.tables.versions.insert(self.tenant, recorded.outcome.version)?;
         self.tables.outcomes.insert((self.tenant, message_id.as_str()), encode(recorded).as_slice())?;
         Ok(())
     }
 }
 
+impl TenantTransaction<'_, '_> {
+    /// Makes the head's changes part of the transaction.
+    pub(super) fn keep_head(self) -> Result<(), redb::Error> {
+        let Head { version, position: Position { epoch, sequence }, paused } = self.head;
+        self.tables.heads.insert(self.tenant, (version, epoch, sequence, paused))?;
+        Ok(())
+    }
+}
+
 impl TenantView for TenantTransaction<'_, '_> {
-    fn limit(&self, limit_type: &Name) -> Result<Option<u64>, redb::Error> {
-        Ok(self.tables.limits.get((self.tenant, limit_type.as_str()))?.map(|value| value.value()))
+    fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error> {
+        Ok(self.tables.limits.get((self.tenant, limit_type.as_str()))?.map_or(0, |limit| limit.value().1))
     }
 
     fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
@@ -137,14 +164,17 @@ pub(super) fn states(
 ) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
     let (first, last) = span(only);
     let mut states: BTreeMap<TenantId, TenantState> = BTreeMap::new();
-    for row in read.open_table(VERSIONS)?.range(first.0..=last.0)? {
-        let (tenant, version) = row?;
-        of(&mut states, tenant.value())?.version = version.value();
+    for row in read.open_table(HEADS)?.range(first.0..=last.0)? {
+        let (tenant, head) = row?;
+        let state = of(&mut states, tenant.value())?;
+        (state.version, _, _, state.paused) = head.value();
     }
     for row in read.open_table(LIMITS)?.range(first..last)? {
         let (key, value) = row?;
-        let (tenant, limit_type) = key.value();
-        of(&mut states, tenant)?.limits.insert(read_id(Name::parse, limit_type)?, value.value());
+        let ((tenant, limit_type), (value, version)) = (key.value(), value.value());
+        let (state, limit_type) = (of(&mut states, tenant)?, read_id(Name::parse, limit_type)?);
+        state.limits.insert(limit_type.clone(), value);
+        state.limit_versions.insert(limit_type, version);
     }
     for row in read.open_table(ENTITLEMENTS)?.range(first..last)? {
         let (key, _) = row?;

@@ -1,10 +1,17 @@
 //! The ledger: billing limits, entitlements and credits of every tenant, and the outcome of every command.
 //!
-//! A command is applied in ONE transaction of ONE tenant: effect, outcome (which is also the deduplication) and the
-//! audit entry, or none of them. The transaction is opened with a verified scope, never with an id: there is no call
-//! that names a tenant by text. Applying the same command again finds its outcome and changes nothing, so a caller that
-//! does not know whether it happened simply applies it again.
+//! A run of commands is applied in ONE transaction of ONE tenant: each with its effect, its outcome (which is also the
+//! deduplication) and its audit entry, or none of it. The transaction is opened with a verified scope, never with an id:
+//! there is no call that names a tenant by text. Applying the same command again finds its outcome and changes nothing, so
+//! a caller that does not know whether it happened simply applies it again. Outcomes are never forgotten: a message can
+//! come again as long as anyone keeps it.
+//!
+//! Each command carries its place in the broker's order, and the ledger remembers the latest that had an outcome: what
+//! comes from behind that - a consumer that slept through the end of its lease, a message that was given up and passed by -
+//! is refused, and overwrites nothing.
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod keyspace;
 mod outbox;
@@ -19,8 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Change, Rejection};
 use crate::auth::Decision;
 use crate::call::CallError;
-use crate::grant::{VerifiedCommand, VerifiedRead};
-use crate::ids::{MessageId, Name};
+use crate::broker::{Position, RUN_MAX};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
+use crate::ids::{MessageId, Name, TenantId};
 
 pub use embedded::EmbeddedLedger;
 pub use outbox::relay;
@@ -29,8 +37,9 @@ pub use remote::{LedgerService, RemoteLedger};
 /// Keeps tenants' state and commands' outcomes.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Ends `command` under the authority's `decision`: applies it, or records why not. Answers once that is durable.
-    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError>;
+    /// Ends the commands of `run`, in order: applies each, or records why not. Answers once that is durable, with as many
+    /// answers as there are commands.
+    async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError>;
 
     /// The outcome of a command of the tenant that `read` is for, waiting up to `wait` for it.
     async fn outcome(
@@ -42,6 +51,73 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The state of the tenant that `read` is for.
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError>;
+
+    /// Pauses the tenant that `right` is for, or resumes it. Answers once that is durable, with the tenant's version: from
+    /// then on no command of a paused tenant has an outcome, whoever has it in work.
+    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError>;
+}
+
+/// Commands of one tenant in the order in which they are to take effect.
+#[derive(Debug, Clone)]
+pub struct Run(Vec<Work>);
+
+/// A command to be ended.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// What to do, and the scope to do it in.
+    pub command: VerifiedCommand,
+    /// What auth said to it just now.
+    pub decision: Decision,
+    /// Its place in the broker's order.
+    pub position: Position,
+}
+
+/// Why commands are no run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// None, or too many.
+    #[error("{0} commands are no run; one has 1 to {RUN_MAX}")]
+    Length(usize),
+    /// A transaction is of one tenant.
+    #[error("commands of tenants {0} and {1} can't share a transaction")]
+    Tenants(TenantId, TenantId),
+    /// They would take effect in another order than was confirmed.
+    #[error("place {0} comes after {1}")]
+    Order(Position, Position),
+}
+
+impl Run {
+    /// A run of `works`.
+    ///
+    /// # Errors
+    /// When they can't share a transaction.
+    pub fn new(works: Vec<Work>) -> Result<Self, RunError> {
+        if works.is_empty() || works.len() > RUN_MAX {
+            return Err(RunError::Length(works.len()));
+        }
+        for (one, next) in works.iter().zip(works.iter().skip(1)) {
+            let (tenant, other) = (one.command.scope().tenant(), next.command.scope().tenant());
+            if tenant != other {
+                return Err(RunError::Tenants(tenant.clone(), other.clone()));
+            }
+            if one.position >= next.position {
+                return Err(RunError::Order(next.position, one.position));
+            }
+        }
+        Ok(Self(works))
+    }
+
+    /// The commands, in order; at least one.
+    #[must_use]
+    pub fn works(&self) -> &[Work] {
+        &self.0
+    }
+
+    /// The right to touch the tenant of all of them.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        self.0[0].command.scope()
+    }
 }
 
 /// The answer to applying a command.
@@ -53,6 +129,13 @@ pub enum Applied {
     Before(Outcome),
     /// Another body has an outcome under this id: nothing was done.
     Conflict,
+    /// A command of a later place has had its outcome: this one came too late, and nothing was done.
+    Overtaken {
+        /// The place of the latest command that had its outcome.
+        by: Position,
+    },
+    /// The tenant is paused: nothing was done.
+    Paused,
 }
 
 /// How a command ended.
@@ -73,8 +156,12 @@ pub struct Outcome {
 pub struct TenantState {
     /// How many commands had an outcome.
     pub version: u64,
+    /// Whether nothing may take effect.
+    pub paused: bool,
     /// Limit type to value.
     pub limits: BTreeMap<Name, u64>,
+    /// Limit type to the version at which it was set last: what `expected_version` is compared with.
+    pub limit_versions: BTreeMap<Name, u64>,
     /// Entitlements held.
     pub entitlements: BTreeSet<Name>,
     /// Currency to balance, in minor units.

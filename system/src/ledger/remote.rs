@@ -7,33 +7,36 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, Ledger, Outcome, TenantState};
+use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
 use crate::auth::Decision;
+use crate::broker::Position;
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::{Envelope, GrantToken, VerifiedCommand, VerifiedRead, Verifier};
+use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, Verifier};
 use crate::ids::MessageId;
 use crate::rpc::{Client, Service};
 
-/// Applying waits for one or two syncs; a busy disk takes milliseconds each.
-const APPLY_DEADLINE: Duration = Duration::from_secs(2);
+/// What must be durable waits for one or two syncs; a busy disk takes milliseconds each.
+const DURABLE_DEADLINE: Duration = Duration::from_secs(2);
 /// Reading is memory, or a read.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// What can be asked of a ledger: one variant per method of its trait.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    Apply { envelope: Envelope, decision: Decision },
+    Apply { run: Vec<(Envelope, Decision, Position)> },
     Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
     State { grant: GrantToken },
+    Pause { grant: GrantToken, paused: bool },
 }
 
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    Applied(Applied),
+    Applied(Vec<Applied>),
     Outcome(Option<Outcome>),
     State(TenantState),
+    Paused { version: u64 },
 }
 
 /// Offers any ledger to the network, behind a verification of its own.
@@ -51,9 +54,14 @@ impl Service for LedgerService {
 
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
-            Request::Apply { envelope, decision } => {
-                let command = self.verifier.command(envelope).await.map_err(CallError::failed)?;
-                self.ledger.apply(&command, &decision).await.map(Reply::Applied)
+            Request::Apply { run } => {
+                let mut works = Vec::with_capacity(run.len());
+                for (envelope, decision, position) in run {
+                    let command = self.verifier.command(envelope).await.map_err(CallError::failed)?;
+                    works.push(Work { command, decision, position });
+                }
+                let run = Run::new(works).map_err(CallError::failed)?;
+                self.ledger.apply(&run).await.map(Reply::Applied)
             }
             Request::Outcome { grant, message_id, wait_ms } => {
                 let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
@@ -63,6 +71,10 @@ impl Service for LedgerService {
             Request::State { grant } => {
                 let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
                 self.ledger.state(&read).await.map(Reply::State)
+            }
+            Request::Pause { grant, paused } => {
+                let right = self.verifier.pause(grant).await.map_err(CallError::failed)?;
+                self.ledger.pause(&right, paused).await.map(|version| Reply::Paused { version })
             }
         }
     }
@@ -83,10 +95,12 @@ impl RemoteLedger {
 
 #[async_trait]
 impl Ledger for RemoteLedger {
-    async fn apply(&self, command: &VerifiedCommand, decision: &Decision) -> Result<Applied, CallError> {
-        let request = Request::Apply { envelope: command.envelope().clone(), decision: decision.clone() };
-        match self.client.call(&request, APPLY_DEADLINE).await? {
-            Reply::Applied(applied) => Ok(applied),
+    async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+        let work = |work: &Work| (work.command.envelope().clone(), work.decision.clone(), work.position);
+        let request = Request::Apply { run: run.works().iter().map(work).collect() };
+        match self.client.call(&request, DURABLE_DEADLINE).await? {
+            // Fewer answers than questions: nobody knows which they are to.
+            Reply::Applied(applied) if applied.len() == run.works().len() => Ok(applied),
             reply => Err(self.client.unexpected(&reply)),
         }
     }
@@ -108,6 +122,14 @@ impl Ledger for RemoteLedger {
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         match self.client.call(&Request::State { grant: read.grant().clone() }, DEADLINE).await? {
             Reply::State(state) => Ok(state),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
+        let request = Request::Pause { grant: right.grant().clone(), paused };
+        match self.client.call(&request, DURABLE_DEADLINE).await? {
+            Reply::Paused { version } => Ok(version),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 503, 504 |
 //! | `GET /healthz` | 200 while the process serves |
+//!
+//! Any of them but the last: 429 to an address that asks too often.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -23,6 +27,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::http::Source;
 use super::{Problem, Producer};
 use crate::auth::GrantRequest;
 use crate::broker::{Published, Standing};
@@ -30,7 +35,7 @@ use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::TenantState;
-use crate::message::{MAX_BODY_BYTES, Message};
+use crate::message::{MAX_BODY_BYTES, Message, strict_object};
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
 pub const WAIT_MAX_MS: u64 = 30_000;
@@ -49,7 +54,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
     Router::new()
         .route("/v1/commands", post(submit))
         .route("/v1/commands/{message_id}", get(status))
-        .route("/v1/tenants/{tenant_id}/{part}", get(tenant))
+        .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(
@@ -60,7 +65,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
             )
         })
         .method_not_allowed_fallback(|| async {
-            let detail = "commands are sent with POST, everything else is read with GET";
+            let detail = "commands are sent with POST, a tenant is paused with PUT, everything else is read with GET";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
         })
         .with_state(producer)
@@ -68,10 +73,9 @@ pub fn router(producer: Arc<Producer>) -> Router {
 
 async fn submit(
     State(producer): State<Arc<Producer>>,
-    headers: HeaderMap,
+    Caller { token }: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let token = bearer(&headers)?;
     let message = Message::parse(read_body(request.into_body()).await?)?;
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
@@ -89,6 +93,8 @@ async fn submit(
         },
     };
     let grant = producer.grant(&request).await?;
+    // Only now: before auth has said who this is, anyone could spend another's share.
+    producer.limiter.command(&message.tenant_id, &message.user_id)?;
     let envelope = Envelope { body: message.body.clone(), grant };
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
     match producer.broker.publish(tenant, message_id, envelope).await? {
@@ -129,9 +135,8 @@ async fn status(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<StatusQuery>, QueryRejection>,
-    headers: HeaderMap,
+    Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
-    let token = bearer(&headers)?;
     let Path(message_id) = path.map_err(|error| Problem::invalid("message_id", error.body_text()))?;
     let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
     let tenant = query.tenant_id.ok_or_else(|| {
@@ -183,25 +188,70 @@ fn merge(body: &mut Value, more: Value) {
 async fn tenant(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
+    Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
     let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     let show: fn(&TenantState) -> Value = match part.as_str() {
-        "limits" => |state| json!({ "limits": state.limits }),
+        "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
         "entitlements" => |state| json!({ "entitlements": state.entitlements }),
         "credits" => |state| json!({ "credits_minor": state.credits }),
+        "paused" => |state| json!({ "paused": state.paused }),
         _ => {
-            let detail = format!("a tenant has limits, entitlements and credits, but no {part:?}");
+            let detail = format!("a tenant has limits, entitlements, credits and paused, but no {part:?}");
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };
-    let token = bearer(&headers)?;
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let read = producer.read_scope(token, &tenant).await?;
     let state = producer.ledger.state(&read).await.map_err(unchanged)?;
     let mut body = json!({"tenant_id": tenant, "version": state.version});
     merge(&mut body, show(&state));
     Ok(Json(body))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pause {
+    paused: bool,
+}
+
+/// Pauses a tenant, or resumes it. First in the ledger, where no effect can slip past it; then in the broker, so that
+/// nothing is sent out in vain. Cut off in between it is half done: a paused tenant then stays as still as it should, and
+/// the same request again does the rest.
+async fn set(
+    State(producer): State<Arc<Producer>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    Caller { token }: Caller,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
+    if part != "paused" {
+        let detail = format!("{part:?} of a tenant is changed by commands; only paused is set");
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail));
+    }
+    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let Pause { paused } = strict_object(&read_body(request.into_body()).await?, "")?;
+    let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
+    let right = producer.verifier.pause(producer.grant(&request).await?).await?;
+    let version = producer.ledger.pause(&right, paused).await?;
+    producer.broker.pause(&tenant, paused).await?;
+    tracing::warn!(%tenant, paused, version, "an operator has paused or resumed the tenant");
+    Ok(Json(json!({"tenant_id": tenant, "paused": paused, "version": version})))
+}
+
+/// Someone whose address may ask just now, and who brings a token.
+struct Caller {
+    token: String,
+}
+
+impl FromRequestParts<Arc<Producer>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
+        let Source(source) = parts.extensions.get().expect("the server notes where a request came from");
+        producer.limiter.request(source)?;
+        Ok(Self { token: bearer(&parts.headers)? })
+    }
 }
 
 impl Producer {

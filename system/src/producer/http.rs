@@ -1,9 +1,14 @@
 //! HTTP/1.1 over any network: with our own accept loop the same server runs over TCP and in a simulation.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::time::timeout;
@@ -30,13 +35,29 @@ pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: Cancellati
     }
 }
 
+/// The network address a request came from, without its port: what stays the same when a client connects anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source(pub(super) Arc<str>);
+
+impl Source {
+    fn of(peer: &str) -> Self {
+        let address = peer.parse::<SocketAddr>().map_or_else(|_| peer.to_owned(), |address| address.ip().to_string());
+        Self(address.into())
+    }
+}
+
 async fn converse(stream: BoxStream, peer: String, router: Router, stop: CancellationToken) {
+    let (source, routes) = (Source::of(&peer), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(source.clone());
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         // A date is wall time: it would differ from run to run, and nobody needs it.
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut stopping = false;
     let ended = loop {

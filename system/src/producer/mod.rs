@@ -1,7 +1,8 @@
 //! The producer: the HTTP API of the panel.
 //!
 //! A command is answered with 202 once the broker has it durably; from then on it has exactly one outcome, which can be
-//! asked and waited for. A retry with the same `message_id` and the same bytes changes nothing.
+//! asked and waited for. A retry with the same `message_id` and the same bytes changes nothing. Whoever asks too often is
+//! told when to come back: an address before anything else is done, a user and a tenant once auth knows them.
 
 mod api;
 mod http;
@@ -14,6 +15,7 @@ use crate::broker::Broker;
 use crate::capability::Clock;
 use crate::grant::Verifier;
 use crate::ledger::Ledger;
+use crate::rate_limit::{Limiter, RateLimits};
 
 pub use api::{WAIT_MAX_MS, router};
 pub use http::serve;
@@ -26,18 +28,20 @@ pub struct Producer {
     ledger: Arc<dyn Ledger>,
     verifier: Verifier,
     clock: Arc<dyn Clock>,
+    limiter: Limiter,
 }
 
 impl Producer {
-    /// A producer between these services.
+    /// A producer between these services, which lets through what `limits` allow.
     #[must_use]
     pub fn new(
         broker: Arc<dyn Broker>,
         authority: Arc<dyn Authority>,
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
+        limits: &RateLimits,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
-        Self { broker, authority, ledger, verifier, clock }
+        Self { broker, authority, ledger, verifier, clock, limiter: Limiter::new(limits) }
     }
 }

@@ -8,6 +8,7 @@ use crate::auth::Denied;
 use crate::call::CallError;
 use crate::grant::VerifyError;
 use crate::message::Refusal;
+use crate::rate_limit::Limited;
 
 /// What clients are told to wait when a service can't be reached, in seconds.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
@@ -88,6 +89,13 @@ impl From<CallError> for Problem {
             ),
         };
         problem.retry_after(UNAVAILABLE_RETRY_SECONDS)
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        let seconds = limited.retry_after.as_millis().div_ceil(1000) as u64;
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", limited).retry_after(seconds)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The configuration of `serve`: where data is kept and where each role listens.
+//! The configuration: where data is kept, where each role listens, how often one may ask.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::Addresses;
 
 /// A role that runs as a process of its own.
@@ -39,7 +40,7 @@ impl Role {
     }
 }
 
-/// What `serve` needs to know.
+/// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
@@ -47,11 +48,13 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// Where each role listens.
     pub(crate) addresses: Addresses,
+    /// How often one may ask: at the producer, and once more at the consumer.
+    pub(crate) rate_limits: RateLimits,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data: "./data".into(), addresses: Addresses::default() }
+        Self { data: "./data".into(), addresses: Addresses::default(), rate_limits: RateLimits::default() }
     }
 }
 

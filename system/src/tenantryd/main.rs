@@ -6,7 +6,7 @@ mod serve;
 mod up;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -37,18 +37,21 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// Where everything that lasts is kept.
-        #[arg(long, default_value = "./data", env = "TENANTRY_DATA")]
-        data: PathBuf,
-        /// Where the HTTP API listens; on a loopback address, for it is not encrypted.
-        #[arg(long, default_value = "127.0.0.1:7070")]
-        listen: String,
+        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer` and `rate_limits` count here.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Where everything that lasts is kept [default: ./data].
+        #[arg(long, env = "TENANTRY_DATA")]
+        data: Option<PathBuf>,
+        /// Where the HTTP API listens; on a loopback address, for it is not encrypted [default: 127.0.0.1:7070].
+        #[arg(long)]
+        listen: Option<String>,
     },
     /// Run one role in this process; the others are found at the configured addresses.
     Serve {
         /// The role to run.
         role: Role,
-        /// A TOML file with `data` and `[addresses]`; without it the defaults of `tenantryd config`.
+        /// A TOML file with `data`, `[addresses]` and `[rate_limits]`; without it the defaults of `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -83,9 +86,14 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Up { data, listen } => up::run(&data, &listen, stop_on_signal()?).await,
+        Command::Up { config, data, listen } => {
+            let mut config = read_config(config.as_deref())?;
+            config.data = data.unwrap_or(config.data);
+            config.addresses.producer = listen.unwrap_or(config.addresses.producer);
+            up::run(&config, stop_on_signal()?).await
+        }
         Command::Serve { role, config } => {
-            let config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+            let config = read_config(config.as_deref())?;
             serve::run(role, &config, stop_on_signal()?).await
         }
         Command::Token { data, user } => {
@@ -97,6 +105,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(write!(std::io::stdout(), "{config}")?)
         }
     }
+}
+
+fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
+    path.map_or_else(|| Ok(Config::default()), Config::read)
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

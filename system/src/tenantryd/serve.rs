@@ -20,8 +20,8 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
     let world = World::real(&data.join(role.folder()))?;
     tracing::info!(?role, data = %data.display(), ?at, "starting");
     match role {
-        Role::Producer => role::serve_producer(&world, at, stop).await?,
-        Role::Consumer => role::run_consumer(&world, at, stop).await,
+        Role::Producer => role::serve_producer(&world, at, &config.rate_limits, stop).await?,
+        Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, stop).await,
         Role::Broker => {
             let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
             tokio::select! {

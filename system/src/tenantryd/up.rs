@@ -16,11 +16,13 @@ use tenantry_system::ledger::{EmbeddedLedger, Ledger, relay};
 use tenantry_system::producer::{self, Producer};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Role, must_be_loopback};
+use crate::config::{Config, Role, must_be_loopback};
 use crate::development;
 
 /// Runs until `stop`, or until a store fails.
-pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let Config { data, rate_limits, .. } = config;
+    let listen = &config.addresses.producer;
     must_be_loopback(listen)?;
     let world = |role: Role| World::real(&data.join(role.folder()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
@@ -38,10 +40,10 @@ pub(crate) async fn run(data: &Path, listen: &str, stop: CancellationToken) -> a
     let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
     print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
 
-    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone());
+    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
     let consumer_stop = CancellationToken::new();
-    let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock));
+    let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock, rate_limits));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
 

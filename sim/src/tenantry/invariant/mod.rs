@@ -189,11 +189,11 @@ mod tests {
             let credits = BTreeMap::from([("EUR".to_owned(), amount)]);
             BTreeMap::from([(tenant("globex"), TenantState { version, credits, ..TenantState::default() })])
         };
-        changed.seen.isolation.begin(&tenant("globex"));
-        changed.seen.isolation.end(&tenant("globex"), state(1, 5), "m-0");
+        changed.seen.isolation.begin(&tenant("globex"), 1);
+        changed.seen.isolation.end(&tenant("globex"), 1, state(1, 5), "m-0");
         assert_eq!(violated(&changed), Vec::<&str>::new());
-        changed.seen.isolation.begin(&tenant("acme"));
-        changed.seen.isolation.end(&tenant("acme"), state(1, 6), "m-1");
+        changed.seen.isolation.begin(&tenant("acme"), 1);
+        changed.seen.isolation.end(&tenant("acme"), 1, state(1, 6), "m-1");
         assert_eq!(violated(&changed), ["G1-isolation"]);
     }
 
