@@ -515,7 +515,10 @@ fn tenants() {
             let from = tenants.max(5_000);
             let envelopes = rig.mint(from, from + count).await;
             let full = rate(count, rig.push_through(from, envelopes).await);
-            say(&format!("tenants    {tenants:>7}: {full:>7.0}/s, floor {floor:.0}/s redb alone: {:.3} of it", full / floor));
+            say(&format!(
+                "tenants    {tenants:>7}: {full:>7.0}/s, floor {floor:.0}/s redb alone: {:.3} of it",
+                full / floor
+            ));
         });
     }
 }

@@ -1,13 +1,19 @@
 //! What the stores' tests share: a world in a folder, and verified commands to put into it.
 
+use std::io;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tempfile::TempDir;
 
-use crate::auth::{Authority, Binding, Denied, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role};
-use crate::capability::World;
-use crate::grant::{Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedRead, Verifier};
+use crate::auth::{
+    Authority, Binding, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role,
+};
+use crate::broker::Position;
+use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
+use crate::grant::{Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, Verifier};
 use crate::ids::{MessageId, TenantId, UserId};
+use crate::ledger::{Run, Work};
 use crate::message::body_sha256;
 
 pub(crate) const OPERATOR: &str = "ana";
@@ -27,19 +33,35 @@ pub(crate) fn credit(tenant: &str, id: &str, amount_minor: u64) -> String {
     )
 }
 
+/// Real files whose jobs run where they are asked for: no other thread, so that a test may pause tokio's time.
+struct Inline(RealDisk);
+
+#[async_trait]
+impl Disk for Inline {
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.0.open(name)
+    }
+
+    async fn run(&self, job: Job) -> io::Result<()> {
+        job();
+        Ok(())
+    }
+}
+
 /// Auth, with one operator who administers `acme` and `globex`, in a folder that is gone with it.
 pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) verifier: Verifier,
     pub(crate) authority: Arc<EmbeddedAuthority>,
     provider: IdentityProvider,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bench {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let world = World::real(folder.path()).unwrap();
+        let disk = Arc::new(Inline(RealDisk::open(folder.path()).unwrap()));
+        let world = World { disk, ..World::real(folder.path()).unwrap() };
         let provider = IdentityProvider::new("urn:test", &*world.entropy);
         let user = UserId::parse(OPERATOR).unwrap();
         let bindings =
@@ -47,7 +69,12 @@ impl Bench {
         let directory = Directory::new(1, bindings).unwrap();
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), directory).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
-        Self { world, verifier, authority, provider, _folder: folder }
+        Self { world, verifier, authority, provider, folder }
+    }
+
+    /// Where its stores lie.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(crate) async fn grant(&self, name: &str, purpose: Purpose) -> Result<GrantToken, Denied> {
@@ -59,8 +86,17 @@ impl Bench {
 
     /// A genuine grant for `body`, a credit of `name` under `id`.
     pub(crate) async fn envelope(&self, name: &str, id: &str, body: String) -> Envelope {
+        self.granted(name, id, "issue_credit", body).await
+    }
+
+    /// A verified command.
+    pub(crate) async fn command(&self, name: &str, id: &str, action: &str, body: String) -> VerifiedCommand {
+        self.verifier.command(self.granted(name, id, action, body).await).await.unwrap()
+    }
+
+    async fn granted(&self, name: &str, id: &str, action: &str, body: String) -> Envelope {
         let purpose = Purpose::Command {
-            action: "issue_credit".into(),
+            action: action.into(),
             message_id: message_id(id),
             body_sha256: body_sha256(body.as_bytes()),
         };
@@ -70,6 +106,20 @@ impl Bench {
     pub(crate) async fn credit(&self, name: &str, id: &str, amount_minor: u64) -> VerifiedCommand {
         let envelope = self.envelope(name, id, credit(name, id, amount_minor)).await;
         self.verifier.command(envelope).await.unwrap()
+    }
+
+    /// A run of one command at place `sequence`, which auth permits.
+    pub(crate) async fn run(&self, name: &str, id: &str, amount_minor: u64, sequence: u64) -> Run {
+        let work = Work {
+            command: self.credit(name, id, amount_minor).await,
+            decision: Decision::Permit { revision: 7 },
+            position: Position { epoch: 1, sequence },
+        };
+        Run::new(vec![work]).unwrap()
+    }
+
+    pub(crate) async fn pause(&self, name: &str) -> VerifiedPause {
+        self.verifier.pause(self.grant(name, Purpose::Pause).await.unwrap()).await.unwrap()
     }
 
     pub(crate) async fn read(&self, name: &str) -> VerifiedRead {

@@ -205,13 +205,7 @@ impl Isolation {
 
     /// Someone has acted on `tenant` with `count` commands, of which `message_id` is the first; `states` is every tenant as
     /// it is now.
-    pub fn end(
-        &mut self,
-        tenant: &TenantId,
-        count: usize,
-        states: BTreeMap<TenantId, TenantState>,
-        message_id: &str,
-    ) {
+    pub fn end(&mut self, tenant: &TenantId, count: usize, states: BTreeMap<TenantId, TenantState>, message_id: &str) {
         self.compare(states, message_id);
         if let Some(calls) = self.open.get_mut(tenant) {
             *calls -= count as u64;

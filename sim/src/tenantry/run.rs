@@ -112,7 +112,13 @@ impl Setup {
         let dice = Dice::new(self.plan.seed);
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
         let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
-        let house = House { worlds: worlds.clone(), evidence: evidence.clone(), provider, at: addresses().into(), limits: RateLimits::default() };
+        let house = House {
+            worlds: worlds.clone(),
+            evidence: evidence.clone(),
+            provider,
+            at: addresses().into(),
+            limits: RateLimits::default(),
+        };
         let (acts, forgeries) = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),

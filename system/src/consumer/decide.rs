@@ -20,11 +20,7 @@ pub(super) enum Looked {
 }
 
 /// Judges a message by its verification.
-pub(super) fn look(
-    verified: Result<VerifiedCommand, VerifyError>,
-    lane: &TenantId,
-    delivered: &Delivered,
-) -> Looked {
+pub(super) fn look(verified: Result<VerifiedCommand, VerifyError>, lane: &TenantId, delivered: &Delivered) -> Looked {
     let command = match verified {
         Ok(command) => command,
         Err(error) if error.is_transient() => return Looked::NotNow(error.to_string()),
@@ -61,7 +57,10 @@ pub(super) fn settlement(refused: Vec<Option<String>>, applied: Vec<Applied>, ag
                     Ending::DeadLetter { reason }
                 }
                 Some(Applied::Paused) => {
-                    return Settlement { ended, again: Again { reason: "the tenant is paused".into(), after_ms: None } };
+                    return Settlement {
+                        ended,
+                        again: Again { reason: "the tenant is paused".into(), after_ms: None },
+                    };
                 }
                 None => return Settlement { ended, again },
             },
@@ -111,7 +110,8 @@ mod tests {
     fn answers_find_their_messages_around_those_that_were_refused() {
         let refused = vec![None, Some("bad".to_owned()), None];
         let settled = settlement(refused, vec![now(), Applied::Conflict], Again::default());
-        let [Ending::Done, Ending::DeadLetter { reason: bad }, Ending::DeadLetter { reason }] = &settled.ended[..] else {
+        let [Ending::Done, Ending::DeadLetter { reason: bad }, Ending::DeadLetter { reason }] = &settled.ended[..]
+        else {
             panic!("{settled:?}")
         };
         assert!(bad == "bad" && reason.contains("another body"), "{settled:?}");

@@ -210,14 +210,13 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::action::Permission;
-    use crate::auth::{Decision, Denied, GrantRequest};
+    use crate::auth::{Denied, GrantRequest};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
-    use crate::call::CallError;
-    use crate::grant::GrantToken;
-    use crate::ids::{TenantId, UserId};
+    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead};
+    use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::EmbeddedLedger;
+    use crate::ledger::{EmbeddedLedger, Outcome, TenantState};
+    use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 
     /// Auth that gave grants, and at the effect answers something else.
@@ -247,13 +246,16 @@ mod tests {
         let published = broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await;
         assert_eq!(published, Ok(Published::Accepted { sequence: 1 }));
         let authority = Arc::new(ChangedMind { inner: bench.authority.clone(), now });
-        let consumer = Consumer::new(broker.clone(), authority, ledger.clone(), bench.world.clock.clone());
+        let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
+        let consumer = Consumer::new(broker.clone(), authority, ledger.clone(), clock, &limits);
+        // Buckets begin empty.
+        sleep(Duration::from_secs(1)).await;
         let delivery = broker.fetch(1, Duration::ZERO).await.unwrap().remove(0);
         Arc::new(consumer).handle(delivery).await;
         (broker, ledger)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_was_allowed_when_it_was_sent_is_asked_again_at_the_effect() {
         let bench = Bench::new().await;
         let deny = Decision::Deny { revision: 2, reason: "the role was taken away".into() };
@@ -266,7 +268,7 @@ mod tests {
         assert_eq!(standing, Some(Standing::Settled));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn without_an_answer_from_auth_nothing_takes_effect_and_the_command_waits() {
         let bench = Bench::new().await;
         let (broker, ledger) = handled(&bench, Err(CallError::unknown("auth is cut off"))).await;
@@ -274,11 +276,84 @@ mod tests {
         assert_eq!(broker.depth(), 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_permitted_command_is_applied_and_settled() {
         let bench = Bench::new().await;
         let (broker, ledger) = handled(&bench, Ok(Decision::Permit { revision: 1 })).await;
         assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
         assert_eq!(broker.depth(), 0);
+    }
+
+    /// A ledger that does what it is asked and says that it does not know.
+    struct Mumbling {
+        inner: Arc<EmbeddedLedger>,
+        mumbles: std::sync::atomic::AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Ledger for Mumbling {
+        async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+            let applied = self.inner.apply(run).await;
+            match self.mumbles.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => applied,
+                _ => Err(CallError::unknown("the answer was lost")),
+            }
+        }
+        async fn outcome(
+            &self,
+            r: &VerifiedRead,
+            id: &MessageId,
+            wait: Duration,
+        ) -> Result<Option<Outcome>, CallError> {
+            self.inner.outcome(r, id, wait).await
+        }
+        async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
+            self.inner.state(read).await
+        }
+        async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
+            self.inner.pause(right, paused).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_was_lost_is_asked_for_again_at_once_and_the_effect_stays_one() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let inner = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = Arc::new(Mumbling { inner, mumbles: 2.into() });
+        let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
+        broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await.unwrap();
+        let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
+        let consumer = Consumer::new(broker.clone(), bench.authority.clone(), ledger.clone(), clock, &limits);
+        sleep(Duration::from_secs(1)).await;
+        let delivery = broker.fetch(1, Duration::ZERO).await.unwrap().remove(0);
+        Arc::new(consumer).handle(delivery).await;
+        assert_eq!(broker.depth(), 0, "settled in the first delivery");
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_too_fast_waits_its_time_in_order_and_is_not_lost() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        for index in 0..30 {
+            let id = format!("m-{index}");
+            let envelope = bench.envelope("acme", &id, credit("acme", &id, 1)).await;
+            broker.publish(&tenant("acme"), &message_id(&id), envelope).await.unwrap();
+        }
+        let slow = RateLimits { tenant: Rate::new(10, 5), ..RateLimits::default() };
+        let clock = bench.world.clock.clone();
+        let consumer = Consumer::new(broker.clone(), bench.authority.clone(), ledger.clone(), clock, &slow);
+        let stop = CancellationToken::new();
+        let working = tokio::spawn(Arc::new(consumer).run(stop.clone()));
+        sleep(Duration::from_millis(1_050)).await;
+        let version = ledger.state(&bench.read("acme").await).await.unwrap().version;
+        assert!((9..=11).contains(&version), "{version} in a second at ten a second, from an empty bucket");
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().version, 30);
+        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (0, 0));
+        stop.cancel();
+        working.await.unwrap();
     }
 }

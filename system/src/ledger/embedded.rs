@@ -177,12 +177,7 @@ impl Books {
     }
 
     /// Ends the commands of one run within the commit under way.
-    fn apply(
-        &self,
-        tables: &mut Tables<'_>,
-        outbox: &mut Outbox<'_>,
-        run: &Run,
-    ) -> Result<Vec<Applied>, redb::Error> {
+    fn apply(&self, tables: &mut Tables<'_>, outbox: &mut Outbox<'_>, run: &Run) -> Result<Vec<Applied>, redb::Error> {
         let mut tenant = tables.tenant(run.scope())?;
         let before = tenant.head.version;
         let applied: Result<_, _> = run.works().iter().map(|work| self.end(&mut tenant, outbox, work)).collect();
@@ -341,7 +336,8 @@ impl Awaited {
             Command::Apply(run) => Some(run),
             Command::Pause(..) => None,
         });
-        let key = |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());
+        let key =
+            |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());
         *self.committing.lock().expect("no holder panics") = runs.flat_map(Run::works).map(key).collect();
     }
 
@@ -370,76 +366,49 @@ mod tests {
     use super::*;
     use crate::testing::{Bench, message_id, tenant};
 
-    const PERMIT: Decision = Decision::Permit { revision: 7 };
-    const NO_WAIT: Duration = Duration::ZERO;
-
-    async fn eur(ledger: &EmbeddedLedger, bench: &Bench, name: &str) -> Option<u64> {
-        ledger.state(&bench.read(name).await).await.unwrap().credits.get("EUR").copied()
-    }
-
-    #[tokio::test]
-    async fn a_command_that_is_applied_again_finds_its_outcome_and_changes_nothing() {
-        let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        let command = bench.credit("acme", "m-1", 5).await;
-        let Applied::Now(outcome) = ledger.apply(&command, &PERMIT).await.unwrap() else { panic!("not applied") };
-        assert_eq!((outcome.version, outcome.authority_revision), (1, 7));
-        assert_eq!(ledger.apply(&command, &PERMIT).await.unwrap(), Applied::Before(outcome));
-        let other_body = bench.credit("acme", "m-1", 6).await;
-        assert_eq!(ledger.apply(&other_body, &PERMIT).await.unwrap(), Applied::Conflict);
-        assert_eq!(eur(&ledger, &bench, "acme").await, Some(5));
-        // The same id of another tenant is another command, and touches only that tenant.
-        ledger.apply(&bench.credit("globex", "m-1", 9).await, &PERMIT).await.unwrap();
-        assert_eq!((eur(&ledger, &bench, "acme").await, eur(&ledger, &bench, "globex").await), (Some(5), Some(9)));
-    }
-
     #[tokio::test]
     async fn the_same_command_twice_in_one_commit_is_applied_once() {
         let bench = Bench::new().await;
         let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        let command = bench.credit("acme", "m-1", 5).await;
-        let (first, second) = tokio::join!(ledger.apply(&command, &PERMIT), ledger.apply(&command, &PERMIT));
-        assert!(matches!((first.unwrap(), second.unwrap()), (Applied::Now(_), Applied::Before(_))));
-        assert_eq!(eur(&ledger, &bench, "acme").await, Some(5));
+        let run = bench.run("acme", "m-1", 5, 1).await;
+        let (first, second) = tokio::join!(ledger.apply(&run), ledger.apply(&run));
+        let (first, second) = (first.unwrap().remove(0), second.unwrap().remove(0));
+        assert!(matches!((&first, &second), (Applied::Now(_), Applied::Before(_))), "{first:?} {second:?}");
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
     }
 
     #[tokio::test]
-    async fn a_command_that_auth_denies_at_the_effect_is_rejected_on_record() {
+    async fn nothing_that_follows_a_pause_in_its_own_commit_takes_effect() {
         let bench = Bench::new().await;
         let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        let deny = Decision::Deny { revision: 8, reason: "the role was taken away".into() };
-        let denied = ledger.apply(&bench.credit("acme", "m-1", 5).await, &deny).await.unwrap();
-        let Applied::Now(Outcome { verdict: Err(rejection), .. }) = denied else { panic!("{denied:?}") };
-        assert_eq!(rejection.to_string(), "forbidden: the role was taken away");
-        assert_eq!(eur(&ledger, &bench, "acme").await, None);
-        let Waiting { first, entries, .. } = ledger.outbox(1).unwrap().expect("an entry waits for the audit log");
-        assert_eq!((first, entries[0].outcome.as_str()), (1, "forbidden"));
+        let (before, right, after) =
+            (bench.run("acme", "m-1", 5, 1).await, bench.pause("acme").await, bench.run("acme", "m-2", 5, 2).await);
+        let (before, paused, after) =
+            tokio::join!(ledger.apply(&before), ledger.pause(&right, true), ledger.apply(&after));
+        assert!(matches!(before.unwrap()[0], Applied::Now(_)));
+        assert_eq!((paused.unwrap(), after.unwrap()), (1, vec![Applied::Paused]));
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant() {
+    async fn no_waiter_is_left_behind() {
         let bench = Bench::new().await;
         let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        let (acme, globex) = (bench.read("acme").await, bench.read("globex").await);
-        let (id, command) = (message_id("m-1"), bench.credit("acme", "m-1", 5).await);
-        let long = Duration::from_secs(60);
-        let (seen, _) = tokio::join!(ledger.outcome(&acme, &id, long), ledger.apply(&command, &PERMIT));
-        assert!(seen.unwrap().is_some());
-        assert_eq!(ledger.outcome(&globex, &id, NO_WAIT).await.unwrap(), None);
-        assert!(ledger.store.machine().awaited.waiters.lock().unwrap().is_empty(), "a waiter was left behind");
+        let waited = ledger.outcome(&bench.read("acme").await, &message_id("m-1"), Duration::from_millis(1)).await;
+        assert_eq!(waited.unwrap(), None);
+        assert!(ledger.store.machine().awaited.waiters.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn the_outbox_is_read_in_order_and_forgets_what_was_relayed() {
         let bench = Bench::new().await;
         let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        for id in ["m-1", "m-2", "m-3"] {
-            ledger.apply(&bench.credit("acme", id, 1).await, &PERMIT).await.unwrap();
+        for (id, sequence) in [("m-1", 1), ("m-2", 2), ("m-3", 3)] {
+            ledger.apply(&bench.run("acme", id, 1, sequence).await).await.unwrap();
         }
         ledger.relayed(2);
         let Waiting { first, entries, newest } = ledger.outbox(9999).unwrap().unwrap();
         assert_eq!((first, entries.len(), newest, &entries[0].message_id), (3, 1, 3, &message_id("m-3")));
-        ledger.apply(&bench.credit("globex", "m-4", 1).await, &PERMIT).await.unwrap();
+        ledger.apply(&bench.run("globex", "m-4", 1, 4).await).await.unwrap();
         let Waiting { first, entries, .. } = ledger.outbox(9999).unwrap().unwrap();
         assert_eq!((first, entries.len(), &entries[1].tenant_id), (3, 2, &tenant("globex")));
         assert_eq!(ledger.outbox(1).unwrap().unwrap().entries.len(), 1, "a batch is bounded by its bytes");

@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Change, Rejection};
 use crate::auth::Decision;
-use crate::call::CallError;
 use crate::broker::{Position, RUN_MAX};
+use crate::call::CallError;
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
 use crate::ids::{MessageId, Name, TenantId};
 

@@ -1,0 +1,189 @@
+//! What every ledger must do, whatever engine stands behind the trait: one suite, run against each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
+use crate::auth::Decision;
+use crate::broker::Position;
+use crate::testing::{Bench, credit, message_id};
+
+/// A ledger that keeps nothing yet.
+type Subject = Arc<dyn Ledger>;
+
+async fn state(bench: &Bench, ledger: &Subject, name: &str) -> TenantState {
+    ledger.state(&bench.read(name).await).await.unwrap()
+}
+
+async fn eur(bench: &Bench, ledger: &Subject, name: &str) -> Option<u64> {
+    state(bench, ledger, name).await.credits.get("EUR").copied()
+}
+
+/// Applies one credit at a place of acme's order.
+async fn apply(bench: &Bench, ledger: &Subject, id: &str, amount: u64, sequence: u64) -> Applied {
+    ledger.apply(&bench.run("acme", id, amount, sequence).await).await.unwrap().remove(0)
+}
+
+/// Runs the whole suite; each part gets a ledger of its own.
+async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
+    macro_rules! run {
+        ($($part:ident)*) => {$({
+            let (bench, ledger) = make().await;
+            $part(bench, ledger).await;
+        })*};
+    }
+    run!(
+        a_command_that_is_applied_again_finds_its_outcome_and_changes_nothing
+        a_run_takes_effect_in_its_order_and_what_it_repeats_only_once
+        what_comes_from_behind_is_refused_and_changes_nothing
+        a_broker_that_had_to_start_anew_is_not_taken_for_one_that_is_behind
+        nothing_takes_effect_while_a_tenant_is_paused
+        a_command_that_auth_denies_at_the_effect_is_rejected_on_record
+        whoever_expects_an_old_version_of_a_limit_overwrites_nothing
+        whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant
+    );
+}
+
+async fn a_command_that_is_applied_again_finds_its_outcome_and_changes_nothing(bench: Bench, ledger: Subject) {
+    let Applied::Now(outcome) = apply(&bench, &ledger, "m-1", 5, 1).await else { panic!("not applied") };
+    assert_eq!((outcome.version, outcome.authority_revision), (1, 7));
+    // At its own place, or, from a broker that took it in once more, at a later one.
+    for sequence in [1, 9] {
+        assert_eq!(apply(&bench, &ledger, "m-1", 5, sequence).await, Applied::Before(outcome.clone()));
+        assert_eq!(apply(&bench, &ledger, "m-1", 6, sequence).await, Applied::Conflict);
+    }
+    assert_eq!(eur(&bench, &ledger, "acme").await, Some(5));
+    // The same id of another tenant is another command, and touches only that tenant.
+    ledger.apply(&bench.run("globex", "m-1", 9, 1).await).await.unwrap();
+    assert_eq!((eur(&bench, &ledger, "acme").await, eur(&bench, &ledger, "globex").await), (Some(5), Some(9)));
+}
+
+async fn a_run_takes_effect_in_its_order_and_what_it_repeats_only_once(bench: Bench, ledger: Subject) {
+    let mut works = Vec::new();
+    for (index, (id, amount)) in [("m-1", 1), ("m-2", 2), ("m-1", 1), ("m-2", 3), ("m-3", 4)].into_iter().enumerate() {
+        works.extend(bench.run("acme", id, amount, index as u64 + 1).await.works().to_vec());
+    }
+    let applied = ledger.apply(&Run::new(works).unwrap()).await.unwrap();
+    let told: Vec<_> = applied
+        .iter()
+        .map(|applied| match applied {
+            Applied::Now(Outcome { version, .. }) => format!("now {version}"),
+            Applied::Before(Outcome { version, .. }) => format!("before {version}"),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["now 1", "now 2", "before 1", "Conflict", "now 3"]);
+    assert_eq!(eur(&bench, &ledger, "acme").await, Some(7));
+}
+
+async fn what_comes_from_behind_is_refused_and_changes_nothing(bench: Bench, ledger: Subject) {
+    apply(&bench, &ledger, "m-2", 5, 2).await;
+    let before = state(&bench, &ledger, "acme").await;
+    // A consumer that slept while its message was given up and the next one passed.
+    let by = Position { epoch: 1, sequence: 2 };
+    assert_eq!(apply(&bench, &ledger, "m-1", 7, 1).await, Applied::Overtaken { by });
+    assert_eq!(state(&bench, &ledger, "acme").await, before);
+    // Others' places are others'.
+    let globex = ledger.apply(&bench.run("globex", "m-1", 7, 1).await).await.unwrap();
+    assert!(matches!(globex[0], Applied::Now(_)), "{globex:?}");
+}
+
+async fn a_broker_that_had_to_start_anew_is_not_taken_for_one_that_is_behind(bench: Bench, ledger: Subject) {
+    apply(&bench, &ledger, "m-9", 5, 9).await;
+    let mut anew = bench.run("acme", "m-10", 1, 1).await.works().to_vec();
+    anew[0].position.epoch = 2;
+    let applied = ledger.apply(&Run::new(anew).unwrap()).await.unwrap();
+    assert!(matches!(applied[0], Applied::Now(_)), "{applied:?}");
+    let old = apply(&bench, &ledger, "m-11", 1, 10).await;
+    assert!(matches!(old, Applied::Overtaken { .. }), "the old broker's consumer came through: {old:?}");
+}
+
+async fn nothing_takes_effect_while_a_tenant_is_paused(bench: Bench, ledger: Subject) {
+    apply(&bench, &ledger, "m-1", 5, 1).await;
+    let right = bench.pause("acme").await;
+    assert_eq!(ledger.pause(&right, true).await.unwrap(), 1);
+    assert_eq!(apply(&bench, &ledger, "m-2", 5, 2).await, Applied::Paused);
+    // What has its outcome has it, pause or not.
+    assert!(matches!(apply(&bench, &ledger, "m-1", 5, 1).await, Applied::Before(_)));
+    let paused = state(&bench, &ledger, "acme").await;
+    assert_eq!((paused.paused, paused.version, paused.credits["EUR"]), (true, 1, 5));
+    let globex = ledger.apply(&bench.run("globex", "m-1", 7, 3).await).await.unwrap();
+    assert!(matches!(globex[0], Applied::Now(_)), "another tenant was paused as well: {globex:?}");
+    assert_eq!(ledger.pause(&right, false).await.unwrap(), 1);
+    assert!(matches!(apply(&bench, &ledger, "m-2", 5, 2).await, Applied::Now(_)));
+}
+
+async fn a_command_that_auth_denies_at_the_effect_is_rejected_on_record(bench: Bench, ledger: Subject) {
+    let decision = Decision::Deny { revision: 8, reason: "the role was taken away".into() };
+    let position = Position { epoch: 1, sequence: 1 };
+    let work = Work { command: bench.credit("acme", "m-1", 5).await, decision, position };
+    let denied = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
+    let Applied::Now(Outcome { verdict: Err(rejection), authority_revision: 8, .. }) = &denied[0] else {
+        panic!("{denied:?}")
+    };
+    assert_eq!(rejection.to_string(), "forbidden: the role was taken away");
+    assert_eq!(eur(&bench, &ledger, "acme").await, None);
+}
+
+async fn whoever_expects_an_old_version_of_a_limit_overwrites_nothing(bench: Bench, ledger: Subject) {
+    apply(&bench, &ledger, "m-0", 1, 1).await;
+    let mut verdicts = Vec::new();
+    for (index, expected) in [0, 0, 2].into_iter().enumerate() {
+        let id = format!("m-{}", index + 1);
+        let payload = format!(r#"{{"limit_type":"seats","new_limit":{},"expected_version":{expected}}}"#, index + 5);
+        let body = credit("acme", &id, 0)
+            .replace("issue_credit", "update_billing_limit")
+            .replace(r#"{"amount_minor":0,"currency":"EUR"}"#, &payload);
+        let command = bench.command("acme", &id, "update_billing_limit", body).await;
+        let position = Position { epoch: 1, sequence: index as u64 + 2 };
+        let work = Work { command, decision: Decision::Permit { revision: 1 }, position };
+        let applied = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
+        let Applied::Now(outcome) = &applied[0] else { panic!("{applied:?}") };
+        verdicts.push(outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.clone(), |_| "applied".into()));
+    }
+    assert_eq!(verdicts, ["applied", "version_conflict", "applied"]);
+    let state = state(&bench, &ledger, "acme").await;
+    let limit = (*state.limits.values().next().unwrap(), *state.limit_versions.values().next().unwrap());
+    assert_eq!((limit, state.version), ((7, 4), 4));
+}
+
+async fn whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant(bench: Bench, ledger: Subject) {
+    let (acme, globex) = (bench.read("acme").await, bench.read("globex").await);
+    let (id, run) = (message_id("m-1"), bench.run("acme", "m-1", 5, 1).await);
+    let long = Duration::from_secs(20);
+    let (seen, _) = tokio::join!(ledger.outcome(&acme, &id, long), ledger.apply(&run));
+    assert!(seen.unwrap().is_some());
+    assert_eq!(ledger.outcome(&globex, &id, Duration::ZERO).await.unwrap(), None);
+}
+
+mod implementations {
+    use super::*;
+    use crate::capability::{InMemory, Network};
+    use crate::grant::Verifier;
+    use crate::ledger::{EmbeddedLedger, LedgerService, RemoteLedger};
+    use crate::rpc;
+
+    async fn embedded() -> (Bench, Subject) {
+        let bench = Bench::new().await;
+        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        (bench, Arc::new(ledger))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_embedded_ledger_conforms() {
+        conforms(embedded).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ledger_across_the_network_conforms() {
+        conforms(async || {
+            let (bench, ledger) = embedded().await;
+            let network: Arc<dyn Network> = Arc::new(InMemory::default());
+            let listener = network.bind("ledger").await.unwrap();
+            let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
+            tokio::spawn(rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), Default::default()));
+            (bench, Arc::new(RemoteLedger::new(network, "ledger")) as Subject)
+        })
+        .await;
+    }
+}
