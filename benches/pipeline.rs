@@ -33,7 +33,9 @@ use tenantry_system::capability::{Network, Tcp, World};
 use tenantry_system::consumer::Consumer;
 use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead};
 use tenantry_system::ids::{MessageId, TenantId, UserId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, Run, TenantState, relay};
+use tenantry_system::ledger::{
+    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, relay,
+};
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
 use tenantry_system::rate_limit::{Rate, RateLimits};
@@ -299,8 +301,8 @@ impl Ledger for Noting {
         self.inner.state(read).await
     }
 
-    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
-        self.inner.pause(right, paused).await
+    async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
+        self.inner.pause(right, to).await
     }
 }
 

@@ -34,6 +34,7 @@ pub const MARKS: &[&str] = &[
     "http_no_answer",
     "late_settlement",
     "overtaken",
+    "paused",
     "paused_at_ledger",
     "redelivered",
     "resend_came_first",
@@ -70,6 +71,12 @@ pub struct Seen {
     pub forged: BTreeSet<String>,
     /// How many the plan has them forge.
     pub forgeries: usize,
+    /// How many pauses the plan has.
+    pub pauses_planned: usize,
+    /// What was seen of tenants while they were paused.
+    pub pauses: Pauses,
+    /// When the broker took in messages that it had not had, by tenant.
+    pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
     /// Every command that operators send, by message id: the plan's.
     pub commands: BTreeMap<String, Command>,
     /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
@@ -106,6 +113,40 @@ pub struct Isolation {
     pub compared: u64,
     /// Tenants that changed while nobody acted on them.
     pub violations: Vec<String>,
+}
+
+/// Tenants that are paused, by their version when that was durable.
+#[derive(Default)]
+pub struct Pauses {
+    paused: BTreeMap<TenantId, u64>,
+    /// Versions compared.
+    pub compared: u64,
+    /// Effects on a tenant that was paused.
+    pub violations: Vec<String>,
+}
+
+impl Pauses {
+    /// The ledger has confirmed that `tenant` is paused at `version`.
+    pub fn begin(&mut self, tenant: &TenantId, version: u64) {
+        self.paused.entry(tenant.clone()).or_insert(version);
+    }
+
+    /// Someone begins to resume `tenant`: from here on it may go on at any moment.
+    pub fn end(&mut self, tenant: &TenantId) {
+        self.paused.remove(tenant);
+    }
+
+    /// Compares paused tenants with what they are now.
+    pub fn look(&mut self, states: &BTreeMap<TenantId, TenantState>) {
+        for (tenant, paused_at) in &self.paused {
+            self.compared += 1;
+            let version = states.get(tenant).map_or(0, |state| state.version);
+            if version != *paused_at {
+                let what = format!("tenant {tenant}, paused at version {paused_at}, has come to {version}");
+                self.violations.push(what);
+            }
+        }
+    }
 }
 
 /// The stores of the running hosts.

@@ -19,6 +19,8 @@ pub enum Ask {
         limit_type: String,
         /// To what.
         new_limit: u64,
+        /// Only if it was last set by the tenant's outcome of this number; 0: only if it never was.
+        expected_version: Option<u64>,
     },
     /// Give an entitlement.
     Grant {
@@ -45,8 +47,12 @@ impl Ask {
     pub fn wire(&self) -> (&'static str, serde_json::Value) {
         use serde_json::json;
         match self {
-            Self::UpdateLimit { limit_type, new_limit } => {
-                ("update_billing_limit", json!({"limit_type": limit_type, "new_limit": new_limit}))
+            Self::UpdateLimit { limit_type, new_limit, expected_version } => {
+                let mut payload = json!({"limit_type": limit_type, "new_limit": new_limit});
+                if let Some(expected) = expected_version {
+                    payload["expected_version"] = json!(expected);
+                }
+                ("update_billing_limit", payload)
             }
             Self::Grant { entitlement } => ("grant_entitlement", json!({ "entitlement": entitlement })),
             Self::Revoke { entitlement } => ("revoke_entitlement", json!({ "entitlement": entitlement })),
@@ -60,7 +66,9 @@ impl Ask {
     #[must_use]
     pub fn another(&self) -> Self {
         match self.clone() {
-            Self::UpdateLimit { limit_type, new_limit } => Self::UpdateLimit { limit_type, new_limit: new_limit + 1 },
+            Self::UpdateLimit { limit_type, new_limit, .. } => {
+                Self::UpdateLimit { limit_type, new_limit: new_limit + 1, expected_version: None }
+            }
             Self::Grant { entitlement } => Self::Grant { entitlement: format!("{entitlement}-2") },
             Self::Revoke { entitlement } => Self::Revoke { entitlement: format!("{entitlement}-2") },
             Self::Credit { amount_minor, currency } => Self::Credit { amount_minor: amount_minor + 1, currency },
@@ -86,14 +94,24 @@ pub struct Tenant {
     pub entitlements: BTreeSet<String>,
     /// Currency to minor units.
     pub credits: BTreeMap<String, u64>,
+    /// How many commands had an outcome.
+    outcomes: u64,
+    /// Limit type to the number of the outcome that set it.
+    set_by: BTreeMap<String, u64>,
 }
 
 impl Tenant {
     /// Does what is asked; `false` if it can't be done, and then nothing has changed.
     pub fn apply(&mut self, ask: &Ask) -> bool {
+        self.outcomes += 1;
         match ask {
-            Ask::UpdateLimit { limit_type, new_limit } => {
+            Ask::UpdateLimit { limit_type, new_limit, expected_version } => {
+                let last = self.set_by.get(limit_type).copied().unwrap_or(0);
+                if expected_version.is_some_and(|expected| expected != last) {
+                    return false;
+                }
                 self.limits.insert(limit_type.clone(), *new_limit);
+                self.set_by.insert(limit_type.clone(), self.outcomes);
                 true
             }
             Ask::Grant { entitlement } => self.entitlements.insert(entitlement.clone()),

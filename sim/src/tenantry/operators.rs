@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::Method;
 use tenantry_system::auth::IdentityProvider;
 use tenantry_system::capability::World;
-use tenantry_system::ids::UserId;
+use tenantry_system::ids::{TenantId, UserId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::http::{Answer, HttpClient};
-use super::workload::{Act, Command, Timed};
+use super::workload::{Act, Command, Pause, Timed};
 
 /// The operators' host.
 pub const HOST: &str = "operators";
@@ -45,6 +45,7 @@ pub struct Operators {
     client: HttpClient,
     tokens: BTreeMap<UserId, String>,
     evidence: Evidence,
+    pausing: BTreeMap<TenantId, tokio::sync::Mutex<()>>,
 }
 
 impl Operators {
@@ -54,7 +55,8 @@ impl Operators {
         let client = HttpClient::new(world.network.clone(), address);
         let now = world.clock.unix_seconds();
         let token = |operator: &UserId| (operator.clone(), provider.token(operator, now, TOKEN_SECONDS));
-        Self { client, tokens: cast.operators.iter().map(token).collect(), evidence }
+        let pausing = cast.tenants.iter().map(|tenant| (tenant.clone(), tokio::sync::Mutex::default())).collect();
+        Self { client, tokens: cast.operators.iter().map(token).collect(), evidence, pausing }
     }
 
     /// Does all `acts` at their times, then reads everything back.
@@ -70,6 +72,7 @@ impl Operators {
                     Act::Send(command) => operators.send(&command, at).await,
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
+                    Act::Pause(pause) => operators.pause(&pause).await,
                     Act::Forge(_) => unreachable!("forgeries are the adversary's"),
                 }
             });
@@ -156,6 +159,23 @@ impl Operators {
                 self.accepted(command);
             }
             _ => self.evidence.mark("reused_id_otherwise_refused"),
+        }
+    }
+
+    /// Pauses a tenant, waits, and resumes it; each until it is confirmed.
+    async fn pause(&self, pause: &Pause) {
+        // One at a time on a tenant: two operators who undo each other's pauses leave nothing to be judged.
+        let _alone = self.pausing[&pause.tenant].lock().await;
+        let path = format!("/v1/tenants/{}/paused", pause.tenant);
+        for paused in [true, false] {
+            let body = format!(r#"{{"paused": {paused}}}"#);
+            let answer = self.request(Method::PUT, &path, &pause.operator, &body, |_| {}).await;
+            self.evidence.record(HOST, "api.paused", &format!("{path} {paused} {}", answer.status));
+            assert_eq!(answer.status, 200, "{}, an admin, may pause {}: {}", pause.operator, pause.tenant, answer.body);
+            if paused {
+                self.evidence.mark("paused");
+                sleep(Duration::from_millis(pause.for_ms)).await;
+            }
         }
     }
 

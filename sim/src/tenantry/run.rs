@@ -42,6 +42,10 @@ pub struct Setup {
     pub plan: Plan<Act>,
     /// The consumers' hosts.
     pub consumers: Vec<String>,
+    /// How often one may ask.
+    pub rate_limits: RateLimits,
+    /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
+    pub quiet_p99_ms_max: Option<u64>,
     /// One-way latency of links, in virtual milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// Virtual milliseconds per step.
@@ -77,6 +81,8 @@ impl Setup {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
+            rate_limits: scenario.topology.rate_limits(),
+            quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
             latency_ms: scenario.network.latency_ms.clone(),
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
@@ -94,6 +100,8 @@ impl Setup {
             plan: Plan::new(seed, name, &[], acts),
             cast,
             consumers: vec!["consumer".into()],
+            rate_limits: RateLimits::default(),
+            quiet_p99_ms_max: None,
             latency_ms: 1..=4,
             tick_ms: 1,
             sync_ms: 1..=4,
@@ -117,7 +125,7 @@ impl Setup {
             evidence: evidence.clone(),
             provider,
             at: addresses().into(),
-            limits: RateLimits::default(),
+            limits: self.rate_limits,
         };
         let (acts, forgeries) = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
@@ -128,6 +136,7 @@ impl Setup {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
             seen.forgeries = forgeries.len();
+            seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
         }
 
         let deadline = self.duration + self.drain;
@@ -153,7 +162,10 @@ impl Setup {
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
             let kept = seen.kept()?;
             let quiet_by_deadline = end == RunEnd::Done;
-            let case = Case { cast: &self.cast, seen: &seen, kept: &kept, quiet_by_deadline, deadline };
+            let (rate_limits, quiet_p99_ms_max) = (&self.rate_limits, self.quiet_p99_ms_max);
+            let cast = &self.cast;
+            let (seen, kept_now) = (&*seen, &kept);
+            let case = Case { cast, seen, kept: kept_now, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline };
             Ok((judge(&case), kept))
         });
         // The stores die before the simulation they live in.

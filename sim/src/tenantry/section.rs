@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+use tenantry_system::rate_limit::{Rate, RateLimits};
+
 use crate::engine::scenario::Section;
 use crate::engine::scenario_error::SectionError;
 
@@ -15,11 +17,15 @@ pub type Scenario = crate::engine::scenario::Scenario<Topology, Workload>;
 pub struct Topology {
     /// Consumers, 1 to 8. One is called `consumer`, several `consumer-1`, `consumer-2`, ...
     pub consumers: Spanned<u64>,
+    /// How often one tenant may be acted on; the system's default when the file is silent.
+    pub tenant_rate: Option<Spanned<Rate>>,
+    /// How often one user may ask; the system's default when the file is silent.
+    pub user_rate: Option<Spanned<Rate>>,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { consumers: Spanned::new(0..0, 1) }
+        Self { consumers: Spanned::new(0..0, 1), tenant_rate: None, user_rate: None }
     }
 }
 
@@ -48,6 +54,15 @@ pub struct Workload {
     /// Messages put straight into the broker, past the producer, with grants that are not theirs, 0 to 1,000.
     #[serde(default = "none")]
     pub forged: Spanned<u64>,
+    /// How many times the share of any other the first tenant gets of the commands, 1 to 1,000.
+    #[serde(default = "one")]
+    pub noisy: Spanned<f64>,
+    /// How often an operator pauses a tenant for a while, 0 to 100.
+    #[serde(default = "none")]
+    pub pauses: Spanned<u64>,
+    /// The bound on what the first tenant's noise may cost the others: of their commands 99 in 100 take effect within this
+    /// many virtual milliseconds of being sent.
+    pub quiet_p99_ms_max: Option<Spanned<u64>>,
 }
 
 fn four() -> Spanned<u64> {
@@ -60,6 +75,10 @@ fn three() -> Spanned<u64> {
 
 fn none() -> Spanned<u64> {
     Spanned::new(0..0, 0)
+}
+
+fn one() -> Spanned<f64> {
+    Spanned::new(0..0, 1.0)
 }
 
 fn zero() -> Spanned<f64> {
@@ -97,11 +116,26 @@ impl Section for Workload {
         within("forged", &self.forged, 0, 1000)?;
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;
-        within("reuse_id", &self.reuse_id, 0.0, 1.0)
+        within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
+        within("noisy", &self.noisy, 1.0, 1000.0)?;
+        within("pauses", &self.pauses, 0, 100)?;
+        self.quiet_p99_ms_max.as_ref().map_or(Ok(()), |bound| within("quiet_p99_ms_max", bound, 1, 60_000))
     }
 }
 
 impl Topology {
+    /// How often one may ask. All operators ask from one address, so there is no limit worth having on it.
+    #[must_use]
+    pub fn rate_limits(&self) -> RateLimits {
+        let default = RateLimits::default();
+        let given = |rate: &Option<Spanned<Rate>>| rate.as_ref().map(|rate| *rate.get_ref());
+        RateLimits {
+            tenant: given(&self.tenant_rate).unwrap_or(default.tenant),
+            user: given(&self.user_rate).unwrap_or(default.user),
+            source: Rate::new(100_000, 100_000),
+        }
+    }
+
     /// The names of the consumers' hosts.
     #[must_use]
     pub fn consumer_hosts(&self) -> Vec<String> {

@@ -11,7 +11,7 @@ use tenantry_system::broker::{
 use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead};
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, Run, TenantState};
+use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState};
 
 use super::evidence::Evidence;
 
@@ -33,8 +33,13 @@ impl Broker for WatchedBroker {
     ) -> Result<Published, CallError> {
         let published = self.inner.publish(tenant, message_id, envelope).await;
         self.evidence.record("broker", "broker.published", &format!("{tenant} {message_id} {published:?}"));
-        if matches!(published, Ok(Published::Duplicate { .. })) {
-            self.evidence.mark("duplicate_publish");
+        match published {
+            Ok(Published::Duplicate { .. }) => self.evidence.mark("duplicate_publish"),
+            Ok(Published::Accepted { .. }) => {
+                let now = super::world::now();
+                self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push(now);
+            }
+            _ => {}
         }
         published
     }
@@ -78,9 +83,9 @@ impl Broker for WatchedBroker {
         self.inner.standing(tenant, message_id).await
     }
 
-    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
-        let answer = self.inner.pause(tenant, paused).await;
-        self.evidence.record("broker", "broker.paused", &format!("{tenant} {paused} {answer:?}"));
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+        let answer = self.inner.pause(tenant, generation).await;
+        self.evidence.record("broker", "broker.paused", &format!("{tenant} {generation:?} {answer:?}"));
         answer
     }
 }
@@ -98,6 +103,7 @@ impl WatchedLedger {
     #[must_use]
     pub fn new(inner: Arc<EmbeddedLedger>, evidence: Evidence) -> Self {
         let states = inner.every_state().expect("a store that was just opened can be read");
+        evidence.seen().pauses.look(&states);
         evidence.seen().isolation.restarted(states);
         Self { inner, evidence }
     }
@@ -129,6 +135,7 @@ impl Ledger for WatchedLedger {
         // A store that can't be read shows at the end, where it is an error of its own.
         if let Ok(states) = self.inner.every_state() {
             let first = run.works()[0].command.message().message_id.as_str();
+            self.evidence.seen().pauses.look(&states);
             self.evidence.seen().isolation.end(tenant, count, states, first);
         }
         applied
@@ -147,10 +154,22 @@ impl Ledger for WatchedLedger {
         self.inner.state(read).await
     }
 
-    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
-        let answer = self.inner.pause(right, paused).await;
+    async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         let tenant = right.scope().tenant();
-        self.evidence.record("ledger", "ledger.paused", &format!("{tenant} {paused} {answer:?}"));
+        if !to.is_paused() {
+            if let Ok(states) = self.inner.every_state() {
+                self.evidence.seen().pauses.look(&states);
+            }
+            self.evidence.seen().pauses.end(tenant);
+        }
+        let answer = self.inner.pause(right, to).await;
+        if let Ok(Paused { generation, version }) = answer
+            && generation == to
+            && to.is_paused()
+        {
+            self.evidence.seen().pauses.begin(tenant, version);
+        }
+        self.evidence.record("ledger", "ledger.paused", &format!("{tenant} {to:?} {answer:?}"));
         answer
     }
 }

@@ -7,13 +7,16 @@
 use serde::{Deserialize, Serialize};
 use tenantry_system::ids::{TenantId, UserId};
 
-use super::cast::Cast;
+use super::cast::{Cast, Part};
 use super::model::Ask;
 use super::section::Workload;
 use crate::engine::dice::Dice;
 
 /// A re-send comes this much later, in virtual milliseconds: before, while and after the first is dealt with.
 const RESEND_AFTER_MS: std::ops::RangeInclusive<u64> = 1..=800;
+
+/// A pause lasts this long, in virtual milliseconds: less than a lease and more.
+const PAUSE_MS: std::ops::RangeInclusive<u64> = 50..=1500;
 
 /// Things with their times, in virtual milliseconds since the simulation began.
 pub type Timed<T> = Vec<(u64, T)>;
@@ -30,6 +33,19 @@ pub enum Act {
     ReuseId(Command),
     /// Someone inside puts a message into the broker.
     Forge(Forgery),
+    /// An operator pauses a tenant, and resumes it.
+    Pause(Pause),
+}
+
+/// A pause of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who: an admin of the tenant.
+    pub operator: UserId,
+    /// Of which tenant.
+    pub tenant: TenantId,
+    /// For how long, from when it was confirmed, in virtual milliseconds.
+    pub for_ms: u64,
 }
 
 /// One command of one operator.
@@ -83,7 +99,16 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
         let ask = draw_ask(dice, &entity, 0);
         let allowed = !dice.chance("workload.cross_tenant", &entity, 0, *workload.cross_tenant.get_ref());
-        let (operator, tenant) = draw_pair(dice, &entity, cast, &ask, allowed);
+        let noisy = *workload.noisy.get_ref();
+        // The noisy tenant has `noisy` shares, each other one.
+        let share = noisy / (noisy + *workload.tenants.get_ref() as f64 - 1.0);
+        let loud = noisy > 1.0 && dice.chance("workload.noisy", &entity, 0, share);
+        let among = match (noisy > 1.0, loud) {
+            (false, _) => &cast.tenants[..],
+            (true, true) => &cast.tenants[..1],
+            (true, false) => &cast.tenants[1..],
+        };
+        let (operator, tenant) = draw_pair(dice, &entity, cast, among, &ask, allowed);
         let command = Command { message_id: format!("m-{index}"), operator, tenant, ask, allowed };
         let later = |stream| at + dice.range(stream, &entity, 1, RESEND_AFTER_MS);
         if dice.chance("workload.resend", &entity, 0, *workload.resend.get_ref()) {
@@ -103,7 +128,7 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let entity = format!("forged-{index}");
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
         let ask = draw_ask(dice, &entity, 0);
-        let (operator, victim) = draw_pair(dice, &entity, cast, &ask, false);
+        let (operator, victim) = draw_pair(dice, &entity, cast, &cast.tenants, &ask, false);
         let own = cast.tenants.iter().filter(|tenant| ask.allowed(cast.part(&operator, tenant)));
         // The attacker needs a grant to start from; an operator who may do this nowhere has none.
         let own: Vec<_> = own.cloned().collect();
@@ -115,6 +140,19 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let command = Command { message_id: format!("f-{index}"), operator, tenant: victim, ask, allowed: false };
         acts.push((at, Act::Forge(Forgery { command, own_tenant, trick })));
     }
+    for index in 0..*workload.pauses.get_ref() {
+        let entity = format!("pause-{index}");
+        let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
+        // Every tenant but the last has an admin.
+        let chosen = dice.range("workload.paused", &entity, 0, 0..=cast.tenants.len() as u64 - 2) as usize;
+        let tenant = cast.tenants[chosen].clone();
+        let admin = cast.operators.iter().find(|operator| cast.part(operator, &tenant) == Some(Part::Admin));
+        let operator = admin.expect("every tenant but the last has an admin").clone();
+        acts.push((
+            at,
+            Act::Pause(Pause { operator, tenant, for_ms: dice.range("workload.pause", &entity, 0, PAUSE_MS) }),
+        ));
+    }
     acts
 }
 
@@ -124,7 +162,9 @@ fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {
     match number("workload.action", 9) {
         0..=3 => Ask::UpdateLimit {
             limit_type: ["api_requests", "seats"][number("workload.limit", 1) as usize].to_owned(),
-            new_limit: number("workload.new_limit", 1_000_000),
+            new_limit: 1 + number("workload.new_limit", 999_999),
+            // Often wrong, sometimes right: what counts is that system and model agree on which.
+            expected_version: (number("workload.expects", 3) == 0).then(|| number("workload.expected", 3)),
         },
         4..=5 => Ask::Grant { entitlement: entitlement() },
         6 => Ask::Revoke { entitlement: entitlement() },
@@ -135,9 +175,16 @@ fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {
     }
 }
 
-/// An operator and a tenant for which the model says that `ask` is, or is not, allowed.
-fn draw_pair(dice: &Dice, entity: &str, cast: &Cast, ask: &Ask, allowed: bool) -> (UserId, TenantId) {
-    let pairs = cast.operators.iter().flat_map(|operator| cast.tenants.iter().map(move |tenant| (operator, tenant)));
+/// An operator and one of the tenants `among` for which the model says that `ask` is, or is not, allowed.
+fn draw_pair(
+    dice: &Dice,
+    entity: &str,
+    cast: &Cast,
+    among: &[TenantId],
+    ask: &Ask,
+    allowed: bool,
+) -> (UserId, TenantId) {
+    let pairs = cast.operators.iter().flat_map(|operator| among.iter().map(move |tenant| (operator, tenant)));
     let fitting: Vec<_> =
         pairs.filter(|(operator, tenant)| ask.allowed(cast.part(operator, tenant)) == allowed).collect();
     let chosen = dice.range("workload.pair", entity, 0, 0..=fitting.len() as u64 - 1) as usize;

@@ -11,6 +11,7 @@ use tokio::time::{advance, sleep};
 
 use super::{Again, Broker, Delivery, Ending, Limits, Published, Settlement, Standing};
 use crate::grant::Envelope;
+use crate::ledger::PauseGeneration;
 use crate::testing::{Bench, message_id, tenant};
 
 /// A broker that keeps nothing yet and works by [`Limits::default`].
@@ -171,15 +172,17 @@ async fn a_dead_letter_says_why_and_lets_the_next_message_pass(broker: Subject) 
 async fn a_paused_tenant_keeps_its_messages_and_loses_its_leases(broker: Subject) {
     publish(&broker, "acme", "m-1").await;
     let (_, run) = fetched(&broker, 9).await;
-    broker.pause(&tenant("acme"), true).await.unwrap();
+    broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
     assert!(!broker.settle(&run[0].lease, done(1)).await.unwrap(), "a lease of a paused tenant held");
     publish(&broker, "acme", "m-2").await;
     publish(&broker, "globex", "m-1").await;
     advance(Limits::default().lease * 2).await;
     assert_eq!(fetched(&broker, 9).await.0, ["globex: m-1"]);
     // Saying it twice is saying it once.
-    broker.pause(&tenant("acme"), true).await.unwrap();
-    broker.pause(&tenant("acme"), false).await.unwrap();
+    broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
+    broker.pause(&tenant("acme"), PauseGeneration(2)).await.unwrap();
+    // A pause that comes late was overruled before.
+    broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
     assert_eq!(fetched(&broker, 9).await.0, ["acme: m-1 m-2"]);
 }
 

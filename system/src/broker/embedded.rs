@@ -27,6 +27,7 @@ use crate::capability::{Clock, Entropy, World};
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
+use crate::ledger::PauseGeneration;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
 use crate::store::{Machine, Store, decode, encode, read_id};
 
@@ -38,8 +39,8 @@ const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
 const SETTLED: TableDefinition<u64, (Key, u64, BodyHash)> = TableDefinition::new("settled");
 /// (tenant, message id) -> [`DeadLetter`].
 const DEAD_LETTERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("dead_letters");
-/// Tenants that are paused.
-const PAUSED: TableDefinition<&str, ()> = TableDefinition::new("paused");
+/// tenant -> the last generation of its pauses, of tenants that were ever paused.
+const PAUSES: TableDefinition<&str, u64> = TableDefinition::new("pauses");
 /// One row: (the store's epoch, the last sequence, the last number of [`SETTLED`]).
 const LAST: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("last");
 
@@ -207,8 +208,8 @@ impl Broker for EmbeddedBroker {
         self.look_up(tenant, message_id).map_err(CallError::failed)
     }
 
-    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
-        self.store.execute(Command::Pause { tenant: tenant.clone(), paused }).await.map(drop)
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+        self.store.execute(Command::Pause { tenant: tenant.clone(), generation }).await.map(drop)
     }
 }
 
@@ -235,6 +236,7 @@ struct Mailroom {
 struct State {
     lanes: Lanes,
     recent: Recent,
+    pauses: BTreeMap<TenantId, PauseGeneration>,
     /// Written, but not yet durable.
     arriving: Vec<(TenantId, Queued)>,
     /// Settled, but still on disk: struck off by the next commit.
@@ -270,7 +272,7 @@ impl From<&Queued> for Settled {
 enum Command {
     Publish { tenant: TenantId, message: Queued },
     Settle { lease: Lease, settlement: Settlement, at_unix_ms: i64 },
-    Pause { tenant: TenantId, paused: bool },
+    Pause { tenant: TenantId, generation: PauseGeneration },
     Flush,
 }
 
@@ -282,7 +284,8 @@ enum Answer {
     Overloaded,
     Settled { lease: Lease, settlement: Settlement, ended: Vec<Queued> },
     NotHeld,
-    Paused { tenant: TenantId, paused: bool },
+    Paused,
+    Resumed { tenant: TenantId },
     Flushed,
 }
 
@@ -294,7 +297,7 @@ struct Decided {
     letters: Vec<(TenantId, MessageId, DeadLetter)>,
     settled: Vec<Settled>,
     news: Vec<(u64, Vec<Attempt>)>,
-    pauses: Vec<(TenantId, bool)>,
+    pauses: Vec<(TenantId, PauseGeneration)>,
     last: (u64, u64, u64),
     settled_from: u64,
     forgotten: Vec<u64>,
@@ -308,8 +311,12 @@ impl Mailroom {
         let (epoch, last_sequence, last_settled) = kept.unwrap_or((now, 0, 0));
         last.insert((), (epoch, last_sequence, last_settled))?;
         let (mut lanes, mut recent) = (Lanes::new(limits, epoch), Recent::default());
-        for row in within.open_table(PAUSED)?.iter()? {
-            lanes.pause(&read_id(TenantId::parse, row?.0.value())?, true);
+        let mut pauses = BTreeMap::new();
+        for row in within.open_table(PAUSES)?.iter()? {
+            let (tenant, generation) = row?;
+            let (tenant, generation) = (read_id(TenantId::parse, tenant.value())?, PauseGeneration(generation.value()));
+            lanes.pause(&tenant, generation.is_paused());
+            pauses.insert(tenant, generation);
         }
         let attempts = within.open_table(ATTEMPTS)?;
         for row in within.open_table(MESSAGES)?.iter()? {
@@ -337,8 +344,8 @@ impl Mailroom {
             let known = Known { sequence: letter.position.sequence, body_hash: body_sha256(&letter.envelope.body) };
             recent.insert(key(&read_id(TenantId::parse, tenant)?, &read_id(MessageId::parse, message_id)?), known);
         }
-        let state =
-            State { lanes, recent, arriving: Vec::new(), settled: Vec::new(), epoch, last_sequence, last_settled };
+        let (arriving, settled) = (Vec::new(), Vec::new());
+        let state = State { lanes, recent, pauses, arriving, settled, epoch, last_sequence, last_settled };
         Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new() })
     }
 
@@ -395,13 +402,20 @@ impl State {
                         }
                     }
                 }
-                Command::Pause { tenant, paused } => {
-                    decided.pauses.push((tenant.clone(), paused));
-                    // Nothing more goes out from here on; what goes out again waits until that is durable.
-                    if paused {
-                        self.lanes.pause(&tenant, true);
+                Command::Pause { tenant, generation } => {
+                    let last = self.pauses.entry(tenant.clone()).or_default();
+                    // An earlier one comes late, and was overruled.
+                    if generation > *last {
+                        *last = generation;
+                        decided.pauses.push((tenant.clone(), generation));
                     }
-                    Answer::Paused { tenant, paused }
+                    // Nothing more goes out from here on; what goes out again waits until that is durable.
+                    if last.is_paused() {
+                        self.lanes.pause(&tenant, true);
+                        Answer::Paused
+                    } else {
+                        Answer::Resumed { tenant }
+                    }
                 }
                 Command::Flush => Answer::Flushed,
             };
@@ -455,13 +469,9 @@ impl Machine for Mailroom {
             }
         }
         if !decided.pauses.is_empty() {
-            let mut table = within.open_table(PAUSED)?;
-            for (tenant, paused) in &decided.pauses {
-                if *paused {
-                    table.insert(tenant.as_str(), ())?;
-                } else {
-                    table.remove(tenant.as_str())?;
-                }
+            let mut pauses = within.open_table(PAUSES)?;
+            for (tenant, generation) in &decided.pauses {
+                pauses.insert(tenant.as_str(), generation.0)?;
             }
         }
         within.open_table(LAST)?.insert((), decided.last)?;
@@ -484,7 +494,8 @@ impl Machine for Mailroom {
                         state.lanes.forget(&lease.tenant, &sequences);
                     }
                 }
-                Answer::Paused { tenant, paused: false } => state.lanes.pause(tenant, false),
+                // Unless it was paused once more in the same commit.
+                Answer::Resumed { tenant } if !state.pauses[tenant].is_paused() => state.lanes.pause(tenant, false),
                 _ => {}
             }
         }
@@ -638,11 +649,11 @@ mod tests {
         let bench = Bench::new().await;
         let broker = open(&bench).await;
         publish(&broker, "acme", "m-1", "body").await;
-        broker.pause(&tenant("acme"), true).await.unwrap();
+        broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
         drop(broker);
         let broker = open(&bench).await;
         assert!(broker.fetch(9, NO_WAIT).await.unwrap().is_empty());
-        broker.pause(&tenant("acme"), false).await.unwrap();
+        broker.pause(&tenant("acme"), PauseGeneration(2)).await.unwrap();
         assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-1 #1"]);
     }
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::CallError;
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
+use crate::ledger::PauseGeneration;
 
 pub use embedded::EmbeddedBroker;
 pub use lane::{Lanes, Limits};
@@ -52,9 +53,10 @@ pub trait Broker: Send + Sync + 'static {
     /// What became of a message here. `None`: it was never confirmed, or settled so long ago that only the ledger knows.
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError>;
 
-    /// Pauses a tenant or resumes it. Answers once that is durable: from then on nothing of a paused tenant goes out, and
-    /// no lease on anything of it holds. Messages are taken and kept meanwhile.
-    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError>;
+    /// Pauses a tenant or resumes it, by the ledger's `generation`; one that is not later than the last changes nothing.
+    /// Answers once that is durable: from then on nothing of a paused tenant goes out, and no lease on anything of it
+    /// holds. Messages are taken and kept meanwhile.
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError>;
 }
 
 /// The answer to a publish.

@@ -11,6 +11,7 @@ use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
+use crate::ledger::PauseGeneration;
 use crate::rpc::{Client, Service};
 
 /// What must be durable waits for one or two syncs; a busy disk takes milliseconds each.
@@ -25,7 +26,7 @@ pub enum Request {
     Fetch { max: u32, wait_ms: u32 },
     Settle { lease: Lease, settlement: Settlement },
     Standing { tenant: TenantId, message_id: MessageId },
-    Pause { tenant: TenantId, paused: bool },
+    Pause { tenant: TenantId, generation: PauseGeneration },
 }
 
 /// What it answers.
@@ -58,7 +59,7 @@ impl Service for BrokerService {
             Request::Standing { tenant, message_id } => {
                 self.0.standing(&tenant, &message_id).await.map(Reply::Standing)
             }
-            Request::Pause { tenant, paused } => self.0.pause(&tenant, paused).await.map(|()| Reply::Paused),
+            Request::Pause { tenant, generation } => self.0.pause(&tenant, generation).await.map(|()| Reply::Paused),
         }
     }
 }
@@ -116,8 +117,8 @@ impl Broker for RemoteBroker {
         }
     }
 
-    async fn pause(&self, tenant: &TenantId, paused: bool) -> Result<(), CallError> {
-        match self.client.call(&Request::Pause { tenant: tenant.clone(), paused }, DURABLE_DEADLINE).await? {
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+        match self.client.call(&Request::Pause { tenant: tenant.clone(), generation }, DURABLE_DEADLINE).await? {
             Reply::Paused => Ok(()),
             reply => Err(self.client.unexpected(&reply)),
         }

@@ -215,7 +215,7 @@ mod tests {
     use crate::grant::{GrantToken, VerifiedPause, VerifiedRead};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{EmbeddedLedger, Outcome, TenantState};
+    use crate::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
     use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 
@@ -310,8 +310,8 @@ mod tests {
         async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
             self.inner.state(read).await
         }
-        async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
-            self.inner.pause(right, paused).await
+        async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
+            self.inner.pause(right, to).await
         }
     }
 

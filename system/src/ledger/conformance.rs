@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
+use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::auth::Decision;
 use crate::broker::Position;
 use crate::testing::{Bench, credit, message_id};
@@ -101,15 +101,23 @@ async fn a_broker_that_had_to_start_anew_is_not_taken_for_one_that_is_behind(ben
 async fn nothing_takes_effect_while_a_tenant_is_paused(bench: Bench, ledger: Subject) {
     apply(&bench, &ledger, "m-1", 5, 1).await;
     let right = bench.pause("acme").await;
-    assert_eq!(ledger.pause(&right, true).await.unwrap(), 1);
+    let first = PauseGeneration::default().next();
+    let answer = Paused { generation: first, version: 1 };
+    // Asked again after an answer that was lost, it is the same answer.
+    for _ in 0..2 {
+        assert_eq!(ledger.pause(&right, first).await.unwrap(), answer);
+    }
     assert_eq!(apply(&bench, &ledger, "m-2", 5, 2).await, Applied::Paused);
     // What has its outcome has it, pause or not.
     assert!(matches!(apply(&bench, &ledger, "m-1", 5, 1).await, Applied::Before(_)));
     let paused = state(&bench, &ledger, "acme").await;
-    assert_eq!((paused.paused, paused.version, paused.credits["EUR"]), (true, 1, 5));
+    assert_eq!((paused.pause_generation, paused.version, paused.credits["EUR"]), (first, 1, 5));
     let globex = ledger.apply(&bench.run("globex", "m-1", 7, 3).await).await.unwrap();
     assert!(matches!(globex[0], Applied::Now(_)), "another tenant was paused as well: {globex:?}");
-    assert_eq!(ledger.pause(&right, false).await.unwrap(), 1);
+    let resumed = Paused { generation: first.next(), version: 1 };
+    assert_eq!(ledger.pause(&right, first.next()).await.unwrap(), resumed);
+    // The pause once more, held up on its way: it was overruled before it came.
+    assert_eq!(ledger.pause(&right, first).await.unwrap(), resumed);
     assert!(matches!(apply(&bench, &ledger, "m-2", 5, 2).await, Applied::Now(_)));
 }
 

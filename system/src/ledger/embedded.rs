@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::keyspace::{self, Recorded, Tables, TenantTransaction};
-use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
+use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::action::{Declined, Rejection};
 use crate::audit::AuditEntry;
 use crate::auth::Decision;
@@ -136,9 +136,9 @@ impl Ledger for EmbeddedLedger {
         state.map_err(CallError::failed)
     }
 
-    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
-        match self.store.execute(Command::Pause(right.scope().clone(), paused)).await? {
-            Answer::Paused { version } => Ok(version),
+    async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
+        match self.store.execute(Command::Pause(right.scope().clone(), to)).await? {
+            Answer::Paused(paused) => Ok(paused),
             answer => unreachable!("asked to pause, answered {answer:?}"),
         }
     }
@@ -155,13 +155,13 @@ struct Books {
 
 enum Command {
     Apply(Run),
-    Pause(TenantScope, bool),
+    Pause(TenantScope, PauseGeneration),
 }
 
 #[derive(Debug)]
 enum Answer {
     Applied(Vec<Applied>),
-    Paused { version: u64 },
+    Paused(Paused),
 }
 
 impl Books {
@@ -201,7 +201,7 @@ impl Books {
             return Ok(if same { Applied::Before(recorded.outcome) } else { Applied::Conflict });
         }
         // In the effect's own transaction: no pause can come between this look and the effect.
-        if tenant.head.paused {
+        if tenant.head.pause.is_paused() {
             return Ok(Applied::Paused);
         }
         if *position <= tenant.head.position {
@@ -270,12 +270,13 @@ impl Machine for Books {
         for command in &batch {
             answers.push(match command {
                 Command::Apply(run) => Answer::Applied(self.apply(&mut tables, &mut outbox, run)?),
-                Command::Pause(scope, paused) => {
+                Command::Pause(scope, to) => {
                     let mut tenant = tables.tenant(scope)?;
-                    let version = tenant.head.version;
-                    tenant.head.paused = *paused;
+                    let next = *to == tenant.head.pause.next();
+                    tenant.head.pause = if next { *to } else { tenant.head.pause };
+                    let paused = Paused { generation: tenant.head.pause, version: tenant.head.version };
                     tenant.keep_head()?;
-                    Answer::Paused { version }
+                    Answer::Paused(paused)
                 }
             });
         }
@@ -384,9 +385,9 @@ mod tests {
         let (before, right, after) =
             (bench.run("acme", "m-1", 5, 1).await, bench.pause("acme").await, bench.run("acme", "m-2", 5, 2).await);
         let (before, paused, after) =
-            tokio::join!(ledger.apply(&before), ledger.pause(&right, true), ledger.apply(&after));
+            tokio::join!(ledger.apply(&before), ledger.pause(&right, PauseGeneration(1)), ledger.apply(&after));
         assert!(matches!(before.unwrap()[0], Applied::Now(_)));
-        assert_eq!((paused.unwrap(), after.unwrap()), (1, vec![Applied::Paused]));
+        assert_eq!((paused.unwrap().version, after.unwrap()), (1, vec![Applied::Paused]));
     }
 
     #[tokio::test]

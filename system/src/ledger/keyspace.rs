@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, TenantState};
+use super::{Outcome, PauseGeneration, TenantState};
 use crate::action::{Change, Currency, TenantView};
 use crate::broker::Position;
 use crate::grant::TenantScope;
@@ -25,8 +25,8 @@ const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("en
 const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
 /// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
 const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
-/// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), whether it is paused.
-const HEADS: TableDefinition<&str, (u64, u64, u64, bool)> = TableDefinition::new("heads");
+/// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), the generation of its pauses.
+const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
 
 /// An outcome, and the body it is the outcome of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub(super) struct Tables<'t> {
     entitlements: Table<'t, (&'static str, &'static str), ()>,
     credits: Table<'t, (&'static str, &'static str), u64>,
     outcomes: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    heads: Table<'t, &'static str, (u64, u64, u64, bool)>,
+    heads: Table<'t, &'static str, (u64, u64, u64, u64)>,
 }
 
 impl<'t> Tables<'t> {
@@ -71,12 +71,12 @@ pub(super) struct Head {
     /// The place of the latest of them in the broker's order.
     pub(super) position: Position,
     /// Whether nothing may take effect.
-    pub(super) paused: bool,
+    pub(super) pause: PauseGeneration,
 }
 
-impl From<(u64, u64, u64, bool)> for Head {
-    fn from((version, epoch, sequence, paused): (u64, u64, u64, bool)) -> Self {
-        Self { version, position: Position { epoch, sequence }, paused }
+impl From<(u64, u64, u64, u64)> for Head {
+    fn from((version, epoch, sequence, pause): (u64, u64, u64, u64)) -> Self {
+        Self { version, position: Position { epoch, sequence }, pause: PauseGeneration(pause) }
     }
 }
 
@@ -122,8 +122,8 @@ impl TenantTransaction<'_, '_> {
 impl TenantTransaction<'_, '_> {
     /// Makes the head's changes part of the transaction.
     pub(super) fn keep_head(self) -> Result<(), redb::Error> {
-        let Head { version, position: Position { epoch, sequence }, paused } = self.head;
-        self.tables.heads.insert(self.tenant, (version, epoch, sequence, paused))?;
+        let Head { version, position: Position { epoch, sequence }, pause } = self.head;
+        self.tables.heads.insert(self.tenant, (version, epoch, sequence, pause.0))?;
         Ok(())
     }
 }
@@ -167,7 +167,7 @@ pub(super) fn states(
     for row in read.open_table(HEADS)?.range(first.0..=last.0)? {
         let (tenant, head) = row?;
         let state = of(&mut states, tenant.value())?;
-        (state.version, _, _, state.paused) = head.value();
+        Head { version: state.version, pause: state.pause_generation, .. } = head.value().into();
     }
     for row in read.open_table(LIMITS)?.range(first..last)? {
         let (key, value) = row?;

@@ -52,9 +52,39 @@ pub trait Ledger: Send + Sync + 'static {
     /// The state of the tenant that `read` is for.
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError>;
 
-    /// Pauses the tenant that `right` is for, or resumes it. Answers once that is durable, with the tenant's version: from
-    /// then on no command of a paused tenant has an outcome, whoever has it in work.
-    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError>;
+    /// Brings the tenant that `right` is for from one generation of pauses to the next, `to`; nothing else than the next is
+    /// taken. Answers once it is durable with how the tenant stands then: from there on no command of a paused tenant has
+    /// an outcome, whoever has it in work.
+    async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError>;
+}
+
+/// How often a tenant was paused and resumed: an odd generation is a pause. Whoever pauses or resumes names the generation
+/// that follows the one they saw, so that a request which comes late undoes nothing that was decided after it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PauseGeneration(pub u64);
+
+impl PauseGeneration {
+    /// Whether nothing may take effect.
+    #[must_use]
+    pub fn is_paused(self) -> bool {
+        self.0 % 2 == 1
+    }
+
+    /// The one that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// How a tenant stands after it was to be paused or resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// The generation; another than was asked for if someone else was faster.
+    pub generation: PauseGeneration,
+    /// The tenant's version.
+    pub version: u64,
 }
 
 /// Commands of one tenant in the order in which they are to take effect.
@@ -156,8 +186,8 @@ pub struct Outcome {
 pub struct TenantState {
     /// How many commands had an outcome.
     pub version: u64,
-    /// Whether nothing may take effect.
-    pub paused: bool,
+    /// Whether nothing may take effect, and what changed that last.
+    pub pause_generation: PauseGeneration,
     /// Limit type to value.
     pub limits: BTreeMap<Name, u64>,
     /// Limit type to the version at which it was set last: what `expected_version` is compared with.

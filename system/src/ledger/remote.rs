@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, Ledger, Outcome, Run, TenantState, Work};
+use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::auth::Decision;
 use crate::broker::Position;
 use crate::call::CallError;
@@ -27,7 +27,7 @@ pub enum Request {
     Apply { run: Vec<(Envelope, Decision, Position)> },
     Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
     State { grant: GrantToken },
-    Pause { grant: GrantToken, paused: bool },
+    Pause { grant: GrantToken, to: PauseGeneration },
 }
 
 /// What it answers.
@@ -36,7 +36,7 @@ pub enum Reply {
     Applied(Vec<Applied>),
     Outcome(Option<Outcome>),
     State(TenantState),
-    Paused { version: u64 },
+    Paused(Paused),
 }
 
 /// Offers any ledger to the network, behind a verification of its own.
@@ -72,9 +72,9 @@ impl Service for LedgerService {
                 let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
                 self.ledger.state(&read).await.map(Reply::State)
             }
-            Request::Pause { grant, paused } => {
+            Request::Pause { grant, to } => {
                 let right = self.verifier.pause(grant).await.map_err(CallError::failed)?;
-                self.ledger.pause(&right, paused).await.map(|version| Reply::Paused { version })
+                self.ledger.pause(&right, to).await.map(Reply::Paused)
             }
         }
     }
@@ -126,10 +126,10 @@ impl Ledger for RemoteLedger {
         }
     }
 
-    async fn pause(&self, right: &VerifiedPause, paused: bool) -> Result<u64, CallError> {
-        let request = Request::Pause { grant: right.grant().clone(), paused };
+    async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
+        let request = Request::Pause { grant: right.grant().clone(), to };
         match self.client.call(&request, DURABLE_DEADLINE).await? {
-            Reply::Paused { version } => Ok(version),
+            Reply::Paused(paused) => Ok(paused),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

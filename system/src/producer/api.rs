@@ -5,7 +5,7 @@
 //! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
 //! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
-//! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 503, 504 |
+//! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET /healthz` | 200 while the process serves |
 //!
 //! Any of them but the last: 429 to an address that asks too often.
@@ -34,7 +34,7 @@ use crate::broker::{Published, Standing};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
-use crate::ledger::TenantState;
+use crate::ledger::{Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, strict_object};
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
@@ -195,7 +195,7 @@ async fn tenant(
         "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
         "entitlements" => |state| json!({ "entitlements": state.entitlements }),
         "credits" => |state| json!({ "credits_minor": state.credits }),
-        "paused" => |state| json!({ "paused": state.paused }),
+        "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
             let detail = format!("a tenant has limits, entitlements, credits and paused, but no {part:?}");
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
@@ -216,8 +216,8 @@ struct Pause {
 }
 
 /// Pauses a tenant, or resumes it. First in the ledger, where no effect can slip past it; then in the broker, so that
-/// nothing is sent out in vain. Cut off in between it is half done: a paused tenant then stays as still as it should, and
-/// the same request again does the rest.
+/// nothing is sent out in vain. Cut off in between it is half done: nothing takes effect that should not, and the same
+/// request again does the rest. A request that was held up on its way undoes nothing that was decided after it.
 async fn set(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -231,10 +231,19 @@ async fn set(
     }
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let Pause { paused } = strict_object(&read_body(request.into_body()).await?, "")?;
-    let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
+    let request = GrantRequest { token: token.clone(), user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
     let right = producer.verifier.pause(producer.grant(&request).await?).await?;
-    let version = producer.ledger.pause(&right, paused).await?;
-    producer.broker.pause(&tenant, paused).await?;
+    let read = producer.read_scope(token, &tenant).await?;
+    let state = producer.ledger.state(&read).await.map_err(unchanged)?;
+    let seen = state.pause_generation;
+    let to = if seen.is_paused() == paused { seen } else { seen.next() };
+    let Paused { generation, version } = producer.ledger.pause(&right, to).await?;
+    if generation != to {
+        let detail =
+            format!("someone else has paused or resumed tenant {tenant} just now; look, and ask again if need be");
+        return Err(Problem::new(StatusCode::CONFLICT, "changed-meanwhile", "Changed meanwhile", detail));
+    }
+    producer.broker.pause(&tenant, generation).await?;
     tracing::warn!(%tenant, paused, version, "an operator has paused or resumed the tenant");
     Ok(Json(json!({"tenant_id": tenant, "paused": paused, "version": version})))
 }

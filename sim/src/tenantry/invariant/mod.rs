@@ -4,16 +4,19 @@
 
 mod g10_liveness;
 mod g1_isolation;
+mod g2_authority;
 mod g3_one_outcome;
 mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
+mod g8_fair_share;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tenantry_system::ids::TenantId;
 use tenantry_system::ledger::Outcome;
+use tenantry_system::rate_limit::RateLimits;
 
 use super::cast::Cast;
 use super::evidence::{Kept, Seen};
@@ -26,6 +29,10 @@ pub struct Case<'a> {
     pub seen: &'a Seen,
     /// What the stores hold.
     pub kept: &'a Kept,
+    /// How often one may ask.
+    pub rate_limits: &'a RateLimits,
+    /// The scenario's bound for the quiet tenants.
+    pub quiet_p99_ms_max: Option<u64>,
     /// Whether everything came to rest before the deadline, and when the run ended.
     pub quiet_by_deadline: bool,
     /// The deadline, in virtual time since the simulation began.
@@ -71,17 +78,20 @@ impl Finding {
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    [
-        g1_isolation::check,
+    let mut checks = vec![
+        g1_isolation::check as fn(&Case<'_>) -> Finding,
         g3_one_outcome::check,
         g4_nothing_lost::check,
         g5_order::check,
         g6_billing::check,
+        g8_fair_share::check,
         g10_liveness::check,
-    ]
-    .iter()
-    .map(|check| check(case))
-    .collect()
+    ];
+    // Where nobody pauses there is nothing to compare.
+    if case.seen.pauses_planned > 0 {
+        checks.push(g2_authority::check);
+    }
+    checks.iter().map(|check| check(case)).collect()
 }
 
 #[cfg(test)]
@@ -91,6 +101,7 @@ mod tests {
     use tenantry_system::audit::AuditEntry;
     use tenantry_system::ids::MessageId;
     use tenantry_system::ledger::TenantState;
+    use tenantry_system::rate_limit::Rate;
 
     use super::*;
     use crate::tenantry::cast::Part;
@@ -103,6 +114,7 @@ mod tests {
         seen: Seen,
         kept: Kept,
         quiet: bool,
+        quiet_p99_ms_max: Option<u64>,
     }
 
     fn id(text: &str) -> MessageId {
@@ -155,11 +167,14 @@ mod tests {
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
         let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12})];
         seen.tenants_by_api.insert(acme, api);
-        Story { cast, seen, kept, quiet: true }
+        seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
+        Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
     }
 
-    fn findings(Story { cast, seen, kept, quiet }: &Story) -> Vec<Finding> {
-        judge(&Case { cast, seen, kept, quiet_by_deadline: *quiet, deadline: Duration::from_secs(1) })
+    fn findings(Story { cast, seen, kept, quiet, quiet_p99_ms_max }: &Story) -> Vec<Finding> {
+        let rate_limits = &RateLimits { tenant: Rate::new(10, 20), ..RateLimits::default() };
+        let (quiet_by_deadline, deadline, quiet_p99_ms_max) = (*quiet, Duration::from_secs(1), *quiet_p99_ms_max);
+        judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline })
     }
 
     /// The names of the invariants that are violated.
@@ -195,6 +210,53 @@ mod tests {
         changed.seen.isolation.begin(&tenant("acme"), 1);
         changed.seen.isolation.end(&tenant("acme"), 1, state(1, 6), "m-1");
         assert_eq!(violated(&changed), ["G1-isolation"]);
+    }
+
+    #[test]
+    fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_end() {
+        let states = |version| BTreeMap::from([(tenant("acme"), TenantState { version, ..TenantState::default() })]);
+        let mut paused = story();
+        paused.seen.pauses_planned = 1;
+        paused.seen.pauses.begin(&tenant("acme"), 2);
+        paused.seen.pauses.look(&states(2));
+        paused.seen.pauses.end(&tenant("acme"));
+        paused.seen.pauses.look(&states(3));
+        assert_eq!(violated(&paused), Vec::<&str>::new());
+        assert!(findings(&paused).iter().any(|finding| finding.name == "G2-authority" && finding.compared == 1));
+        paused.seen.pauses.begin(&tenant("acme"), 3);
+        paused.seen.pauses.look(&states(4));
+        assert_eq!(violated(&paused), ["G2-authority"]);
+    }
+
+    #[test]
+    fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait() {
+        let mut flood = story();
+        // Ten a second, twenty at once, and what may be on its way for three seconds.
+        let times = |count: u64| (0..count).map(Duration::from_millis).collect::<Vec<_>>();
+        flood.seen.taken_in.insert(tenant("acme"), times(50));
+        assert_eq!(violated(&flood), Vec::<&str>::new());
+        flood.seen.taken_in.insert(tenant("acme"), times(52));
+        assert_eq!(violated(&flood), ["G8-fair-share"]);
+
+        let delayed = |slow: u64| {
+            let mut delayed = story();
+            delayed.cast = Cast::of(&[("bob", "globex", Part::Admin), ("ana", "acme", Part::Admin)]);
+            delayed.quiet_p99_ms_max = Some(50);
+            for index in 0..200 {
+                let id = format!("q-{index}");
+                let command = Command { message_id: id.clone(), ..delayed.seen.commands["m-1"].clone() };
+                let sent_at = Duration::from_millis(10);
+                let effect = sent_at + Duration::from_millis(if index < slow { 51 } else { 20 });
+                delayed.seen.effects.insert(id.clone(), vec![effect]);
+                delayed.seen.clients.insert(id.clone(), Client { sent_at, ..Client::default() });
+                delayed.seen.commands.insert(id, command);
+            }
+            violated(&delayed).contains(&"G8-fair-share")
+        };
+        assert_eq!([delayed(2), delayed(3)], [false, true]);
+        let mut few = story();
+        few.quiet_p99_ms_max = Some(50);
+        assert_eq!(violated(&few), ["G8-fair-share"], "too few samples prove nothing");
     }
 
     #[test]
