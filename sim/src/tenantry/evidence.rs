@@ -20,6 +20,7 @@ use crate::engine::trace::Trace;
 pub const MARKS: &[&str] = &[
     "conflict_at_ledger",
     "dead_lettered",
+    "disk_refused",
     "duplicate_apply",
     "duplicate_publish",
     "forged_alien_signature",
@@ -33,6 +34,7 @@ pub const MARKS: &[&str] = &[
     "http_504",
     "http_no_answer",
     "late_settlement",
+    "process_died",
     "redelivered",
     "resend_came_first",
     "resend_recognised",
