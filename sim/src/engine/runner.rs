@@ -140,6 +140,7 @@ pub struct Simulation {
     fired: BTreeMap<&'static str, u64>,
     bytes_lost: u64,
     deaths: u64,
+    last_death: Option<(String, Died)>,
     died: DiedHere,
 }
 
@@ -185,7 +186,8 @@ impl Simulation {
                 sim.set_link_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
             }
         }
-        Self { sim, hosts: names, limit: settings.limit, fired: BTreeMap::new(), bytes_lost: 0, deaths: 0, died }
+        let (fired, limit) = (BTreeMap::new(), settings.limit);
+        Self { sim, hosts: names, limit, fired, bytes_lost: 0, deaths: 0, last_death: None, died }
     }
 
     /// Virtual time since the simulation began.
@@ -206,6 +208,11 @@ impl Simulation {
     /// How often a process died of itself, over all hosts.
     pub fn deaths(&self) -> u64 {
         self.deaths
+    }
+
+    /// The process that died of itself last, by its host, and why.
+    pub fn last_death(&self) -> Option<&(String, Died)> {
+        self.last_death.as_ref()
     }
 
     /// Steps virtual time until `done` says so. At `heal_by` whatever is still open is healed and nothing begins any
@@ -258,10 +265,11 @@ impl Simulation {
     /// Kills the hosts whose process died in the step that has just ended, in the order of their names.
     fn bury(&mut self, injector: &mut Injector, machines: &mut dyn Machines, trace: &Trace) {
         let now = self.sim.elapsed();
-        for (host, Died(reason)) in self.died.take() {
-            self.deaths += 1;
-            trace.record(now, &host, "host.died", &reason);
+        for (host, why) in self.died.take() {
+            trace.record(now, &host, "host.died", &why.0);
             self.perform(injector.died(&host, now), machines, trace);
+            self.deaths += 1;
+            self.last_death = Some((host, why));
         }
     }
 

@@ -279,6 +279,7 @@ fn a_process_that_dies_of_itself_is_killed_and_started_again_after_the_pause_and
     let deaths: Vec<_> = trace.entries().into_iter().filter(|entry| entry.kind == "host.died").collect();
     assert_eq!((deaths.len(), simulation.deaths()), (3, 3), "at 51, 302 and 553 ms: {deaths:?}");
     assert!(deaths.iter().all(|death| (death.host.as_str(), death.detail.as_str()) == ("server", "out of paper")));
+    assert_eq!(simulation.last_death(), Some(&("server".to_owned(), Died("out of paper".into()))));
     assert!(deaths[1].at_us - deaths[0].at_us >= 250_000, "50 ms of life and 200 of pause");
     assert_eq!(*log.0.borrow(), ["poison server"; 3], "its disk was made void each time");
     assert!(!heard(&trace, 80, 240).contains(&"answered"), "{:?}", heard(&trace, 80, 240));

@@ -151,7 +151,10 @@ impl Setup {
         let reached = counted.into_iter().filter(|(_, count)| *count > 0);
         seen.marks.extend(reached.map(|(mark, count)| (mark.to_owned(), count)));
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
-            let kept = seen.kept()?;
+            let kept = seen.kept().map_err(|error| match simulation.last_death() {
+                Some((host, why)) => format!("{error}; the last to die was {host}: {why}"),
+                None => error,
+            })?;
             let quiet_by_deadline = end == RunEnd::Done;
             let case = Case { cast: &self.cast, seen: &seen, kept: &kept, quiet_by_deadline, deadline };
             Ok((judge(&case), kept))
