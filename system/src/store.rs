@@ -3,6 +3,13 @@
 //! Whatever arrives during one sync shares the next. A caller hands over a command and gets its answer only after the
 //! commit that holds it is durable; commands are executed in the order they came. Storage errors end the store: what a
 //! disk lost once must not be written round, so every later call fails until the process starts anew and recovers.
+//!
+//! A disk may also return other bits than it was given. redb keeps a checksum of every page but looks at none when it
+//! reads, and a limit with a flipped bit looks like any other limit. So the whole file is checked once, at each start, and
+//! a damaged one is refused. That takes a quarter of a second per 100 MB which the page cache holds, and the time to read
+//! the file where it does not; without it an open takes milliseconds. Two things it does not see: bits that turn over
+//! while the process runs, until it starts the next time; and bits of the last commit before a crash, for a commit whose
+//! pages do not verify is what a power loss leaves of one that was never confirmed, and is rolled back as such.
 
 use std::io;
 use std::sync::Arc;
@@ -66,7 +73,7 @@ impl<M: Machine> Store<M> {
     /// machine from them, and starts the committer, which ends with the store.
     ///
     /// # Errors
-    /// When the file can't be opened or is no sound database; the message names the file.
+    /// When the file can't be opened or is no sound database; the message names the file and says what to do.
     pub async fn open(
         disk: Arc<dyn Disk>,
         name: &str,
@@ -75,14 +82,15 @@ impl<M: Machine> Store<M> {
         let file = disk.open(name)?;
         clear_half_made(&*file)?;
         let opened = in_job(&*disk, move || -> Result<(Database, M), redb::Error> {
-            let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(file))?;
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+            let database = builder.create_with_backend(Backend(file))?;
             let transaction = database.begin_write()?;
             let machine = load(&transaction)?;
             transaction.commit()?;
             Ok((database, machine))
         });
-        let (database, machine) =
-            opened.await?.map_err(|error| io::Error::other(format!("failed to open {name}: {error}")))?;
+        let (database, machine) = opened.await?.map_err(|error| unopened(name, &error))?;
         let (machine, database) = (Arc::new(machine), Arc::new(database));
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
@@ -180,6 +188,21 @@ async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + S
     // The receiver waits below; it can only be gone when this whole call was dropped.
     disk.run(Box::new(move || drop(done.send(work())))).await?;
     result.await.map_err(|_| io::Error::other("the disk dropped a job"))
+}
+
+/// Why `name` can't be opened, and what to do if it is the file's fault and not the disk's.
+fn unopened(name: &str, error: &redb::Error) -> io::Error {
+    let damaged = match error {
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+        _ => false,
+    };
+    if !damaged {
+        return io::Error::other(format!("failed to open {name}: {error}"));
+    }
+    let advice = "the file is damaged or was never this role's: put it aside and restore it from a copy. The audit log \
+                  tells which commands the copy lacks; for the audit log itself, the ledger's outcomes do";
+    io::Error::new(io::ErrorKind::InvalidData, format!("failed to open {name}: {error}; {advice}"))
 }
 
 /// Empties a file whose first making was cut short by a crash: redb writes its magic number last, and takes a file that
@@ -289,5 +312,6 @@ mod tests {
         drop(spoilt);
         let Err(refused) = open(folder.path()).await else { panic!("a spoilt database was begun anew") };
         assert!(refused.to_string().contains("failed to open test.redb"), "{refused}");
+        assert!(refused.to_string().contains("restore it from a copy"), "{refused}");
     }
 }

@@ -9,21 +9,40 @@
 //! after it a random subset of 512-byte sectors. Sectors are decided by file and sector number, never by the order in
 //! which a library happened to write them. Everything here is pure: no async, no clock. The `epoch` counts kills and
 //! power losses; handles opened in an older epoch must err, and the hosted half sees to that.
+//!
+//! A disk that is full refuses what would make a file longer; one that fails refuses every write, change of length, new
+//! file and sync, and also the promotion of what it had accepted: a sync is done only when its time has passed. Then it is
+//! open which of the syncs under way were the last to work, as it is after a power loss. Kinder than some real systems:
+//! what a failed sync left behind stays to be synced, while Linux may mark it clean and never write it.
+//!
+//! Rot turns bits over in both contents at once, so that it is there whatever happens next. A running process that holds
+//! a page in a cache of its own does not see it until it reads the file again; if it writes that place anew, the rot is
+//! gone. One that reads it gets the wrong bits without an error, as from a real disk whose own checksum failed to notice.
+//! After a kill the next process finds it. After a power loss too, except where a write was on its way to that place:
+//! then the platter holds the write, which never rotted. Whether anyone notices is for the software's checksums to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::ops::Range;
 
 use crate::engine::dice::Dice;
+use crate::engine::disks::DiskState;
 
 /// What a disk writes whole or not at all, in bytes.
 pub const SECTOR: usize = 512;
+
+/// Bits that one rot turns over, fewer where two draws meet: enough that one of them often hits something in use.
+const ROT_BITS: u64 = 3;
 
 /// The disk of one host: named files, created empty by [`DiskImage::create`].
 #[derive(Debug, Default)]
 pub struct DiskImage {
     files: BTreeMap<String, FileImage>,
     epoch: u64,
+    refused: u64,
+    /// How the disk is while faults last.
+    pub state: DiskState,
     /// A control for tests of tests: syncs say done, and promotion promotes nothing. Order is still kept, so that a
     /// store opens after a power loss and is merely old: exactly what a check on lost confirmations must notice.
     pub lying_sync: bool,
@@ -52,6 +71,23 @@ pub struct Loss {
     pub bytes_lost: u64,
 }
 
+/// A bit that rotted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flip {
+    /// In which file.
+    pub file: String,
+    /// In which byte of it.
+    pub offset: usize,
+    /// Which bit of the byte, 0 the lowest.
+    pub bit: u8,
+}
+
+impl fmt::Display for Flip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} byte {} bit {}", self.file, self.offset, self.bit)
+    }
+}
+
 impl DiskImage {
     /// An empty, honest disk.
     pub fn new() -> Self {
@@ -59,15 +95,25 @@ impl DiskImage {
     }
 
     /// Creates the file `name` empty if it is absent. The name itself is durable at once, as an honest `open` syncs it.
-    pub fn create(&mut self, name: &str) {
+    ///
+    /// # Errors
+    /// When it is absent and the disk is full or failing.
+    pub fn create(&mut self, name: &str) -> io::Result<()> {
         if !self.files.contains_key(name) {
+            self.admit("create", name, true)?;
             self.files.insert(name.to_owned(), FileImage::default());
         }
+        Ok(())
     }
 
     /// Names of all files, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
+    }
+
+    /// How many operations a full or failing disk has refused.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// How often the process was killed or the power was lost. A handle of an older epoch must err.
@@ -99,8 +145,13 @@ impl DiskImage {
     }
 
     /// Writes all of `data` at `offset`, with zeros between the old end and `offset`.
+    ///
+    /// # Errors
+    /// `StorageFull` when the disk is full and the file would grow, an error without a kind when the disk fails, as
+    /// everywhere below. Then nothing has changed.
     pub fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = span(offset, data.len())?.start;
+        let Range { start: offset, end } = span(offset, data.len())?;
+        self.admit("write", name, end > self.file(name)?.current.len())?;
         self.file_mut(name)?.perform(Op::Write { offset, data: data.to_vec() });
         Ok(())
     }
@@ -108,18 +159,26 @@ impl DiskImage {
     /// Cuts the file, or extends it with zeros, to `len` bytes.
     pub fn set_len(&mut self, name: &str, len: u64) -> io::Result<()> {
         let len = span(len, 0)?.start;
+        self.admit("set the length of", name, len > self.file(name)?.current.len())?;
         self.file_mut(name)?.perform(Op::SetLen(len));
         Ok(())
     }
 
     /// Marks all that was written before as to be durable. It is durable only once promoted.
     pub fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.admit("sync", name, false)?;
         self.file_mut(name)?.perform(Op::Sync);
         Ok(())
     }
 
     /// Makes durable what stands before the last sync; the sync time has passed. A lying disk does nothing here.
+    ///
+    /// # Errors
+    /// When the disk fails and there is anything to make durable: it began to fail while it was syncing.
     pub fn promote(&mut self, name: &str) -> io::Result<()> {
+        if self.file(name)?.log.iter().any(|op| matches!(op, Op::Sync)) {
+            self.admit("sync", name, false)?;
+        }
         let lying = self.lying_sync;
         let file = self.file_mut(name)?;
         if !lying && let Some(last) = file.log.iter().rposition(|op| matches!(op, Op::Sync)) {
@@ -131,11 +190,9 @@ impl DiskImage {
     }
 
     /// [`DiskImage::promote`] of every file.
-    pub fn promote_all(&mut self) {
+    pub fn promote_all(&mut self) -> io::Result<()> {
         let names: Vec<String> = self.files.keys().cloned().collect();
-        for name in names {
-            self.promote(&name).expect("the file was listed just now");
-        }
+        names.iter().try_for_each(|name| self.promote(name))
     }
 
     /// Bytes written and not yet durable, over all files. Bytes overwritten twice count twice.
@@ -161,6 +218,50 @@ impl DiskImage {
             *file = FileImage { current: survives.clone(), durable: survives, log: Vec::new() };
         }
         loss
+    }
+
+    /// Turns over up to [`ROT_BITS`] bits at places that the dice choose, a long file's more often than a short one's, and
+    /// says which. `counter` tells one rot from the next.
+    pub fn rot(&mut self, dice: &Dice, counter: u64) -> BTreeSet<Flip> {
+        let bits: u64 = self.files.values().map(|file| file.current.len() as u64 * 8).sum();
+        let draws = if bits == 0 { 0 } else { ROT_BITS };
+        let flips: BTreeSet<Flip> = (0..draws)
+            .map(|draw| self.nth_bit(dice.range("disk.rot", &draw.to_string(), counter, 0..=bits - 1)))
+            .collect();
+        for flip in &flips {
+            let file = self.files.get_mut(&flip.file).expect("the bit was found in it");
+            for content in [&mut file.current, &mut file.durable] {
+                if let Some(byte) = content.get_mut(flip.offset) {
+                    *byte ^= 1 << flip.bit;
+                }
+            }
+        }
+        flips
+    }
+
+    /// The bit number `nth` of all files' contents, one after the other in the order of their names.
+    fn nth_bit(&self, mut nth: u64) -> Flip {
+        for (name, file) in &self.files {
+            let bits = file.current.len() as u64 * 8;
+            if nth < bits {
+                return Flip { file: name.clone(), offset: (nth / 8) as usize, bit: (nth % 8) as u8 };
+            }
+            nth -= bits;
+        }
+        unreachable!("a bit {nth} past the end of the last file");
+    }
+
+    /// Refuses what the disk's state does not let happen, and counts it.
+    fn admit(&mut self, verb: &str, name: &str, grows: bool) -> io::Result<()> {
+        let error = if self.state.failing {
+            io::Error::other(format!("failed to {verb} {name}: input/output error"))
+        } else if self.state.full && grows {
+            io::Error::new(io::ErrorKind::StorageFull, format!("failed to {verb} {name}: no space left on device"))
+        } else {
+            return Ok(());
+        };
+        self.refused += 1;
+        Err(error)
     }
 
     fn file(&self, name: &str) -> io::Result<&FileImage> {

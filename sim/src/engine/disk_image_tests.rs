@@ -8,7 +8,7 @@ const FILE: &str = "ledger.redb";
 
 fn disk() -> DiskImage {
     let mut disk = DiskImage::new();
-    disk.create(FILE);
+    disk.create(FILE).unwrap();
     disk
 }
 
@@ -162,6 +162,111 @@ fn a_lying_sync_loses_what_it_called_done_in_some_seed() {
         })
         .count();
     assert!((5..50).contains(&lost), "lost in {lost} of 50 seeds");
+}
+
+fn in_state(state: DiskState) -> DiskImage {
+    let mut disk = disk();
+    disk.write(FILE, 0, b"before").unwrap();
+    disk.sync(FILE).unwrap();
+    disk.promote(FILE).unwrap();
+    disk.state = state;
+    disk
+}
+
+#[test]
+fn a_full_disk_refuses_growth_and_lets_what_is_there_be_overwritten_and_cut() {
+    let mut disk = in_state(DiskState { full: true, ..DiskState::default() });
+    for refused in [disk.write(FILE, 4, b"xyz"), disk.set_len(FILE, 7), disk.create("other")] {
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+    assert_eq!((disk.refused(), content(&disk)), (3, b"before".to_vec()));
+    disk.write(FILE, 3, b"xyz").unwrap();
+    disk.set_len(FILE, 5).unwrap();
+    disk.create(FILE).unwrap();
+    disk.sync(FILE).unwrap();
+    disk.promote_all().unwrap();
+    assert_eq!((disk.refused(), content(&disk)), (3, b"befxy".to_vec()));
+    disk.state = DiskState::default();
+    disk.write(FILE, 4, b"yz").unwrap();
+}
+
+#[test]
+fn a_failing_disk_changes_nothing_makes_nothing_durable_and_can_still_be_read() {
+    let mut disk = in_state(DiskState::default());
+    disk.write(FILE, 0, b"after!").unwrap();
+    disk.state.failing = true;
+    for refused in [disk.write(FILE, 0, b"x"), disk.set_len(FILE, 1), disk.sync(FILE), disk.create("other")] {
+        assert!(refused.unwrap_err().to_string().contains("input/output error"));
+    }
+    disk.promote_all().unwrap();
+    assert_eq!((disk.refused(), content(&disk), disk.pending_bytes()), (4, b"after!".to_vec(), 6));
+    let survives = |disk: &mut DiskImage, seed| {
+        disk.power_loss(&Dice::new(seed), 0);
+        content(disk)
+    };
+    let lost = (0..20).any(|seed| {
+        let mut disk = in_state(DiskState::default());
+        disk.write(FILE, 0, b"after!").unwrap();
+        disk.state.failing = true;
+        assert!(disk.sync(FILE).is_err());
+        survives(&mut disk, seed) == b"before"
+    });
+    assert!(lost, "a failed sync kept its bytes in all of 20 seeds");
+}
+
+#[test]
+fn a_disk_that_begins_to_fail_during_a_sync_does_not_call_it_done() {
+    let mut disk = in_state(DiskState::default());
+    disk.write(FILE, 0, b"after!").unwrap();
+    disk.sync(FILE).unwrap();
+    disk.state.failing = true;
+    assert!(disk.promote_all().is_err());
+    assert_eq!((disk.refused(), disk.pending_bytes()), (1, 6));
+    disk.state.failing = false;
+    disk.promote_all().unwrap();
+    assert_eq!(disk.pending_bytes(), 0, "what it had accepted is still there to be synced");
+}
+
+#[test]
+fn rot_turns_over_the_bits_it_names_now_and_after_a_power_loss() {
+    let mut hit = BTreeSet::new();
+    for seed in 0..50 {
+        let mut disk = disk();
+        disk.create("long").unwrap();
+        disk.write(FILE, 0, &[0; 64]).unwrap();
+        disk.write("long", 0, &[0; 640]).unwrap();
+        disk.sync(FILE).unwrap();
+        disk.sync("long").unwrap();
+        disk.promote_all().unwrap();
+        let flips = disk.rot(&Dice::new(seed), 0);
+        for after_power_loss in [false, true] {
+            if after_power_loss {
+                disk.power_loss(&Dice::new(seed), 0);
+            }
+            let mut found = BTreeSet::new();
+            for file in [FILE, "long"] {
+                let mut content = vec![0; disk.len(file).unwrap() as usize];
+                disk.read(file, 0, &mut content).unwrap();
+                let bits = (0..content.len() * 8).filter(|bit| content[bit / 8] >> (bit % 8) & 1 == 1);
+                found.extend(bits.map(|bit| Flip { file: file.into(), offset: bit / 8, bit: (bit % 8) as u8 }));
+            }
+            assert_eq!(found, flips, "seed {seed}");
+        }
+        hit.extend(flips.into_iter().map(|flip| flip.file));
+    }
+    assert_eq!(hit.len(), 2, "only {hit:?} rotted in 50 seeds");
+}
+
+#[test]
+fn one_rot_differs_from_the_next_and_an_empty_disk_has_nothing_to_rot() {
+    let rotten = |counter| {
+        let mut disk = in_state(DiskState::default());
+        disk.set_len(FILE, 4096).unwrap();
+        disk.rot(&Dice::new(1), counter)
+    };
+    assert_eq!((rotten(0), rotten(0).len()), (rotten(0), 3));
+    assert_ne!(rotten(0), rotten(1));
+    assert!(disk().rot(&Dice::new(1), 0).is_empty());
 }
 
 #[derive(Debug, Clone)]

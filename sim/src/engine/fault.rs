@@ -1,6 +1,6 @@
 //! A timed fault: what goes wrong, for which hosts, when, and for how long.
 //!
-//! These are the faults that change hosts and wires from outside. Their meaning stands in the injector; here is only
+//! These are the faults that change hosts, wires and disks from outside. Their meaning stands in the injector; here is only
 //! what a plan stores and a report names.
 
 use std::fmt;
@@ -9,7 +9,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Names of all kinds, as scenarios spell them.
-pub const KINDS: [&str; 6] = ["partition", "partition_oneway", "hold", "crash", "power_loss", "bounce"];
+pub const KINDS: [&str; 10] = [
+    "partition",
+    "partition_oneway",
+    "hold",
+    "crash",
+    "power_loss",
+    "bounce",
+    "disk_slow",
+    "disk_full",
+    "disk_error",
+    "bit_rot",
+];
 
 /// One fault: it begins at `at` and is healed `for_` later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +29,7 @@ pub struct Fault {
     /// Virtual time since the simulation began; whole milliseconds.
     #[serde(rename = "at_ms", with = "milliseconds")]
     pub at: Duration,
-    /// How long it lasts; whole milliseconds. Zero for a bounce.
+    /// How long it lasts; whole milliseconds. Zero for what is over in an instant.
     #[serde(rename = "for_ms", with = "milliseconds")]
     pub for_: Duration,
     /// What goes wrong.
@@ -65,6 +76,28 @@ pub enum FaultKind {
         /// Which one.
         host: String,
     },
+    /// Every commit on the host's disk takes this long.
+    DiskSlow {
+        /// Whose disk.
+        host: String,
+        /// Virtual milliseconds, instead of the drawn time.
+        sync_ms: u64,
+    },
+    /// No file on the host's disk can grow; what is there can be overwritten.
+    DiskFull {
+        /// Whose disk.
+        host: String,
+    },
+    /// Every write, change of length and sync on the host's disk fails and changes nothing; reads work.
+    DiskError {
+        /// Whose disk.
+        host: String,
+    },
+    /// A few bits in the host's files turn over, for good. What that means stands in the disk image.
+    BitRot {
+        /// Whose disk.
+        host: String,
+    },
 }
 
 impl FaultKind {
@@ -77,6 +110,10 @@ impl FaultKind {
             Self::Crash { .. } => "crash",
             Self::PowerLoss { .. } => "power_loss",
             Self::Bounce { .. } => "bounce",
+            Self::DiskSlow { .. } => "disk_slow",
+            Self::DiskFull { .. } => "disk_full",
+            Self::DiskError { .. } => "disk_error",
+            Self::BitRot { .. } => "bit_rot",
         }
     }
 
@@ -85,8 +122,19 @@ impl FaultKind {
         match self {
             Self::Partition { a, b } | Self::Hold { a, b } => vec![a, b],
             Self::PartitionOneway { from, to } => vec![from, to],
-            Self::Crash { host } | Self::PowerLoss { host } | Self::Bounce { host } => vec![host],
+            Self::Crash { host }
+            | Self::PowerLoss { host }
+            | Self::Bounce { host }
+            | Self::DiskSlow { host, .. }
+            | Self::DiskFull { host }
+            | Self::DiskError { host }
+            | Self::BitRot { host } => vec![host],
         }
+    }
+
+    /// Whether it is over as soon as it has begun, so that there is nothing to heal.
+    pub fn is_instant(&self) -> bool {
+        matches!(self, Self::Bounce { .. } | Self::BitRot { .. })
     }
 
     /// The host that is down while this fault lasts, if it is of that sort.
@@ -111,7 +159,13 @@ impl fmt::Display for FaultKind {
         match self {
             Self::Partition { a, b } | Self::Hold { a, b } => write!(f, "{name} {a} <-> {b}"),
             Self::PartitionOneway { from, to } => write!(f, "{name} {from} -> {to}"),
-            Self::Crash { host } | Self::PowerLoss { host } | Self::Bounce { host } => write!(f, "{name} {host}"),
+            Self::DiskSlow { host, sync_ms } => write!(f, "{name} {host} to {sync_ms} ms"),
+            Self::Crash { host }
+            | Self::PowerLoss { host }
+            | Self::Bounce { host }
+            | Self::DiskFull { host }
+            | Self::DiskError { host }
+            | Self::BitRot { host } => write!(f, "{name} {host}"),
         }
     }
 }

@@ -1,15 +1,25 @@
-//! Decides what to do to hosts and wires as virtual time passes; the runner does it.
+//! Decides what to do to hosts, wires and disks as virtual time passes; the runner does it.
 //!
 //! It keeps the set of faults that are open. What begins or heals is answered with [`Step`]s: set this wire, kill that
 //! host, take its power, start it. A host is down as long as any open fault keeps it down, so overlapping crashes kill
 //! it once and start it once. A fault that changes nothing - a crash of a host already down - is noted but not counted
 //! as fired: a scenario whose faults never bite must not look tested.
+//!
+//! It is the supervisor too, for whether a host is down must be known in one place: a process that died of itself is down
+//! for [`RESTART_PAUSE`] and is then started again, unless a fault keeps its host down by then; if one does, its heal starts
+//! it. It never gives up: a process that dies at every start dies once per pause, until what it dies of has healed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::engine::disks::{self, DiskState, Disks};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::links::{self, Wire, Wires};
+
+/// How long a process that died of itself stays down, in virtual time. Supervisors wait about this long (systemd 100 ms,
+/// unless told otherwise) so that one which dies at each start does not take the machine; here it also bounds how often
+/// that happens in a run.
+pub const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// One thing the runner must do, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +32,10 @@ pub enum Step {
     LosePower(String),
     /// Start the host's software afresh.
     Start(String),
+    /// Bring the host's disk into this state.
+    Disk(String, DiskState),
+    /// This fault has begun and is over: let the host's disk rot. It has fired if there was anything to rot.
+    Rot(Fault),
     /// Nothing to do: a fault has begun.
     Begun {
         /// Which one.
@@ -40,7 +54,20 @@ pub struct Injector {
     to_come: VecDeque<Fault>,
     open: Vec<Fault>,
     wires: Wires,
-    fired: BTreeMap<&'static str, u64>,
+    disks: Disks,
+    /// Hosts whose process died of itself, and when the supervisor starts it again.
+    pausing: BTreeMap<String, Duration>,
+}
+
+/// What comes due; at one instant in this order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The open fault of this index heals.
+    Heal(usize),
+    /// This host's pause is over.
+    Restart(String),
+    /// The next fault begins.
+    Begin,
 }
 
 impl Injector {
@@ -56,32 +83,43 @@ impl Injector {
         let mut to_come = faults.to_vec();
         // Stable: faults of one instant begin in the order the plan has them.
         to_come.sort_by_key(|fault| fault.at);
-        Ok(Self { hosts, to_come: to_come.into(), open: Vec::new(), wires: Wires::new(), fired: BTreeMap::new() })
+        let (to_come, open) = (to_come.into(), Vec::new());
+        Ok(Self { hosts, to_come, open, wires: Wires::new(), disks: Disks::new(), pausing: BTreeMap::new() })
     }
 
     /// What must happen before the step that starts at virtual time `now`: all that came due since the last call, in
-    /// the order of its times, and at one instant heals before begins.
+    /// the order of its times, and at one instant heals before restarts before begins.
     pub fn advance(&mut self, now: Duration) -> Vec<Step> {
         let mut steps = Vec::new();
-        loop {
-            let heal = self.next_heal().filter(|(ends, _)| *ends <= now);
-            let begin = self.to_come.front().map(|fault| fault.at).filter(|at| *at <= now);
-            match (heal, begin) {
-                (Some((ends, index)), at) if at.is_none_or(|at| ends <= at) => self.heal(index, &mut steps),
-                (_, Some(_)) => self.begin_next(&mut steps),
-                _ => return steps,
+        while let Some(due) = self.next_due(now) {
+            match due {
+                Due::Heal(index) => self.heal(index, &mut steps),
+                Due::Restart(host) => {
+                    self.pausing.remove(&host);
+                    self.start_unless_down(&host, &mut steps);
+                }
+                Due::Begin => self.begin_next(&mut steps),
             }
         }
+        steps
     }
 
-    /// Heals all that is open and forgets all that was to come: the safety phase is over.
-    pub fn heal_all(&mut self) -> Vec<Step> {
+    /// Heals all that is open and forgets all that was to come: the safety phase is over. Restarts that came due by `now`
+    /// go on, for the supervisor is no fault.
+    pub fn heal_all(&mut self, now: Duration) -> Vec<Step> {
         self.to_come.clear();
         let mut steps = Vec::new();
         while !self.open.is_empty() {
             self.heal(0, &mut steps);
         }
+        steps.extend(self.advance(now));
         steps
+    }
+
+    /// What must happen because the process of `host`, which was up, died of itself in the step that ended at `now`.
+    pub fn died(&mut self, host: &str, now: Duration) -> Step {
+        self.pausing.insert(host.to_owned(), now + RESTART_PAUSE);
+        Step::Kill(host.to_owned())
     }
 
     /// True when no fault is open.
@@ -89,18 +127,21 @@ impl Injector {
         self.open.is_empty()
     }
 
-    /// How many faults of each kind have changed something so far.
-    pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
-        &self.fired
-    }
-
-    /// The open fault that ends first, by its end and index; of several, the one that began first.
-    fn next_heal(&self) -> Option<(Duration, usize)> {
-        self.open.iter().enumerate().map(|(index, fault)| (fault.ends(), index)).min()
+    /// What comes due first, if it does by `now`; of several faults that heal at one instant, the one that began first.
+    fn next_due(&self, now: Duration) -> Option<Due> {
+        let heals = self.open.iter().enumerate().map(|(index, fault)| (fault.ends(), Due::Heal(index)));
+        let restarts = self.pausing.iter().map(|(host, at)| (*at, Due::Restart(host.clone())));
+        let begins = self.to_come.front().map(|fault| (fault.at, Due::Begin));
+        heals.chain(restarts).chain(begins).filter(|(at, _)| *at <= now).min().map(|(_, due)| due)
     }
 
     fn begin_next(&mut self, steps: &mut Vec<Step>) {
         let Some(fault) = self.to_come.pop_front() else { return };
+        if let FaultKind::BitRot { .. } = fault.kind {
+            // Whether there is anything to rot only the disk knows.
+            steps.push(Step::Rot(fault));
+            return;
+        }
         let mut doing = Vec::new();
         if let FaultKind::Bounce { host } = &fault.kind {
             // Starting a host that an open crash keeps down would end that crash early.
@@ -113,6 +154,7 @@ impl Injector {
             self.open.push(fault.clone());
             // Wires first: a host that loses power must be cut off before its sockets close, or its peers hear goodbye.
             self.rewire(&mut doing);
+            self.set_disks(&mut doing);
             match &fault.kind {
                 FaultKind::Crash { host } if !was_down => doing.push(Step::Kill(host.clone())),
                 FaultKind::PowerLoss { host } => {
@@ -128,9 +170,6 @@ impl Injector {
             }
         }
         let fired = !doing.is_empty();
-        if fired {
-            *self.fired.entry(fault.kind.name()).or_default() += 1;
-        }
         steps.push(Step::Begun { fault, fired });
         steps.extend(doing);
     }
@@ -138,10 +177,17 @@ impl Injector {
     fn heal(&mut self, index: usize, steps: &mut Vec<Step>) {
         let fault = self.open.remove(index);
         self.rewire(steps);
-        if let Some(host) = fault.kind.keeps_down().filter(|host| !self.is_down(host)) {
-            steps.push(Step::Start(host.to_owned()));
+        self.set_disks(steps);
+        if let Some(host) = fault.kind.keeps_down() {
+            self.start_unless_down(host, steps);
         }
         steps.push(Step::Healed(fault));
+    }
+
+    fn start_unless_down(&self, host: &str, steps: &mut Vec<Step>) {
+        if !self.is_down(host) {
+            steps.push(Step::Start(host.to_owned()));
+        }
     }
 
     fn rewire(&mut self, steps: &mut Vec<Step>) {
@@ -151,8 +197,15 @@ impl Injector {
         self.wires = wires;
     }
 
+    fn set_disks(&mut self, steps: &mut Vec<Step>) {
+        let disks = disks::disks(self.open.iter().map(|fault| &fault.kind));
+        let changes = disks::changes(&self.disks, &disks);
+        steps.extend(changes.into_iter().map(|(host, state)| Step::Disk(host, state)));
+        self.disks = disks;
+    }
+
     fn is_down(&self, host: &str) -> bool {
-        self.open.iter().any(|fault| fault.kind.keeps_down() == Some(host))
+        self.pausing.contains_key(host) || self.open.iter().any(|fault| fault.kind.keeps_down() == Some(host))
     }
 }
 
@@ -193,9 +246,19 @@ mod tests {
             Step::Kill(host) => Some(format!("kill {host}")),
             Step::LosePower(host) => Some(format!("dark {host}")),
             Step::Start(host) => Some(format!("start {host}")),
+            Step::Disk(host, state) if *state == DiskState::default() => Some(format!("sound {host}")),
+            Step::Disk(host, DiskState { sync_ms, full, failing }) => {
+                Some(format!("disk {host} {}{}{}", sync_ms.unwrap_or(0), u8::from(*full), u8::from(*failing)))
+            }
+            Step::Rot(fault) => Some(format!("rot {}", fault.kind.hosts()[0])),
             Step::Begun { .. } | Step::Healed(_) => None,
         };
         steps.iter().filter_map(tell).collect()
+    }
+
+    /// How many faults changed something.
+    fn fired(steps: &[Step]) -> usize {
+        steps.iter().filter(|step| matches!(step, Step::Begun { fired: true, .. })).count()
     }
 
     #[test]
@@ -211,11 +274,11 @@ mod tests {
     #[test]
     fn two_overlapping_crashes_kill_once_and_start_once_and_only_one_counts() {
         let mut injector = injector(&[crash(10, 20), crash(15, 20)]);
-        assert_eq!(told(&injector.advance(ms(10))), ["kill b"]);
-        assert_eq!(told(&injector.advance(ms(15))), [""; 0]);
+        let (first, second) = (injector.advance(ms(10)), injector.advance(ms(15)));
+        assert_eq!((told(&first), fired(&first)), (vec!["kill b".to_owned()], 1));
+        assert_eq!((told(&second), fired(&second)), (vec![], 0));
         assert_eq!(told(&injector.advance(ms(30))), [""; 0], "the second crash still keeps it down");
         assert_eq!(told(&injector.advance(ms(35))), ["start b"]);
-        assert_eq!(injector.fired(), &BTreeMap::from([("crash", 1)]));
     }
 
     #[test]
@@ -231,8 +294,8 @@ mod tests {
     fn a_bounce_of_a_host_that_is_down_neither_starts_it_nor_counts() {
         let mut injector = injector(&[crash(10, 50), fault(20, 0, FaultKind::Bounce { host: "b".into() })]);
         injector.advance(ms(10));
-        assert_eq!(told(&injector.advance(ms(20))), [""; 0]);
-        assert_eq!(injector.fired().get("bounce"), None);
+        let bounce = injector.advance(ms(20));
+        assert_eq!((told(&bounce), fired(&bounce)), (vec![], 0));
     }
 
     #[test]
@@ -248,8 +311,8 @@ mod tests {
     fn a_heal_and_a_begin_of_one_instant_happen_in_that_order() {
         let mut injector = injector(&[crash(20, 10), crash(10, 10)]);
         injector.advance(ms(10));
-        assert_eq!(told(&injector.advance(ms(20))), ["start b", "kill b"]);
-        assert_eq!(injector.fired(), &BTreeMap::from([("crash", 2)]));
+        let steps = injector.advance(ms(20));
+        assert_eq!((told(&steps), fired(&steps)), (vec!["start b".to_owned(), "kill b".to_owned()], 1));
     }
 
     #[test]
@@ -263,8 +326,64 @@ mod tests {
     fn healing_all_ends_what_is_open_and_forgets_what_was_to_come() {
         let mut injector = injector(&[power_loss(10, 500), crash(300, 10)]);
         injector.advance(ms(10));
-        assert_eq!(told(&injector.heal_all()), ["open ab", "open bc", "start b"]);
+        assert_eq!(told(&injector.heal_all(ms(10))), ["open ab", "open bc", "start b"]);
         assert_eq!(told(&injector.advance(ms(1000))), [""; 0]);
+    }
+
+    #[test]
+    fn a_disk_stays_full_until_the_last_fault_that_fills_it_heals_and_only_the_first_counts() {
+        let full = FaultKind::DiskFull { host: "b".into() };
+        let mut injector = injector(&[fault(10, 10, full.clone()), fault(15, 10, full)]);
+        let (first, second) = (injector.advance(ms(10)), injector.advance(ms(15)));
+        assert_eq!((told(&first), fired(&first)), (vec!["disk b 010".to_owned()], 1));
+        assert_eq!((told(&second), fired(&second)), (vec![], 0));
+        assert_eq!(told(&injector.advance(ms(20))), [""; 0]);
+        assert_eq!(told(&injector.advance(ms(25))), ["sound b"]);
+    }
+
+    #[test]
+    fn of_two_slow_faults_the_slower_counts_while_both_last() {
+        let slow = |sync_ms| FaultKind::DiskSlow { host: "b".into(), sync_ms };
+        let mut injector = injector(&[fault(10, 20, slow(50)), fault(15, 5, slow(80))]);
+        assert_eq!(told(&injector.advance(ms(10))), ["disk b 5000"]);
+        assert_eq!(told(&injector.advance(ms(15))), ["disk b 8000"]);
+        assert_eq!(told(&injector.advance(ms(20))), ["disk b 5000"]);
+        assert_eq!(told(&injector.advance(ms(30))), ["sound b"]);
+    }
+
+    #[test]
+    fn rot_happens_once_and_leaves_nothing_to_heal() {
+        let mut injector = injector(&[fault(10, 0, FaultKind::BitRot { host: "b".into() })]);
+        assert_eq!(told(&injector.advance(ms(10))), ["rot b"]);
+        assert!(injector.is_calm());
+        assert_eq!(injector.advance(ms(1000)), []);
+    }
+
+    #[test]
+    fn a_process_that_died_is_started_after_the_pause_also_once_all_is_healed() {
+        let mut injector = injector(&[]);
+        for start in [ms(10), ms(500)] {
+            assert_eq!(told(&[injector.died("b", start)]), ["kill b"]);
+            assert_eq!(told(&injector.advance(start + RESTART_PAUSE - ms(1))), [""; 0]);
+            assert_eq!(told(&injector.heal_all(start + RESTART_PAUSE)), ["start b"]);
+        }
+    }
+
+    #[test]
+    fn a_fault_that_keeps_the_host_down_outlasts_the_supervisors_pause_and_its_heal_starts_the_process() {
+        let mut injector = injector(&[power_loss(50, 500)]);
+        injector.died("b", ms(10));
+        assert_eq!(told(&injector.advance(ms(50))), ["cut ab", "cut bc", "dark b"], "there is nothing left to kill");
+        assert_eq!(told(&injector.advance(ms(300))), [""; 0]);
+        assert_eq!(told(&injector.advance(ms(550))), ["open ab", "open bc", "start b"]);
+    }
+
+    #[test]
+    fn a_crash_that_heals_within_the_pause_leaves_the_start_to_the_supervisor() {
+        let mut injector = injector(&[crash(50, 10)]);
+        injector.died("b", ms(10));
+        assert_eq!(told(&injector.advance(ms(100))), [""; 0]);
+        assert_eq!(told(&injector.advance(ms(210))), ["start b"]);
     }
 
     #[test]

@@ -47,7 +47,12 @@ pub fn wires<'a>(hosts: &[String], open: impl Iterator<Item = &'a FaultKind>) ->
                     both(&mut wires, host, other, Direction::Cut);
                 });
             }
-            FaultKind::Crash { .. } | FaultKind::Bounce { .. } => {}
+            FaultKind::Crash { .. }
+            | FaultKind::Bounce { .. }
+            | FaultKind::DiskSlow { .. }
+            | FaultKind::DiskFull { .. }
+            | FaultKind::DiskError { .. }
+            | FaultKind::BitRot { .. } => {}
         }
     }
     wires

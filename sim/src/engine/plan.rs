@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::fault::Fault;
 
 /// All that happens in one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub enum What<C> {
 impl<C: Clone> Plan<C> {
     /// Expands faults and timed commands, each in any order, into one sorted list. Equal times keep the order given.
     pub fn new(seed: u64, scenario: &str, faults: &[Fault], acts: impl IntoIterator<Item = (u64, C)>) -> Self {
-        let healed = |fault: &&Fault| !matches!(fault.kind, FaultKind::Bounce { .. });
+        let healed = |fault: &&Fault| !fault.kind.is_instant();
         let heals = faults.iter().filter(healed).map(|fault| (fault.ends(), What::Heal(fault.clone())));
         let begins = faults.iter().map(|fault| (fault.at, What::Fault(fault.clone())));
         let acts = acts.into_iter().map(|(at_ms, act)| (Duration::from_millis(at_ms), What::Act(act)));
@@ -95,6 +95,7 @@ impl<C: Clone + PartialEq> Plan<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fault::FaultKind;
 
     fn crash(host: &str, at: u64, for_: u64) -> Fault {
         let kind = FaultKind::Crash { host: host.into() };

@@ -4,10 +4,15 @@
 //! every step the caller is asked whether it is done. A panic or an error on any host ends the run as a value that
 //! names the host; so does a run that never gets done, by a limit on virtual time.
 //!
+//! A process may also die by its own decision, as one does whose disk failed: its main future ends with [`Died`]. That does
+//! not end the run. The host is killed as by a crash, and a supervisor starts it again (see the injector). Between the
+//! decision and the kill the rest of the step passes, in which its tasks live on, as threads do while a process exits.
+//!
 //! All that varies between two runs of one scenario comes from the seed: each link's latency, the order in which hosts
 //! are registered (deliveries of one tick follow it), turmoil's own generator and tokio's.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,6 +23,8 @@ use std::time::{Duration, SystemTime};
 use turmoil::Sim;
 
 use crate::engine::dice::Dice;
+use crate::engine::disk_image::Flip;
+use crate::engine::disks::DiskState;
 use crate::engine::fault::Fault;
 use crate::engine::injector::{Injector, Step};
 use crate::engine::links::{Direction, Wire};
@@ -35,9 +42,18 @@ pub struct Host {
     /// Its name in the simulated network, in faults, and in the trace.
     pub name: String,
     /// Builds its software; called at the beginning and after each crash. A future that returns `Ok` has merely nothing
-    /// more to do: the tasks it spawned live on. One that returns an error ends the run.
+    /// more to do: the tasks it spawned live on. One that returns [`Died`] is killed and started again; any other error
+    /// ends the run.
     pub start: Box<dyn Fn() -> Software>,
 }
+
+/// The error with which a host's main future says that its process gives up and hopes for a fresh start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Died(
+    /// Why, for the trace.
+    pub String,
+);
 
 /// What a simulation is made from.
 #[derive(Debug, Clone)]
@@ -54,14 +70,21 @@ pub struct Settings {
     pub epoch: SystemTime,
 }
 
-/// What happens to a host's disk when its process or its power goes; the half that hosts the services implements it.
-pub trait PowerSwitch {
+/// The hosts' machines, as far as faults reach past the process: their disks. The half that hosts the services implements
+/// it.
+pub trait Machines {
     /// The software of `host` is about to be dropped. Its disk handles must err from now on: destructors write, and a
     /// dead process does not.
     fn before_crash(&mut self, host: &str);
 
     /// The power of `host` is gone: its disk forgets what was not durable. Returns the bytes lost.
     fn power_loss(&mut self, host: &str) -> u64;
+
+    /// The disk of `host` is in this state from now on; it may not have been started yet.
+    fn set_disk(&mut self, host: &str, state: DiskState);
+
+    /// A few bits on the disk of `host` turn over. Returns which: none if it is empty.
+    fn rot(&mut self, host: &str) -> BTreeSet<Flip>;
 }
 
 /// Where a run is.
@@ -116,7 +139,13 @@ pub struct Simulation {
     limit: Duration,
     fired: BTreeMap<&'static str, u64>,
     bytes_lost: u64,
+    deaths: u64,
+    last_death: Option<(String, Died)>,
+    died: DiedHere,
 }
+
+/// Who died in the step under way, and of what.
+type DiedHere = Rc<RefCell<BTreeMap<String, Died>>>;
 
 impl Simulation {
     /// A simulation of `hosts`. None of them runs before [`Simulation::run`]. One at a time per thread.
@@ -145,8 +174,9 @@ impl Simulation {
         // Sorted by a draw of each host's own: one host less leaves the others in their order.
         shuffled.sort_by_cached_key(|host| (dice.u64("runner.order", &host.name, 0), host.name.clone()));
         let mut names: Vec<String> = shuffled.iter().map(|host| host.name.clone()).collect();
+        let died = DiedHere::default();
         for host in shuffled {
-            register(&mut sim, host);
+            register(&mut sim, host, died.clone());
         }
         names.sort();
         for (index, a) in names.iter().enumerate() {
@@ -156,7 +186,8 @@ impl Simulation {
                 sim.set_link_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
             }
         }
-        Self { sim, hosts: names, limit: settings.limit, fired: BTreeMap::new(), bytes_lost: 0 }
+        let (fired, limit) = (BTreeMap::new(), settings.limit);
+        Self { sim, hosts: names, limit, fired, bytes_lost: 0, deaths: 0, last_death: None, died }
     }
 
     /// Virtual time since the simulation began.
@@ -174,16 +205,26 @@ impl Simulation {
         self.bytes_lost
     }
 
+    /// How often a process died of itself, over all hosts.
+    pub fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    /// The process that died of itself last, by its host, and why.
+    pub fn last_death(&self) -> Option<&(String, Died)> {
+        self.last_death.as_ref()
+    }
+
     /// Steps virtual time until `done` says so. At `heal_by` whatever is still open is healed and nothing begins any
     /// more. `done` is asked after every step, with the virtual time then and the phase the step was in. Faults stand
-    /// in `trace` as `fault.begin`, `fault.end` and `power.lost`.
+    /// in `trace` as `fault.begin`, `fault.end`, `power.lost` and `disk.rotted`, a process that died as `host.died`.
     ///
     /// # Errors
     /// When a host panicked or failed, or a fault names a host that does not exist.
     pub fn run(
         &mut self,
         faults: &[Fault],
-        power: &mut dyn PowerSwitch,
+        machines: &mut dyn Machines,
         trace: &Trace,
         heal_by: Duration,
         done: &mut dyn FnMut(Duration, Phase) -> bool,
@@ -192,11 +233,12 @@ impl Simulation {
         let mut injector = Injector::new(self.hosts.clone(), faults).map_err(unknown)?;
         loop {
             let now = self.sim.elapsed();
-            let steps = if now < heal_by { injector.advance(now) } else { injector.heal_all() };
-            self.fired.clone_from(injector.fired());
+            let steps = if now < heal_by { injector.advance(now) } else { injector.heal_all(now) };
             self.guarded(|simulation| {
-                steps.into_iter().for_each(|step| simulation.perform(step, power, trace));
-                simulation.sim.step().map(drop)
+                steps.into_iter().for_each(|step| simulation.perform(step, machines, trace));
+                simulation.sim.step()?;
+                simulation.bury(&mut injector, machines, trace);
+                Ok(())
             })?;
             let phase = if now < heal_by { Phase::Chaos } else { Phase::Drain };
             if done(self.sim.elapsed(), phase) {
@@ -220,25 +262,48 @@ impl Simulation {
         }
     }
 
-    fn perform(&mut self, step: Step, power: &mut dyn PowerSwitch, trace: &Trace) {
+    /// Kills the hosts whose process died in the step that has just ended, in the order of their names.
+    fn bury(&mut self, injector: &mut Injector, machines: &mut dyn Machines, trace: &Trace) {
+        let now = self.sim.elapsed();
+        for (host, why) in self.died.take() {
+            trace.record(now, &host, "host.died", &why.0);
+            self.perform(injector.died(&host, now), machines, trace);
+            self.deaths += 1;
+            self.last_death = Some((host, why));
+        }
+    }
+
+    fn perform(&mut self, step: Step, machines: &mut dyn Machines, trace: &Trace) {
         let now = self.sim.elapsed();
         match step {
             Step::Wire(a, b, wire) => self.set_wire(&a, &b, wire),
             Step::Kill(host) => {
-                power.before_crash(&host);
+                machines.before_crash(&host);
                 self.sim.crash(host.as_str());
             }
             Step::LosePower(host) => {
-                let bytes = power.power_loss(&host);
+                let bytes = machines.power_loss(&host);
                 self.bytes_lost += bytes;
                 trace.record(now, &host, "power.lost", &format!("{bytes} bytes"));
             }
             Step::Start(host) => self.sim.bounce(host.as_str()),
-            Step::Begun { fault, fired } => {
-                let idle = if fired { "" } else { " (changes nothing)" };
-                trace.record(now, fault.kind.hosts()[0], "fault.begin", &format!("{}{idle}", fault.kind));
+            Step::Disk(host, state) => machines.set_disk(&host, state),
+            Step::Rot(fault) => {
+                let host = fault.kind.hosts()[0];
+                let flips = machines.rot(host);
+                self.begun(&fault, !flips.is_empty(), trace);
+                flips.iter().for_each(|flip| trace.record(now, host, "disk.rotted", &flip.to_string()));
             }
+            Step::Begun { fault, fired } => self.begun(&fault, fired, trace),
             Step::Healed(fault) => trace.record(now, fault.kind.hosts()[0], "fault.end", &fault.kind.to_string()),
+        }
+    }
+
+    fn begun(&mut self, fault: &Fault, fired: bool, trace: &Trace) {
+        let idle = if fired { "" } else { " (changes nothing)" };
+        trace.record(self.sim.elapsed(), fault.kind.hosts()[0], "fault.begin", &format!("{}{idle}", fault.kind));
+        if fired {
+            *self.fired.entry(fault.kind.name()).or_default() += 1;
         }
     }
 
@@ -276,18 +341,23 @@ struct HostError {
     message: String,
 }
 
-fn register(sim: &mut Sim<'static>, host: Host) {
+fn register(sim: &mut Sim<'static>, host: Host, died: DiedHere) {
     let Host { name, start } = host;
     let (label, start) = (name.clone(), Rc::new(start));
     sim.host(name, move || {
-        let (label, start) = (label.clone(), Rc::clone(&start));
+        let (label, start, died) = (label.clone(), Rc::clone(&start), died.clone());
         async move {
             panics::name_runtime(&label);
-            match start().await {
-                // A host whose main future has returned is never stepped again, and its tasks would freeze unseen.
-                Ok(()) => std::future::pending().await,
-                Err(error) => Err(HostError { host: label, message: told(&*error) }.into()),
+            if let Err(error) = start().await {
+                let why = error.downcast::<Died>().map_err(|error| told(&*error));
+                match why {
+                    // turmoil would end the run on an error: the runner looks here after the step, and kills the host.
+                    Ok(why) => drop(died.borrow_mut().insert(label, *why)),
+                    Err(message) => return Err(HostError { host: label, message }.into()),
+                }
             }
+            // A host whose main future has returned is never stepped again, and its tasks would freeze unseen.
+            std::future::pending().await
         }
     });
 }

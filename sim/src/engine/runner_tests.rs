@@ -65,11 +65,11 @@ fn pair(trace: &Trace) -> Vec<Host> {
     vec![client, host("server", || Box::pin(echo()))]
 }
 
-/// Remembers what it was told, and pretends to lose five bytes at each power loss.
+/// Remembers what it was told, and pretends to lose five bytes at each power loss and a bit of the server's to rot.
 #[derive(Default)]
 struct Log(RefCell<Vec<String>>);
 
-impl PowerSwitch for Log {
+impl Machines for Log {
     fn before_crash(&mut self, host: &str) {
         self.0.borrow_mut().push(format!("poison {host}"));
     }
@@ -77,6 +77,17 @@ impl PowerSwitch for Log {
     fn power_loss(&mut self, host: &str) -> u64 {
         self.0.borrow_mut().push(format!("dark {host}"));
         5
+    }
+
+    fn set_disk(&mut self, host: &str, state: DiskState) {
+        let how = if state == DiskState::default() { "sound" } else { "full" };
+        self.0.borrow_mut().push(format!("{how} {host}"));
+    }
+
+    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+        // The client's disk is empty.
+        let flip = Flip { file: "x".into(), offset: 9, bit: 1 };
+        if host == "client" { BTreeSet::new() } else { BTreeSet::from([flip]) }
     }
 }
 
@@ -225,6 +236,67 @@ fn power_loss_poisons_the_disk_before_it_forgets() {
     assert_eq!(heard(&trace, 220, 400), ["answered"]);
     let kinds: Vec<_> = trace.entries().into_iter().filter(|entry| entry.host == "server").map(|e| e.kind).collect();
     assert_eq!(kinds, ["fault.begin", "power.lost", "fault.end"]);
+}
+
+#[test]
+fn a_disk_fault_begins_and_heals_and_rot_counts_only_where_there_is_something_to_rot() {
+    let rot = |at, host: &str| fault(at, 0, FaultKind::BitRot { host: host.into() });
+    let full = fault(100, 50, FaultKind::DiskFull { host: "server".into() });
+    let (trace, simulation, log) = run(1, &[full, rot(200, "server"), rot(200, "client")]);
+    assert_eq!(*log.0.borrow(), ["full server", "sound server"]);
+    assert_eq!(simulation.fired(), &BTreeMap::from([("bit_rot", 1), ("disk_full", 1)]));
+    let told = |kind| trace.entries().into_iter().filter(move |entry| entry.kind == kind).map(|entry| entry.detail);
+    assert_eq!(told("disk.rotted").collect::<Vec<_>>(), ["x byte 9 bit 1"]);
+    let begun: Vec<_> = told("fault.begin").collect();
+    assert_eq!(begun, ["disk_full server", "bit_rot server", "bit_rot client (changes nothing)"]);
+}
+
+/// A client that asks, and a server that dies of itself 50 ms after each start.
+fn mortal(trace: &Trace) -> Vec<Host> {
+    let mut hosts = pair(trace);
+    hosts[1] = host("server", || {
+        Box::pin(async {
+            let served = tokio::spawn(async { echo().await.is_ok() });
+            sleep(ms(50)).await;
+            assert!(!served.is_finished(), "the server could not serve");
+            Err(Died("out of paper".into()).into())
+        })
+    });
+    hosts
+}
+
+fn run_mortal(faults: &[Fault], until: u64) -> (Trace, Simulation, Log) {
+    let trace = Trace::new(true);
+    let (mut simulation, mut log) = (Simulation::new(&settings(1), mortal(&trace)), Log::default());
+    let end = simulation.run(faults, &mut log, &trace, ms(300), &mut |now, _| now >= ms(until));
+    assert_eq!(end, Ok(RunEnd::Done));
+    (trace, simulation, log)
+}
+
+#[test]
+fn a_process_that_dies_of_itself_is_killed_and_started_again_after_the_pause_and_the_run_goes_on() {
+    let (trace, simulation, log) = run_mortal(&[], 600);
+    let deaths: Vec<_> = trace.entries().into_iter().filter(|entry| entry.kind == "host.died").collect();
+    assert_eq!((deaths.len(), simulation.deaths()), (3, 3), "at 51, 302 and 553 ms: {deaths:?}");
+    assert!(deaths.iter().all(|death| (death.host.as_str(), death.detail.as_str()) == ("server", "out of paper")));
+    assert_eq!(simulation.last_death(), Some(&("server".to_owned(), Died("out of paper".into()))));
+    assert!(deaths[1].at_us - deaths[0].at_us >= 250_000, "50 ms of life and 200 of pause");
+    assert_eq!(*log.0.borrow(), ["poison server"; 3], "its disk was made void each time");
+    assert!(!heard(&trace, 80, 240).contains(&"answered"), "{:?}", heard(&trace, 80, 240));
+    assert!(heard(&trace, 250, 320).contains(&"answered"), "{:?}", heard(&trace, 250, 320));
+}
+
+#[test]
+fn a_process_that_died_stays_down_while_a_fault_keeps_its_host_down() {
+    let (trace, _, log) = run_mortal(&[fault(60, 220, FaultKind::Crash { host: "server".into() })], 320);
+    assert!(!heard(&trace, 80, 270).contains(&"answered"), "{:?}", heard(&trace, 80, 270));
+    assert!(heard(&trace, 275, 320).contains(&"answered"), "{:?}", heard(&trace, 275, 320));
+    assert_eq!(*log.0.borrow(), ["poison server"], "the crash found nothing to kill");
+}
+
+#[test]
+fn deaths_come_at_the_same_times_in_every_run_of_a_seed() {
+    assert_eq!(run_mortal(&[], 600).0.entries(), run_mortal(&[], 600).0.entries());
 }
 
 #[test]

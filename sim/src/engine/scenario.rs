@@ -24,7 +24,7 @@ const PHASE_MS_MAX: u64 = 3_600_000;
 /// The coarsest tick, in virtual milliseconds: timers are no finer than it.
 const TICK_MS_MAX: u64 = 100;
 /// The slowest link or sync, in virtual milliseconds: one minute.
-const DELAY_MS_MAX: u64 = 60_000;
+pub(super) const DELAY_MS_MAX: u64 = 60_000;
 
 /// A section that belongs to the hosted half. Keep a `Spanned` round each value that `check` may refuse, and
 /// `#[serde(deny_unknown_fields)]` on the type.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::engine::fault::{Fault, FaultKind, KINDS};
+use crate::engine::scenario::DELAY_MS_MAX;
 use crate::engine::scenario_error::{SectionError, one_of};
 
 /// A fault as written.
@@ -23,6 +24,7 @@ pub(super) struct RawFault {
     host: Option<Spanned<String>>,
     at_ms: Spanned<u64>,
     for_ms: Option<Spanned<u64>>,
+    sync_ms: Option<Spanned<u64>>,
 }
 
 /// Keys a kind takes beside `kind` and `at_ms`: all of them are needed, and no other is allowed.
@@ -30,7 +32,8 @@ fn keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "partition" | "hold" => &["between", "for_ms"],
         "partition_oneway" => &["from", "to", "for_ms"],
-        "bounce" => &["host"],
+        "bounce" | "bit_rot" => &["host"],
+        "disk_slow" => &["host", "for_ms", "sync_ms"],
         _ => &["host", "for_ms"],
     }
 }
@@ -50,12 +53,13 @@ impl RawFault {
     }
 
     fn check_keys(&self, kind: &str) -> Result<(), SectionError> {
-        let given: [(&str, Option<Range<usize>>); 5] = [
+        let given: [(&str, Option<Range<usize>>); 6] = [
             ("between", self.between.as_ref().map(Spanned::span)),
             ("from", self.from.as_ref().map(Spanned::span)),
             ("to", self.to.as_ref().map(Spanned::span)),
             ("host", self.host.as_ref().map(Spanned::span)),
             ("for_ms", self.for_ms.as_ref().map(Spanned::span)),
+            ("sync_ms", self.sync_ms.as_ref().map(Spanned::span)),
         ];
         let takes = keys(kind);
         let help = format!("a {kind} takes at_ms, {}", takes.join(", "));
@@ -79,6 +83,12 @@ impl RawFault {
             ("crash", Some(host), ..) => Ok(FaultKind::Crash { host: known(host)? }),
             ("power_loss", Some(host), ..) => Ok(FaultKind::PowerLoss { host: known(host)? }),
             ("bounce", Some(host), ..) => Ok(FaultKind::Bounce { host: known(host)? }),
+            ("disk_slow", Some(host), ..) => {
+                Ok(FaultKind::DiskSlow { host: known(host)?, sync_ms: self.slow_sync_ms()? })
+            }
+            ("disk_full", Some(host), ..) => Ok(FaultKind::DiskFull { host: known(host)? }),
+            ("disk_error", Some(host), ..) => Ok(FaultKind::DiskError { host: known(host)? }),
+            ("bit_rot", Some(host), ..) => Ok(FaultKind::BitRot { host: known(host)? }),
             ("partition_oneway", _, Some(from), Some(to), _) => {
                 let (from, to) = two_sides(from, to, to.span(), hosts)?;
                 Ok(FaultKind::PartitionOneway { from, to })
@@ -92,6 +102,17 @@ impl RawFault {
                 Ok(if kind == "hold" { FaultKind::Hold { a, b } } else { FaultKind::Partition { a, b } })
             }
             (kind, ..) => unreachable!("the keys of a {kind} were checked before"),
+        }
+    }
+
+    fn slow_sync_ms(&self) -> Result<u64, SectionError> {
+        let written = self.sync_ms.as_ref().expect("the keys of a disk_slow were checked before");
+        match *written.get_ref() {
+            sync_ms @ 1..=DELAY_MS_MAX => Ok(sync_ms),
+            sync_ms => {
+                let help = format!("sync_ms is at least 1 and at most {DELAY_MS_MAX}");
+                Err(SectionError::new(written.span(), format!("sync_ms is {sync_ms}"), help))
+            }
         }
     }
 

@@ -128,6 +128,26 @@ for_ms = 400
 kind = "bounce"
 host = "broker"
 at_ms = 2000
+[[fault]]
+kind = "disk_slow"
+host = "broker"
+at_ms = 1
+for_ms = 2
+sync_ms = 60000
+[[fault]]
+kind = "disk_full"
+host = "ledger"
+at_ms = 1
+for_ms = 2
+[[fault]]
+kind = "disk_error"
+host = "ledger"
+at_ms = 1
+for_ms = 2
+[[fault]]
+kind = "bit_rot"
+host = "ledger"
+at_ms = 2000
 "#;
     let scenario = parse(text).unwrap();
     assert_eq!(scenario.network, Network { latency_ms: 2..=9, tick_ms: 2 });
@@ -141,6 +161,10 @@ at_ms = 2000
         "crash broker",
         "power_loss broker",
         "bounce broker",
+        "disk_slow broker to 60000 ms",
+        "disk_full ledger",
+        "disk_error ledger",
+        "bit_rot ledger",
     ];
     assert_eq!(told, expected);
     assert_eq!(scenario.faults[0].at, Duration::from_millis(300));
@@ -227,6 +251,21 @@ fn a_key_too_few_or_too_many_for_the_kind_is_refused() {
     fault_refused(extra, 4, 10, "1", "a bounce takes no for_ms", "a bounce takes at_ms, host");
     let extra = "kind = \"crash\"\nhost = \"broker\"\nfrom = \"ledger\"\nat_ms = 1\nfor_ms = 1";
     fault_refused(extra, 3, 8, "\"ledger\"", "a crash takes no from", "a crash takes at_ms, host, for_ms");
+}
+
+#[test]
+fn a_slow_disk_says_how_slow_within_limits_and_no_other_fault_does() {
+    let lacks = "kind = \"disk_slow\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 1";
+    let takes = "a disk_slow takes at_ms, host, for_ms, sync_ms";
+    fault_refused(lacks, 1, 8, "\"disk_slow\"", "lacks sync_ms", takes);
+    for wrong in ["0", "60001"] {
+        let text = format!("{lacks}\nsync_ms = {wrong}");
+        fault_refused(&text, 5, 11, wrong, &format!("sync_ms is {wrong}"), "at least 1 and at most 60000");
+    }
+    let extra = "kind = \"disk_full\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 1\nsync_ms = 9";
+    fault_refused(extra, 5, 11, "9", "a disk_full takes no sync_ms", "a disk_full takes at_ms, host, for_ms");
+    let lasting = "kind = \"bit_rot\"\nhost = \"broker\"\nat_ms = 1\nfor_ms = 1";
+    fault_refused(lasting, 4, 10, "1", "a bit_rot takes no for_ms", "a bit_rot takes at_ms, host");
 }
 
 #[test]

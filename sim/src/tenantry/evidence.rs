@@ -10,7 +10,7 @@ use std::time::Duration;
 use tenantry_system::audit::{AuditEntry, EmbeddedAudit};
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{EmbeddedLedger, Outcome, TenantState};
+use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, TenantState};
 
 use super::model::Ask;
 use super::workload::Command;
@@ -20,6 +20,7 @@ use crate::engine::trace::Trace;
 pub const MARKS: &[&str] = &[
     "conflict_at_ledger",
     "dead_lettered",
+    "disk_refused",
     "duplicate_apply",
     "duplicate_publish",
     "forged_alien_signature",
@@ -36,6 +37,7 @@ pub const MARKS: &[&str] = &[
     "overtaken",
     "paused",
     "paused_at_ledger",
+    "process_died",
     "redelivered",
     "resend_came_first",
     "resend_recognised",
@@ -109,6 +111,8 @@ pub struct Isolation {
     /// How many commands are in work on a tenant that may have ended since its state was last compared: one whose caller went
     /// away counts on, for it may still take effect.
     open: BTreeMap<TenantId, u64>,
+    /// How often a tenant may have been paused or resumed in all.
+    pausing: BTreeMap<TenantId, u64>,
     /// Tenants compared with what they were before.
     pub compared: u64,
     /// Tenants that changed while nobody acted on them.
@@ -256,6 +260,17 @@ impl Isolation {
         }
     }
 
+    /// Nobody knows what became of an act that had begun: it counts on, for it may still take effect.
+    pub fn left_open(&mut self, states: BTreeMap<TenantId, TenantState>, message_id: &str) {
+        self.compare(states, message_id);
+    }
+
+    /// Someone begins to pause or to resume `tenant`. Whether that holds is [`Pauses`]' affair; here it only explains why
+    /// the tenant is another than before.
+    pub fn pause(&mut self, tenant: &TenantId) {
+        *self.pausing.entry(tenant.clone()).or_default() += 1;
+    }
+
     /// The ledger has started anew: whoever was acting has either acted or not.
     pub fn restarted(&mut self, states: BTreeMap<TenantId, TenantState>) {
         self.compare(states, "a restart");
@@ -272,7 +287,10 @@ impl Isolation {
             // Without a command that ended, not a byte may differ; and no more may have ended than were called for.
             let open = self.open.get(&tenant).copied().unwrap_or(0);
             let ended = after.version.checked_sub(before.version);
-            let right = before == after || ended.is_some_and(|ended| ended >= 1 && ended <= open);
+            let pauses = self.pausing.get(&tenant).copied().unwrap_or(0);
+            let paused = TenantState { pause_generation: after.pause_generation, ..before.clone() };
+            let right = (before == after || paused == *after || ended.is_some_and(|ended| ended >= 1 && ended <= open))
+                && (before.pause_generation..=PauseGeneration(pauses)).contains(&after.pause_generation);
             if !right {
                 let what = format!("tenant {tenant}, with {open} calls on it, went from {before:?} to {after:?}");
                 self.violations.push(format!("around {cause}, {what}"));

@@ -1,10 +1,12 @@
 //! Every role on a host of its own: the composition roots of the simulation.
 //!
 //! The same engines and the same serving functions as `tenantryd serve`; only the world differs, and broker and ledger
-//! are watched.
+//! are watched. As there, a process whose store can't be opened or has failed ends; here that is [`Died`], and the runner
+//! is the supervisor that starts it again.
 
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use tenantry_system::audit::EmbeddedAudit;
@@ -22,7 +24,7 @@ use super::operators::Operators;
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, operators};
-use crate::engine::runner::{Host, Software};
+use crate::engine::runner::{Died, Host, Software};
 
 /// What all hosts are built from.
 #[derive(Clone)]
@@ -115,31 +117,45 @@ fn never() -> CancellationToken {
     CancellationToken::new()
 }
 
+/// What a store's process ends with when it can't be opened.
+fn unopened(error: io::Error) -> Died {
+    Died(error.to_string())
+}
+
 async fn broker(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
+    let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await.map_err(unopened)?);
     house.evidence.seen().engines.broker = Some(engine.clone());
-    let watched = super::watch::WatchedBroker { inner: engine, evidence: house.evidence.clone() };
-    role::serve_broker(&world, &house.at, Arc::new(watched), never()).await?;
-    Ok(())
+    let watched = super::watch::WatchedBroker { inner: engine.clone(), evidence: house.evidence.clone() };
+    tokio::select! {
+        biased;
+        why = engine.failed() => Err(Died(format!("the broker's store failed: {why}")).into()),
+        served = role::serve_broker(&world, &house.at, Arc::new(watched), never()) => Ok(served?),
+    }
 }
 
 async fn auth(house: House, world: World, directory: Directory) -> Ended {
-    let engine = EmbeddedAuthority::open(&world, house.provider.trusted(), directory).await?;
+    let engine = EmbeddedAuthority::open(&world, house.provider.trusted(), directory).await.map_err(unopened)?;
     role::serve_authority(&world, &house.at, Arc::new(engine), never()).await?;
     Ok(())
 }
 
 async fn ledger(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedLedger::open(&world).await?);
+    let engine = Arc::new(EmbeddedLedger::open(&world).await.map_err(unopened)?);
     house.evidence.seen().engines.ledger = Some(engine.clone());
     let watched = super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone());
-    role::serve_ledger(&world, &house.at, engine, Arc::new(watched), never()).await?;
-    Ok(())
+    tokio::select! {
+        biased;
+        why = engine.failed() => Err(Died(format!("the ledger's store failed: {why}")).into()),
+        served = role::serve_ledger(&world, &house.at, engine.clone(), Arc::new(watched), never()) => Ok(served?),
+    }
 }
 
 async fn audit(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedAudit::open(&world).await?);
+    let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(unopened)?);
     house.evidence.seen().engines.audit = Some(engine.clone());
-    role::serve_audit(&world, &house.at, engine, never()).await?;
-    Ok(())
+    tokio::select! {
+        biased;
+        why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
+        served = role::serve_audit(&world, &house.at, engine.clone(), never()) => Ok(served?),
+    }
 }

@@ -4,7 +4,7 @@
 //! scenario + seed -> cast, plan -> hosts in the simulation -> chaos, heal, drain -> evidence -> invariants -> record
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ use super::section::Scenario;
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
+use crate::engine::disk_image::Flip;
+use crate::engine::disks::DiskState;
 use crate::engine::plan::Plan;
-use crate::engine::runner::{Phase, PowerSwitch, RunEnd, Settings, Simulation};
+use crate::engine::runner::{Machines, Phase, RunEnd, Settings, Simulation};
 use crate::engine::trace::{Trace, TraceEntry};
 
 /// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
@@ -148,19 +150,27 @@ impl Setup {
             epoch: epoch(),
         };
         let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
-        let mut power = Power { worlds, evidence: evidence.clone() };
+        let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut done = |_now: Duration, phase: Phase| {
             steps += 1;
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
-        let ran = simulation.run(&self.plan.faults(), &mut power, &trace, self.duration, &mut done);
-        if simulation.bytes_lost() > 0 {
-            *evidence.seen().marks.entry("unsynced_bytes_lost".into()).or_default() += simulation.bytes_lost();
-        }
+        let ran = simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
         let mut seen = evidence.seen();
+        let counted = [
+            ("disk_refused", worlds.disk_refused()),
+            ("process_died", simulation.deaths()),
+            ("unsynced_bytes_lost", simulation.bytes_lost()),
+        ];
+        // A mark that was not reached is not there.
+        let reached = counted.into_iter().filter(|(_, count)| *count > 0);
+        seen.marks.extend(reached.map(|(mark, count)| (mark.to_owned(), count)));
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
-            let kept = seen.kept()?;
+            let kept = seen.kept().map_err(|error| match simulation.last_death() {
+                Some((host, why)) => format!("{error}; the last to die was {host}: {why}"),
+                None => error,
+            })?;
             let quiet_by_deadline = end == RunEnd::Done;
             let (rate_limits, quiet_p99_ms_max) = (&self.rate_limits, self.quiet_p99_ms_max);
             let cast = &self.cast;
@@ -246,13 +256,13 @@ fn invariant_record(finding: Finding) -> InvariantRecord {
     record
 }
 
-/// What a dying process loses: its hold on its disk, and our hold on its stores.
-struct Power {
+/// The hosts' machines, and what a dying process loses beside its hold on its disk: our hold on its stores.
+struct Watched {
     worlds: Worlds,
     evidence: Evidence,
 }
 
-impl PowerSwitch for Power {
+impl Machines for Watched {
     fn before_crash(&mut self, host: &str) {
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
@@ -267,6 +277,14 @@ impl PowerSwitch for Power {
 
     fn power_loss(&mut self, host: &str) -> u64 {
         self.worlds.power_loss(host)
+    }
+
+    fn set_disk(&mut self, host: &str, state: DiskState) {
+        self.worlds.set_disk(host, state);
+    }
+
+    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+        self.worlds.rot(host)
     }
 }
 

@@ -136,7 +136,11 @@ impl Ledger for WatchedLedger {
         if let Ok(states) = self.inner.every_state() {
             let first = run.works()[0].command.message().message_id.as_str();
             self.evidence.seen().pauses.look(&states);
-            self.evidence.seen().isolation.end(tenant, count, states, first);
+            let isolation = &mut self.evidence.seen().isolation;
+            match &applied {
+                Err(CallError::Unknown(_)) => isolation.left_open(states, first),
+                _ => isolation.end(tenant, count, states, first),
+            }
         }
         applied
     }
@@ -156,6 +160,7 @@ impl Ledger for WatchedLedger {
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         let tenant = right.scope().tenant();
+        self.evidence.seen().isolation.pause(tenant);
         if !to.is_paused() {
             if let Ok(states) = self.inner.every_state() {
                 self.evidence.seen().pauses.look(&states);

@@ -3,7 +3,7 @@
 //! The network writes every chunk that goes out or comes in to the trace: the digest covers each byte that any two hosts
 //! exchanged, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -21,8 +21,9 @@ use tenantry_system::capability::{BoxStream, Clock, Disk, DiskFile, Entropy, Job
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::engine::dice::Dice;
-use crate::engine::disk_image::DiskImage;
-use crate::engine::runner::PowerSwitch;
+use crate::engine::disk_image::{DiskImage, Flip};
+use crate::engine::disks::DiskState;
+use crate::engine::runner::Machines;
 use crate::engine::trace::Trace;
 
 /// The wall time at which every simulation begins: 2026-01-01T00:00:00Z. A constant, so that tokens and timestamps are
@@ -55,6 +56,7 @@ struct Hosted {
     image: Arc<Mutex<DiskImage>>,
     starts: u64,
     losses: u64,
+    rots: u64,
 }
 
 impl Worlds {
@@ -68,11 +70,7 @@ impl Worlds {
     #[must_use]
     pub fn start(&self, host: &str) -> World {
         let mut hosts = self.lock();
-        let hosted = hosts.entry(host.to_owned()).or_insert_with(|| {
-            let mut image = DiskImage::new();
-            image.lying_sync = self.lying_sync;
-            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0 }
-        });
+        let hosted = self.hosted(&mut hosts, host);
         hosted.starts += 1;
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
         let handle = Handle { image: hosted.image.clone(), epoch };
@@ -92,12 +90,27 @@ impl Worlds {
         }
     }
 
+    /// How many operations full and failing disks have refused, over all hosts.
+    #[must_use]
+    pub fn disk_refused(&self) -> u64 {
+        self.lock().values().map(|hosted| hosted.image.lock().expect("no holder panics").refused()).sum()
+    }
+
+    /// What there is of `host`, from its first mention on.
+    fn hosted<'h>(&self, hosts: &'h mut BTreeMap<String, Hosted>, host: &str) -> &'h mut Hosted {
+        hosts.entry(host.to_owned()).or_insert_with(|| {
+            let mut image = DiskImage::new();
+            image.lying_sync = self.lying_sync;
+            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0 }
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Hosted>> {
         self.hosts.lock().expect("no holder panics")
     }
 }
 
-impl PowerSwitch for Worlds {
+impl Machines for Worlds {
     fn before_crash(&mut self, host: &str) {
         if let Some(hosted) = self.lock().get(host) {
             hosted.image.lock().expect("no holder panics").crash();
@@ -111,6 +124,19 @@ impl PowerSwitch for Worlds {
         // A dice of the host's own: which sectors survive on one host says nothing about another.
         let dice = Dice::new(self.dice.u64("world.power_loss", host, hosted.losses));
         hosted.image.lock().expect("no holder panics").power_loss(&dice, hosted.losses).bytes_lost
+    }
+
+    fn set_disk(&mut self, host: &str, state: DiskState) {
+        let mut hosts = self.lock();
+        self.hosted(&mut hosts, host).image.lock().expect("no holder panics").state = state;
+    }
+
+    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+        let mut hosts = self.lock();
+        let Some(hosted) = hosts.get_mut(host) else { return BTreeSet::new() };
+        hosted.rots += 1;
+        let dice = Dice::new(self.dice.u64("world.rot", host, hosted.rots));
+        hosted.image.lock().expect("no holder panics").rot(&dice, hosted.rots)
     }
 }
 
@@ -143,15 +169,12 @@ struct SimDisk {
 #[async_trait]
 impl Disk for SimDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.handle.with(|image| {
-            image.create(name);
-            Ok(())
-        })?;
+        self.handle.with(|image| image.create(name))?;
         Ok(Box::new(SimFile { handle: self.handle.clone(), name: name.into() }))
     }
 
     /// The job's writes and syncs reach the image at once, but count as durable only after the virtual sync time: a
-    /// power loss in between meets them unsynced.
+    /// power loss in between meets them unsynced, and a disk that begins to fail in between fails the job.
     async fn run(&self, job: Job) -> io::Result<()> {
         job();
         let counter = {
@@ -159,13 +182,11 @@ impl Disk for SimDisk {
             *jobs += 1;
             *jobs
         };
-        let pending = self.handle.with(|image| Ok(image.pending_bytes()))?;
-        let ms = self.dice.range("world.sync", &self.host, counter, self.sync_ms.clone());
+        let (pending, slow_ms) = self.handle.with(|image| Ok((image.pending_bytes(), image.state.sync_ms)))?;
+        let drawn_ms = self.dice.range("world.sync", &self.host, counter, self.sync_ms.clone());
+        let ms = slow_ms.unwrap_or(drawn_ms);
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.handle.with(|image| {
-            image.promote_all();
-            Ok(())
-        })?;
+        self.handle.with(DiskImage::promote_all)?;
         self.trace.record(now(), &self.host, "disk.synced", &format!("{pending} bytes in {ms} ms"));
         Ok(())
     }
@@ -305,3 +326,7 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;

@@ -1,0 +1,218 @@
+//! A real store on the simulated disk: what slow, failing and rotting disks do to it. The audit log stands for all stores,
+//! for they share everything below their tables.
+
+use tenantry_system::audit::{Audit, AuditEntry, EmbeddedAudit};
+use tenantry_system::call::CallError;
+use tenantry_system::ids::{MessageId, TenantId, UserId};
+
+use super::*;
+
+const HOST: &str = "audit";
+const FILE: &str = "audit.redb";
+
+/// Entries in a commit.
+const BATCH: u64 = 5;
+/// Commits: enough for a tree with branches, few enough for thousands of openings.
+const COMMITS: u64 = 40;
+/// Bytes of redb's header: the part of the file that checksums cover least.
+const HEADER_BYTES: usize = 320;
+
+/// Runs one process's life, of which no time passes but what it sleeps.
+fn live<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(life)
+}
+
+fn worlds() -> Worlds {
+    Worlds::new(Dice::new(1), Trace::new(false), 1..=1, false)
+}
+
+/// The bytes of the host's file.
+fn bytes(worlds: &Worlds) -> Vec<u8> {
+    let hosts = worlds.lock();
+    let image = hosts[HOST].image.lock().unwrap();
+    let mut bytes = vec![0; image.len(FILE).unwrap() as usize];
+    image.read(FILE, 0, &mut bytes).unwrap();
+    bytes
+}
+
+/// A host whose file has `bytes`.
+fn with_bytes(bytes: &[u8]) -> Worlds {
+    let worlds = worlds();
+    let mut image = DiskImage::new();
+    image.create(FILE).unwrap();
+    image.write(FILE, 0, bytes).unwrap();
+    *worlds.hosted(&mut worlds.lock(), HOST).image.lock().unwrap() = image;
+    worlds
+}
+
+fn entry(number: u64) -> AuditEntry {
+    AuditEntry {
+        at_unix_ms: 1_767_225_600_000,
+        tenant_id: TenantId::parse("acme").unwrap(),
+        user_id: UserId::parse("ana").unwrap(),
+        action: "issue_credit".into(),
+        message_id: MessageId::parse(&format!("m-{number}")).unwrap(),
+        body: format!("{number:0100}").into(),
+        outcome: "applied".into(),
+        detail: String::new(),
+        authority_revision: 1,
+    }
+}
+
+/// Everything that the log has.
+type Content = (u64, Vec<AuditEntry>);
+
+async fn content(audit: &EmbeddedAudit) -> Result<Content, String> {
+    // An append of nothing answers with the last number, from the other table.
+    let last = audit.append("ledger", 1, Vec::new()).await.map_err(|error| error.to_string())?;
+    Ok((last, audit.entries().map_err(|error| error.to_string())?))
+}
+
+async fn fill(audit: &EmbeddedAudit, commits: u64) {
+    for first in (1..=commits * BATCH).step_by(BATCH as usize) {
+        audit.append("ledger", first, (first..first + BATCH).map(entry).collect()).await.unwrap();
+    }
+}
+
+/// What a log has after so many commits.
+fn written(commits: u64) -> Content {
+    (commits * BATCH, (1..=commits * BATCH).map(entry).collect())
+}
+
+/// The bytes of a log of so many commits, closed cleanly or killed after the last of them.
+fn log(commits: u64, closed: bool) -> Vec<u8> {
+    let mut worlds = worlds();
+    live(async {
+        let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
+        fill(&audit, commits).await;
+        if !closed {
+            worlds.before_crash(HOST);
+        }
+        drop(audit);
+        // The committer lets go of the file a moment after the store is dropped.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    });
+    let bytes = bytes(&worlds);
+    assert_eq!(bytes[9] & 2 == 0, closed, "redb's flag for a file that was not closed");
+    bytes
+}
+
+/// What a fresh process finds in `bytes` of which one bit, counted from the first byte's lowest, has turned over.
+fn reopened(bytes: &[u8], bit: usize) -> Result<Content, String> {
+    let mut rotten = bytes.to_vec();
+    rotten[bit / 8] ^= 1 << (bit % 8);
+    let worlds = with_bytes(&rotten);
+    live(async {
+        let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.map_err(|error| error.to_string())?;
+        content(&audit).await
+    })
+}
+
+/// Every bit of redb's header, and some of the whole file.
+fn bits(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let (dice, last) = (Dice::new(7), bytes.len() as u64 * 8 - 1);
+    (0..HEADER_BYTES * 8).chain((0..300).map(move |draw| dice.range("test.rot", "", draw, 0..=last) as usize))
+}
+
+#[test]
+fn a_bit_that_rotted_in_a_closed_store_changes_nothing_or_the_file_is_refused_with_advice() {
+    let (bytes, before) = (log(COMMITS, true), written(COMMITS));
+    let (mut same, mut refused) = (0, 0);
+    for bit in bits(&bytes) {
+        match reopened(&bytes, bit) {
+            Ok(content) => {
+                assert_eq!(content, before, "bit {bit} turned over, and other content was read without an error");
+                same += 1;
+            }
+            Err(error) => {
+                let says = error.contains("failed to open audit.redb") && error.contains("restore it from a copy");
+                assert!(says, "bit {bit}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(same > 100 && refused > 100, "{same} flips changed nothing and {refused} were refused");
+}
+
+/// A limit of ours that should be known to be one: this test fails when it is gone, and the documents must follow.
+#[test]
+fn rot_in_the_last_commit_before_a_kill_goes_back_by_that_commit_and_nobody_is_told() {
+    let bytes = log(COMMITS, false);
+    let (mut same, mut back, mut refused) = (0, 0, 0);
+    for bit in bits(&bytes) {
+        match reopened(&bytes, bit) {
+            Ok(content) if content == written(COMMITS) => same += 1,
+            Ok(content) if content == written(COMMITS - 1) => back += 1,
+            Ok((last, entries)) => panic!("bit {bit}: {} entries up to {last}", entries.len()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(same > 100 && back > 100 && refused > 100, "{same} same, {back} back, {refused} refused");
+}
+
+#[test]
+fn rot_under_a_running_process_is_seen_when_it_starts_anew() {
+    let mut refused = 0;
+    for seed in 0..30 {
+        let mut worlds = Worlds::new(Dice::new(seed), Trace::new(false), 1..=1, false);
+        let flips = live(async {
+            let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
+            fill(&audit, COMMITS).await;
+            let flips = worlds.rot(HOST);
+            let running = content(&audit).await.unwrap();
+            assert_eq!(running, written(COMMITS), "seed {seed}: the pages are in the process's own cache");
+            worlds.before_crash(HOST);
+            flips
+        });
+        assert!(!flips.is_empty(), "seed {seed}");
+        let found: Result<Content, String> = live(async {
+            let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.map_err(|error| error.to_string())?;
+            content(&audit).await
+        });
+        match found {
+            Ok(found) => assert_eq!(found, written(COMMITS), "seed {seed}: {flips:?}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!((1..30).contains(&refused), "refused in {refused} of 30 seeds");
+}
+
+#[test]
+fn a_slow_disk_takes_its_time_for_every_commit_while_it_is_slow() {
+    let mut worlds = worlds();
+    let times = live(async {
+        let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
+        let mut times = Vec::new();
+        for sync_ms in [None, Some(250), None] {
+            worlds.set_disk(HOST, DiskState { sync_ms, ..DiskState::default() });
+            let begin = tokio::time::Instant::now();
+            audit.append("ledger", 1, Vec::new()).await.unwrap();
+            times.push(begin.elapsed().as_millis());
+        }
+        times
+    });
+    assert_eq!(times, [1, 250, 1]);
+}
+
+#[test]
+fn a_store_whose_disk_fails_during_a_commit_confirms_nothing_and_opens_again_once_the_disk_works() {
+    let mut worlds = worlds();
+    let broken = DiskState { failing: true, ..DiskState::default() };
+    live(async {
+        let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
+        fill(&audit, 1).await;
+        worlds.set_disk(HOST, broken);
+        let next = audit.append("ledger", BATCH + 1, vec![entry(BATCH + 1)]).await.unwrap_err();
+        assert!(matches!(next, CallError::Unknown(_)), "{next}");
+        assert!(audit.failed().await.contains("input/output error"));
+        worlds.before_crash(HOST);
+        drop(audit);
+        assert!(EmbeddedAudit::open(&worlds.start(HOST)).await.is_err(), "the disk still fails");
+        worlds.before_crash(HOST);
+        worlds.set_disk(HOST, DiskState::default());
+        let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
+        assert_eq!(content(&audit).await.unwrap(), written(1));
+    });
+    assert!(worlds.disk_refused() >= 2);
+}
