@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod message;
 pub mod producer;
 pub mod rate_limit;
+pub mod rights;
 pub mod role;
 pub mod rpc;
 pub mod store;

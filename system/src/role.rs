@@ -18,6 +18,7 @@ use crate::grant::Verifier;
 use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, relay};
 use crate::producer::{self, Producer};
 use crate::rate_limit::RateLimits;
+use crate::rights::Role;
 use crate::rpc;
 
 /// Where each role listens, as `host:port`. Each role needs to know only those it calls.
@@ -43,28 +44,33 @@ impl Default for Addresses {
     }
 }
 
-/// A broker for the roles that call it.
+/// A broker for `role`, which calls it.
 #[must_use]
-pub fn remote_broker(world: &World, at: &Addresses) -> Arc<dyn Broker> {
-    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker))
+pub fn remote_broker(world: &World, at: &Addresses, role: Role) -> Arc<dyn Broker> {
+    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker, role))
 }
 
-/// Auth for the roles that call it.
+/// Auth for `role`, which calls it.
 #[must_use]
-pub fn remote_authority(world: &World, at: &Addresses) -> Arc<dyn Authority> {
-    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth))
+pub fn remote_authority(world: &World, at: &Addresses, role: Role) -> Arc<dyn Authority> {
+    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth, role))
 }
 
-/// A ledger for the roles that call it.
+/// A ledger for `role`, which calls it.
 #[must_use]
-pub fn remote_ledger(world: &World, at: &Addresses) -> Arc<dyn Ledger> {
-    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger))
+pub fn remote_ledger(world: &World, at: &Addresses, role: Role) -> Arc<dyn Ledger> {
+    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger, role))
 }
 
-/// An audit log for the roles that call it.
+/// An audit log for `role`, which calls it.
 #[must_use]
-pub fn remote_audit(world: &World, at: &Addresses) -> Arc<dyn Audit> {
-    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit))
+pub fn remote_audit(world: &World, at: &Addresses, role: Role) -> Arc<dyn Audit> {
+    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role))
+}
+
+/// What a command's way needs, for `role`, which calls it.
+fn remotes(world: &World, at: &Addresses, role: Role) -> (Arc<dyn Broker>, Arc<dyn Authority>, Arc<dyn Ledger>) {
+    (remote_broker(world, at, role), remote_authority(world, at, role), remote_ledger(world, at, role))
 }
 
 /// Offers `broker` to the network until `stop`.
@@ -110,12 +116,12 @@ pub async fn serve_ledger(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.ledger).await?;
-    let verifier = Verifier::new(remote_authority(world, at), world.clock.clone());
+    let verifier = Verifier::new(remote_authority(world, at, Role::Ledger), world.clock.clone());
     let served = rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), stop);
     tokio::select! {
         biased;
         () = served => Ok(()),
-        () = relay(engine, remote_audit(world, at)) => unreachable!("the relay runs for ever"),
+        () = relay(engine, remote_audit(world, at, Role::Ledger)) => unreachable!("the relay runs for ever"),
     }
 }
 
@@ -136,7 +142,7 @@ pub async fn serve_audit(
 
 /// Consumes until `stop`.
 pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, stop: CancellationToken) {
-    let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
+    let (broker, authority, ledger) = remotes(world, at, Role::Consumer);
     Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone(), limits)).run(stop).await;
 }
 
@@ -150,7 +156,7 @@ pub async fn serve_producer(
     limits: &RateLimits,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let (broker, authority, ledger) = (remote_broker(world, at), remote_authority(world, at), remote_ledger(world, at));
+    let (broker, authority, ledger) = remotes(world, at, Role::Producer);
     let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits));
     let listener = world.network.bind(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;

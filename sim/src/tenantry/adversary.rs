@@ -15,6 +15,7 @@ use tenantry_system::grant::{Envelope, GrantToken, Purpose};
 use tenantry_system::ids::MessageId;
 use tenantry_system::jws::PrivateKey;
 use tenantry_system::message::body_sha256;
+use tenantry_system::rights::Role;
 use tenantry_system::role::{Addresses, remote_authority, remote_broker};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -39,7 +40,9 @@ pub async fn run(
     forgeries: Timed<Forgery>,
 ) {
     let begin = Instant::now();
-    let (authority, broker) = (remote_authority(&world, &at), remote_broker(&world, &at));
+    // Inside, where a client is who it says.
+    let role = Role::Producer;
+    let (authority, broker) = (remote_authority(&world, &at, role), remote_broker(&world, &at, role));
     for (at_ms, forgery) in forgeries {
         sleep_until(begin + Duration::from_millis(at_ms)).await;
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds(), TOKEN_SECONDS);

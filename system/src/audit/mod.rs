@@ -5,7 +5,7 @@
 //! so however often an entry is sent, it stands here exactly once.
 
 mod embedded;
-mod remote;
+pub(crate) mod remote;
 
 use async_trait::async_trait;
 use bytes::Bytes;

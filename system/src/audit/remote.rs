@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Audit, AuditEntry};
 use crate::call::CallError;
 use crate::capability::Network;
+use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
 /// An append waits for one or two syncs.
@@ -17,9 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// The one thing that can be asked of an audit log; the answer is the last number it has.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Append {
-    source: String,
-    first: u64,
-    entries: Vec<AuditEntry>,
+    pub(crate) source: String,
+    pub(crate) first: u64,
+    pub(crate) entries: Vec<AuditEntry>,
 }
 
 /// Offers any audit log to the network.
@@ -29,6 +30,10 @@ impl Service for AuditService {
     const NAME: &'static str = "audit";
     type Request = Append;
     type Reply = u64;
+
+    fn may(client: Role, _: &Append) -> bool {
+        client == Role::Ledger
+    }
 
     async fn handle(&self, Append { source, first, entries }: Append) -> Result<u64, CallError> {
         self.0.append(&source, first, entries).await
@@ -41,10 +46,10 @@ pub struct RemoteAudit {
 }
 
 impl RemoteAudit {
-    /// The audit log at `address`.
+    /// The audit log at `address`, for the part of `role`.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
-        Self { client: Client::new(network, address) }
+    pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
+        Self { client: Client::new(network, address, role) }
     }
 }
 

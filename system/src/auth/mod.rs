@@ -7,7 +7,7 @@
 mod directory;
 mod embedded;
 mod identity;
-mod remote;
+pub(crate) mod remote;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

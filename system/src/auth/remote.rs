@@ -13,6 +13,7 @@ use crate::capability::Network;
 use crate::grant::GrantToken;
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
+use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
 /// Auth works in memory.
@@ -42,6 +43,14 @@ impl Service for AuthorityService {
     type Request = Request;
     type Reply = Reply;
 
+    fn may(client: Role, request: &Request) -> bool {
+        match request {
+            Request::Grant(_) => client == Role::Producer,
+            Request::Recheck { .. } => client == Role::Consumer,
+            Request::Keys => matches!(client, Role::Producer | Role::Consumer | Role::Ledger),
+        }
+    }
+
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Grant(request) => self.0.grant(&request).await.map(Reply::Granted),
@@ -59,10 +68,10 @@ pub struct RemoteAuthority {
 }
 
 impl RemoteAuthority {
-    /// The auth service at `address`.
+    /// The auth service at `address`, for the part of `role`.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
-        Self { client: Client::new(network, address) }
+    pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
+        Self { client: Client::new(network, address, role) }
     }
 }
 

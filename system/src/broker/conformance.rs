@@ -242,7 +242,12 @@ async fn whatever_is_given_back_everything_is_settled_once_and_in_order(broker: 
 
 mod implementations {
     use super::*;
-    use crate::broker::{BrokerService, EmbeddedBroker, RemoteBroker};
+    use async_trait::async_trait;
+
+    use crate::broker::{BrokerService, EmbeddedBroker, Lease, RemoteBroker};
+    use crate::call::CallError;
+    use crate::ids::{MessageId, TenantId};
+    use crate::rights::Role;
     use crate::rpc;
 
     async fn embedded() -> (Bench, Subject) {
@@ -263,8 +268,34 @@ mod implementations {
             let network: Arc<dyn crate::capability::Network> = Arc::new(crate::capability::InMemory::default());
             let listener = network.bind("broker").await.unwrap();
             tokio::spawn(rpc::serve(listener, Arc::new(BrokerService(broker)), Default::default()));
-            (bench, Arc::new(RemoteBroker::new(network, "broker")) as Subject)
+            let client = |role| RemoteBroker::new(network.clone(), "broker", role);
+            (bench, Arc::new(Across { producer: client(Role::Producer), consumer: client(Role::Consumer) }) as Subject)
         })
         .await;
+    }
+
+    /// Both parts that call a broker: neither may do the other's.
+    struct Across {
+        producer: RemoteBroker,
+        consumer: RemoteBroker,
+    }
+
+    #[async_trait]
+    impl Broker for Across {
+        async fn publish(&self, tenant: &TenantId, id: &MessageId, envelope: Envelope) -> Result<Published, CallError> {
+            self.producer.publish(tenant, id, envelope).await
+        }
+        async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError> {
+            self.consumer.fetch(max, wait).await
+        }
+        async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
+            self.consumer.settle(lease, settlement).await
+        }
+        async fn standing(&self, tenant: &TenantId, id: &MessageId) -> Result<Option<Standing>, CallError> {
+            self.producer.standing(tenant, id).await
+        }
+        async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+            self.producer.pause(tenant, generation).await
+        }
     }
 }

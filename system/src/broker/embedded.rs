@@ -666,8 +666,11 @@ mod tests {
         let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
         let letter = Settlement { ended: vec![Ending::DeadLetter { reason: "bad".into() }], ..Settlement::default() };
         let acme = tenant("acme");
-        let (settled, paused, resumed) =
-            tokio::join!(broker.settle(&run.lease, letter), broker.pause(&acme, true), broker.pause(&acme, false));
+        let (settled, paused, resumed) = tokio::join!(
+            broker.settle(&run.lease, letter),
+            broker.pause(&acme, PauseGeneration(1)),
+            broker.pause(&acme, PauseGeneration(2))
+        );
         assert!(settled.unwrap() && paused.is_ok() && resumed.is_ok());
         assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 1));
         assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-2 #1"]);

@@ -13,7 +13,7 @@ mod conformance;
 mod embedded;
 mod lane;
 mod recent;
-mod remote;
+pub(crate) mod remote;
 
 use std::fmt;
 use std::time::Duration;

@@ -12,6 +12,7 @@ use crate::capability::Network;
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
+use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
 /// What must be durable waits for one or two syncs; a busy disk takes milliseconds each.
@@ -47,6 +48,13 @@ impl Service for BrokerService {
     type Request = Request;
     type Reply = Reply;
 
+    fn may(client: Role, request: &Request) -> bool {
+        match request {
+            Request::Publish { .. } | Request::Standing { .. } | Request::Pause { .. } => client == Role::Producer,
+            Request::Fetch { .. } | Request::Settle { .. } => client == Role::Consumer,
+        }
+    }
+
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Publish { tenant, message_id, envelope } => {
@@ -70,10 +78,10 @@ pub struct RemoteBroker {
 }
 
 impl RemoteBroker {
-    /// The broker at `address`.
+    /// The broker at `address`, for the part of `role`.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
-        Self { client: Client::new(network, address) }
+    pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
+        Self { client: Client::new(network, address, role) }
     }
 }
 

@@ -167,8 +167,13 @@ async fn whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_ten
 mod implementations {
     use super::*;
     use crate::capability::{InMemory, Network};
-    use crate::grant::Verifier;
+    use async_trait::async_trait;
+
+    use crate::call::CallError;
+    use crate::grant::{VerifiedPause, VerifiedRead, Verifier};
+    use crate::ids::MessageId;
     use crate::ledger::{EmbeddedLedger, LedgerService, RemoteLedger};
+    use crate::rights::Role;
     use crate::rpc;
 
     async fn embedded() -> (Bench, Subject) {
@@ -190,8 +195,36 @@ mod implementations {
             let listener = network.bind("ledger").await.unwrap();
             let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
             tokio::spawn(rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), Default::default()));
-            (bench, Arc::new(RemoteLedger::new(network, "ledger")) as Subject)
+            let client = |role| RemoteLedger::new(network.clone(), "ledger", role);
+            (bench, Arc::new(Across { producer: client(Role::Producer), consumer: client(Role::Consumer) }) as Subject)
         })
         .await;
+    }
+
+    /// Both parts that call a ledger: neither may do the other's.
+    struct Across {
+        producer: RemoteLedger,
+        consumer: RemoteLedger,
+    }
+
+    #[async_trait]
+    impl Ledger for Across {
+        async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+            self.consumer.apply(run).await
+        }
+        async fn outcome(
+            &self,
+            r: &VerifiedRead,
+            id: &MessageId,
+            wait: Duration,
+        ) -> Result<Option<Outcome>, CallError> {
+            self.producer.outcome(r, id, wait).await
+        }
+        async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
+            self.producer.state(read).await
+        }
+        async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
+            self.producer.pause(right, to).await
+        }
     }
 }

@@ -15,7 +15,7 @@ mod conformance;
 mod embedded;
 mod keyspace;
 mod outbox;
-mod remote;
+pub(crate) mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -14,6 +14,7 @@ use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, Verifier};
 use crate::ids::MessageId;
+use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
 /// What must be durable waits for one or two syncs; a busy disk takes milliseconds each.
@@ -52,6 +53,13 @@ impl Service for LedgerService {
     type Request = Request;
     type Reply = Reply;
 
+    fn may(client: Role, request: &Request) -> bool {
+        match request {
+            Request::Apply { .. } => client == Role::Consumer,
+            Request::Outcome { .. } | Request::State { .. } | Request::Pause { .. } => client == Role::Producer,
+        }
+    }
+
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Apply { run } => {
@@ -86,10 +94,10 @@ pub struct RemoteLedger {
 }
 
 impl RemoteLedger {
-    /// The ledger at `address`.
+    /// The ledger at `address`, for the part of `role`.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: &str) -> Self {
-        Self { client: Client::new(network, address) }
+    pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
+        Self { client: Client::new(network, address, role) }
     }
 }
 

@@ -18,6 +18,7 @@ use super::writer::write_frames;
 use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
 use crate::capability::{BoxStream, Network};
+use crate::rights::Role;
 
 /// Calls that may wait to be written; further callers wait for room.
 const OUTGOING_MAX: usize = 1024;
@@ -26,6 +27,8 @@ const OUTGOING_MAX: usize = 1024;
 pub struct Client<S> {
     network: Arc<dyn Network>,
     address: String,
+    /// Who we are.
+    role: Role,
     /// Held while connecting, so that many callers share the connection that comes of it.
     connection: tokio::sync::Mutex<Option<Connection>>,
     service: PhantomData<fn() -> S>,
@@ -45,10 +48,10 @@ struct Connection {
 }
 
 impl<S: Service> Client<S> {
-    /// A client of the service at `address`. Nothing is opened yet.
+    /// A client of the service at `address`, in the part of `role`. Nothing is opened yet.
     #[must_use]
-    pub fn new(network: Arc<dyn Network>, address: impl Into<String>) -> Self {
-        Self { network, address: address.into(), connection: tokio::sync::Mutex::default(), service: PhantomData }
+    pub fn new(network: Arc<dyn Network>, address: impl Into<String>, role: Role) -> Self {
+        Self { network, address: address.into(), role, connection: tokio::sync::Mutex::default(), service: PhantomData }
     }
 
     /// Sends `request` and waits up to `deadline` for its reply.
@@ -104,17 +107,17 @@ impl<S: Service> Client<S> {
         let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address));
         let stream = connecting.await.map_err(|_| self.failed("no connection in time"))?;
         let stream = stream.map_err(|error| self.failed(error))?;
-        Ok(Connection::start(stream, S::NAME))
+        Ok(Connection::start(stream, self.role, S::NAME))
     }
 }
 
 impl Connection {
-    fn start(stream: BoxStream, service: &'static str) -> Self {
+    fn start(stream: BoxStream, role: Role, service: &'static str) -> Self {
         let (reading, writing) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
         let mut tasks = JoinSet::new();
-        tasks.spawn(write_frames(writing, Some(Frame::hello(service)), frames));
+        tasks.spawn(write_frames(writing, Some(Frame::hello(role, service)), frames));
         tasks.spawn(read_frames(FramedRead::new(reading, codec()), waiting.clone(), service));
         Self { outgoing, waiting, next_id: 0, _tasks: tasks }
     }

@@ -3,6 +3,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
 
+use crate::rights::Role;
+
 /// The largest frame, in bytes: several of the largest bodies with their grants.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
@@ -10,15 +12,17 @@ pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 pub(super) const MAX_CONTENT_BYTES: usize = MAX_FRAME_BYTES - 13;
 
 /// Changes with every change of a request's or reply's shape: postcard can't tell old from new.
-const PROTOCOL_VERSION: u16 = 1;
+const PROTOCOL_VERSION: u16 = 2;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// The client's first frame: protocol version and the service it expects.
+    /// The client's first frame: protocol version, who it is, and the service it expects.
     Hello {
         /// The sender's protocol version.
         version: u16,
+        /// Who the client is; `None` if it is nobody this build knows.
+        client: Option<Role>,
         /// The service it expects to talk to.
         service: String,
     },
@@ -53,10 +57,10 @@ pub struct FrameError {
 }
 
 impl Frame {
-    /// The greeting of a client of `service`.
+    /// The greeting of a `client` of `service`.
     #[must_use]
-    pub fn hello(service: &str) -> Self {
-        Self::Hello { version: PROTOCOL_VERSION, service: service.into() }
+    pub fn hello(client: Role, service: &str) -> Self {
+        Self::Hello { version: PROTOCOL_VERSION, client: Some(client), service: service.into() }
     }
 
     /// What is wrong with a greeting of `version` for `wanted` at a server of `service`, if anything.
@@ -73,9 +77,10 @@ impl Frame {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
-            Self::Hello { version, service } => {
+            Self::Hello { version, client, service } => {
                 out.put_u8(0);
                 out.put_u16(*version);
+                out.put_u8(client.map_or(u8::MAX, |client| client as u8));
                 out.put_slice(service.as_bytes());
             }
             Self::Refused(reason) => {
@@ -111,7 +116,11 @@ impl Frame {
             return Err(error);
         }
         match bytes.get_u8() {
-            0 if bytes.len() >= 2 => Ok(Self::Hello { version: bytes.get_u16(), service: text(bytes)? }),
+            // A client of another version may write the rest otherwise: its version is what it must be told about.
+            0 if bytes.len() >= 3 => {
+                let (version, client) = (bytes.get_u16(), usize::from(bytes.get_u8()));
+                Ok(Self::Hello { version, client: Role::ALL.get(client).copied(), service: text(bytes)? })
+            }
             1 => Ok(Self::Refused(text(bytes)?)),
             2 if bytes.is_empty() => Ok(Self::Heartbeat),
             3 if bytes.len() >= 12 => {
@@ -137,7 +146,8 @@ mod tests {
     fn frames() -> impl Strategy<Value = Frame> {
         let body = || proptest::collection::vec(any::<u8>(), 0..64).prop_map(Bytes::from);
         prop_oneof![
-            (any::<u16>(), ".{0,20}").prop_map(|(version, service)| Frame::Hello { version, service }),
+            (any::<u16>(), proptest::option::of(proptest::sample::select(&Role::ALL[..])), ".{0,20}")
+                .prop_map(|(version, client, service)| Frame::Hello { version, client, service }),
             ".{0,40}".prop_map(Frame::Refused),
             Just(Frame::Heartbeat),
             (any::<u64>(), any::<u32>(), body()).prop_map(|(id, deadline_ms, body)| Frame::Request {

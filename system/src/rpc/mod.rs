@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::CallError;
+use crate::rights::Role;
 
 pub use client::Client;
 pub use frame::{Frame, MAX_FRAME_BYTES};
@@ -39,6 +40,9 @@ pub trait Service: Send + Sync + 'static {
     /// What is answered.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
+    /// Whether a client in the part of `client` may ask this.
+    fn may(client: Role, request: &Self::Request) -> bool;
+
     /// Answers one request. Dropped when the caller's deadline has passed.
     fn handle(&self, request: Self::Request) -> impl Future<Output = Result<Self::Reply, CallError>> + Send;
 }
@@ -61,6 +65,10 @@ mod tests {
         type Request = u64;
         type Reply = u64;
 
+        fn may(_: Role, _: &u64) -> bool {
+            true
+        }
+
         async fn handle(&self, request: u64) -> Result<u64, CallError> {
             sleep(Duration::from_millis(request)).await;
             Ok(request)
@@ -74,6 +82,10 @@ mod tests {
         const NAME: &'static str = "other";
         type Request = u64;
         type Reply = u64;
+
+        fn may(_: Role, _: &u64) -> bool {
+            true
+        }
 
         async fn handle(&self, request: u64) -> Result<u64, CallError> {
             Ok(request)
@@ -97,7 +109,7 @@ mod tests {
     async fn many_calls_share_a_connection_and_none_waits_for_a_slower_one() {
         let network = network();
         let _stop = start(&network).await;
-        let client = Client::<Sleeper>::new(network, "sleeper");
+        let client = Client::<Sleeper>::new(network, "sleeper", Role::Producer);
         let begin = Instant::now();
         let (slow, fast) = tokio::join!(client.call(&300, SECOND), async {
             let answer = client.call(&5, SECOND).await;
@@ -111,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_was_never_sent_failed_and_one_that_had_no_answer_is_unknown() {
         let network = network();
-        let client = Client::<Sleeper>::new(network.clone(), "sleeper");
+        let client = Client::<Sleeper>::new(network.clone(), "sleeper", Role::Producer);
         assert!(matches!(client.call(&1, SECOND).await, Err(CallError::Failed(_))), "nobody listens");
         let _stop = start(&network).await;
         assert!(matches!(client.call(&5000, SECOND).await, Err(CallError::Unknown(_))), "it takes too long");
@@ -124,7 +136,7 @@ mod tests {
         // Accepts and never says a word: what a wedged stream looks like.
         let silent = network.bind("sleeper").await.unwrap();
         let held = tokio::spawn(async move { silent.accept().await.unwrap() });
-        let client = Client::<Sleeper>::new(network.clone(), "sleeper");
+        let client = Client::<Sleeper>::new(network.clone(), "sleeper", Role::Producer);
         let begin = Instant::now();
         let answer = client.call(&1, SECOND * 60).await;
         assert!(matches!(&answer, Err(CallError::Unknown(why)) if why.contains("silent")), "{answer:?}");
@@ -138,7 +150,7 @@ mod tests {
     async fn an_idle_connection_is_kept_by_heartbeats() {
         let network = network();
         let _stop = start(&network).await;
-        let client = Client::<Sleeper>::new(network, "sleeper");
+        let client = Client::<Sleeper>::new(network, "sleeper", Role::Producer);
         assert_eq!(client.call(&1, SECOND).await, Ok(1));
         sleep(SILENCE_MAX * 20).await;
         let begin = Instant::now();
@@ -150,7 +162,7 @@ mod tests {
     async fn whoever_wants_another_service_is_told_which_this_is() {
         let network = network();
         let _stop = start(&network).await;
-        let answer = Client::<Other>::new(network, "sleeper").call(&1, SECOND).await;
+        let answer = Client::<Other>::new(network, "sleeper", Role::Producer).call(&1, SECOND).await;
         let why = answer.unwrap_err().to_string();
         assert!(why.contains("this is the sleeper service, the caller wants other"), "{why}");
     }
@@ -159,7 +171,7 @@ mod tests {
     async fn a_stop_lets_what_is_under_way_end() {
         let network = network();
         let stop = start(&network).await;
-        let client = Client::<Sleeper>::new(network, "sleeper");
+        let client = Client::<Sleeper>::new(network, "sleeper", Role::Producer);
         let (answer, ()) = tokio::join!(client.call(&200, SECOND), async {
             sleep(Duration::from_millis(100)).await;
             stop.cancel();

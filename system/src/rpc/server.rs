@@ -18,6 +18,7 @@ use super::{Frame, SILENCE_MAX, Service};
 use crate::accept::accept_until;
 use crate::call::CallError;
 use crate::capability::{BoxStream, Listener};
+use crate::rights::Role;
 
 /// Requests of one connection that are handled at once; beyond, the connection is not read.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -67,7 +68,7 @@ async fn read_frames<S: Service>(
     stop: &CancellationToken,
 ) -> String {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    let mut greeted = false;
+    let mut greeted = None;
     loop {
         let silence = sleep_until(Instant::now() + SILENCE_MAX);
         let read = tokio::select! {
@@ -83,16 +84,20 @@ async fn read_frames<S: Service>(
             None => return "the caller closed the connection".into(),
         };
         match frame {
-            Ok(Frame::Hello { version, service: wanted }) => {
+            Ok(Frame::Hello { version, client, service: wanted }) => {
                 if let Some(reason) = Frame::refusal(version, &wanted, S::NAME) {
                     // If the writer is gone, so is who would read the reason.
                     let _ = replies.send(Frame::Refused(reason.clone())).await;
                     return reason;
                 }
-                greeted = true;
+                greeted = client;
+                if greeted.is_none() {
+                    return "the caller is nobody this service knows".into();
+                }
             }
             Ok(Frame::Heartbeat) => {}
-            Ok(Frame::Request { id, deadline_ms, body }) if greeted => {
+            Ok(Frame::Request { id, deadline_ms, body }) if greeted.is_some() => {
+                let client = greeted.expect("it has greeted");
                 let permit = tokio::select! {
                     biased;
                     () = stop.cancelled() => return "stopping".into(),
@@ -101,7 +106,7 @@ async fn read_frames<S: Service>(
                 let deadline = Duration::from_millis(deadline_ms.into()).min(DEADLINE_MAX);
                 let (service, replies) = (service.clone(), replies.clone());
                 requests.spawn(async move {
-                    let body = answer(&*service, body, deadline).await;
+                    let body = answer(&*service, client, body, deadline).await;
                     // A caller that closed its connection no longer wants its answer.
                     let _ = replies.send(Frame::Reply { id, body }).await;
                     drop(permit);
@@ -113,8 +118,12 @@ async fn read_frames<S: Service>(
     }
 }
 
-async fn answer<S: Service>(service: &S, body: Bytes, deadline: Duration) -> Bytes {
+async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Duration) -> Bytes {
     let reply = match postcard::from_bytes(&body) {
+        Ok(request) if !S::may(client, &request) => {
+            tracing::warn!(service = S::NAME, %client, "a role asked what it has no right to ask");
+            Err(CallError::failed(format!("{}: the {client} role has no right to ask this", S::NAME)))
+        }
         Ok(request) => match timeout(deadline, service.handle(request)).await {
             Ok(reply) => reply,
             Err(_) => Err(CallError::unknown(format!("{}: not done within the deadline", S::NAME))),

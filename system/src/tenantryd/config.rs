@@ -4,41 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::Addresses;
-
-/// A role that runs as a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
-    /// The HTTP API.
-    Producer,
-    /// Keeps commands until they are dealt with.
-    Broker,
-    /// Verifies and applies commands.
-    Consumer,
-    /// Authenticates, authorizes, signs grants.
-    Auth,
-    /// Keeps limits, entitlements, credits and outcomes.
-    Ledger,
-    /// Keeps the audit log.
-    Audit,
-}
-
-impl Role {
-    /// The role's folder below the data folder.
-    pub(crate) fn folder(self) -> &'static str {
-        match self {
-            Self::Producer => "producer",
-            Self::Broker => "broker",
-            Self::Consumer => "consumer",
-            Self::Auth => "auth",
-            Self::Ledger => "ledger",
-            Self::Audit => "audit",
-        }
-    }
-}
 
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,12 +9,14 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use tenantry_system::rights::Role;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Role};
+use crate::config::Config;
 
 /// 10 to 40 % of throughput over the system's allocator, measured.
 #[global_allocator]
@@ -50,6 +52,7 @@ enum Command {
     /// Run one role in this process; the others are found at the configured addresses.
     Serve {
         /// The role to run.
+        #[arg(value_parser = roles())]
         role: Role,
         /// A TOML file with `data`, `[addresses]` and `[rate_limits]`; without it the defaults of `tenantryd config`.
         #[arg(long)]
@@ -66,6 +69,11 @@ enum Command {
     },
     /// Print the default configuration of `serve`.
     Config,
+}
+
+fn roles() -> impl TypedValueParser<Value = Role> {
+    let values = Role::ALL.map(|role| PossibleValue::new(role.name()).help(role.about()));
+    PossibleValuesParser::new(values).map(|name| Role::parse(&name).expect("one of the possible values"))
 }
 
 fn main() -> ExitCode {

@@ -8,16 +8,17 @@ use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
+use tenantry_system::rights::Role;
 use tenantry_system::role;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Role};
+use crate::config::Config;
 use crate::development;
 
 /// Runs `role` until `stop`, or until its store fails.
 pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (at, data) = (&config.addresses, &config.data);
-    let world = World::real(&data.join(role.folder()))?;
+    let world = World::real(&data.join(role.name()))?;
     tracing::info!(?role, data = %data.display(), ?at, "starting");
     match role {
         Role::Producer => role::serve_producer(&world, at, &config.rate_limits, stop).await?,

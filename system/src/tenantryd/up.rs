@@ -14,9 +14,10 @@ use tenantry_system::consumer::Consumer;
 use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Ledger, relay};
 use tenantry_system::producer::{self, Producer};
+use tenantry_system::rights::Role;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Role, must_be_loopback};
+use crate::config::{Config, must_be_loopback};
 use crate::development;
 
 /// Runs until `stop`, or until a store fails.
@@ -24,7 +25,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let Config { data, rate_limits, .. } = config;
     let listen = &config.addresses.producer;
     must_be_loopback(listen)?;
-    let world = |role: Role| World::real(&data.join(role.folder()));
+    let world = |role: Role| World::real(&data.join(role.name()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
     let identity = development::identity(data)?;
     let directory = development::directory(data)?;

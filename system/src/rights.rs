@@ -1,0 +1,146 @@
+//! Least privilege between the services: each says who it is when it connects, and may ask only what its part needs.
+//!
+//! | asked of | what | by |
+//! |---|---|---|
+//! | broker | publish, standing, pause | producer |
+//! | broker | fetch, settle | consumer |
+//! | ledger | apply | consumer |
+//! | ledger | outcome, state, pause | producer |
+//! | audit | append | ledger |
+//! | auth | grant | producer |
+//! | auth | recheck | consumer |
+//! | auth | keys | producer, consumer, ledger |
+//!
+//! Who a client is, is what it says: channels carry no proof yet, which is why they must not leave the machine. The rights
+//! hold against a service that goes wrong, not against one that lies.
+
+use std::fmt;
+
+/// A role of the system, in its own process or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The HTTP API.
+    Producer,
+    /// Keeps commands until they are dealt with.
+    Broker,
+    /// Verifies and applies commands.
+    Consumer,
+    /// Authenticates, authorizes, signs grants.
+    Auth,
+    /// Keeps limits, entitlements, credits and outcomes.
+    Ledger,
+    /// Keeps the audit log.
+    Audit,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Producer, Self::Broker, Self::Consumer, Self::Auth, Self::Ledger, Self::Audit];
+
+    /// Its name on command lines, in folders and in errors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Broker => "broker",
+            Self::Consumer => "consumer",
+            Self::Auth => "auth",
+            Self::Ledger => "ledger",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// What it does, in a few words.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Producer => "The HTTP API",
+            Self::Broker => "Keeps commands until they are dealt with",
+            Self::Consumer => "Verifies and applies commands",
+            Self::Auth => "Authenticates, authorizes, signs grants",
+            Self::Ledger => "Keeps limits, entitlements, credits and outcomes",
+            Self::Audit => "Keeps the audit log",
+        }
+    }
+
+    /// The role called `name`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Every request of every service by every role: exactly what the table above says.
+
+    use super::*;
+    use crate::action::Permission;
+    use crate::audit::AuditService;
+    use crate::auth::{Authority, AuthorityService, GrantRequest};
+    use crate::broker::{BrokerService, Lease, Settlement};
+    use crate::grant::{Envelope, Purpose};
+    use crate::ids::UserId;
+    use crate::ledger::{LedgerService, PauseGeneration};
+    use crate::rpc::Service;
+    use crate::testing::{message_id, tenant};
+
+    fn who<S: Service>(request: &S::Request) -> Vec<Role> {
+        Role::ALL.into_iter().filter(|role| S::may(*role, request)).collect()
+    }
+
+    #[test]
+    fn every_role_may_ask_what_its_part_needs_and_nothing_else() {
+        use crate::auth::remote::Request as Auth;
+        use crate::broker::remote::Request as Broker;
+        use crate::ledger::remote::Request as Ledger;
+        use Role::{Consumer, Ledger as LedgerRole, Producer};
+
+        let (acme, id) = (tenant("acme"), message_id("m-1"));
+        let (user, generation) = (UserId::parse("ana").unwrap(), PauseGeneration(1));
+        let envelope = Envelope { body: "".into(), grant: "".into() };
+        let lease = Lease { tenant: acme.clone(), token: 1 };
+        let broker = |request: &Broker| who::<BrokerService>(request);
+        assert_eq!(broker(&Broker::Publish { tenant: acme.clone(), message_id: id.clone(), envelope }), [Producer]);
+        assert_eq!(broker(&Broker::Standing { tenant: acme.clone(), message_id: id.clone() }), [Producer]);
+        assert_eq!(broker(&Broker::Pause { tenant: acme.clone(), generation }), [Producer]);
+        assert_eq!(broker(&Broker::Fetch { max: 1, wait_ms: 0 }), [Consumer]);
+        assert_eq!(broker(&Broker::Settle { lease, settlement: Settlement::again("") }), [Consumer]);
+
+        let ledger = |request: &Ledger| who::<LedgerService>(request);
+        assert_eq!(ledger(&Ledger::Apply { run: Vec::new() }), [Consumer]);
+        assert_eq!(ledger(&Ledger::Outcome { grant: "".into(), message_id: id, wait_ms: 0 }), [Producer]);
+        assert_eq!(ledger(&Ledger::State { grant: "".into() }), [Producer]);
+        assert_eq!(ledger(&Ledger::Pause { grant: "".into(), to: generation }), [Producer]);
+
+        let auth = |request: &Auth| who::<AuthorityService>(request);
+        let grant = GrantRequest { token: String::new(), user: None, tenant: acme.clone(), purpose: Purpose::Read };
+        assert_eq!(auth(&Auth::Grant(grant)), [Producer]);
+        assert_eq!(auth(&Auth::Recheck { user, tenant: acme, permission: Permission::Read }), [Consumer]);
+        assert_eq!(auth(&Auth::Keys), [Producer, Consumer, LedgerRole]);
+
+        let append = crate::audit::remote::Append { source: String::new(), first: 1, entries: Vec::new() };
+        assert_eq!(who::<AuditService>(&append), [LedgerRole]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_for_more_is_told_so_and_nothing_happens() {
+        use crate::capability::{InMemory, Network};
+        use std::sync::Arc;
+        let bench = crate::testing::Bench::new().await;
+        let network: Arc<dyn Network> = Arc::new(InMemory::default());
+        let listener = network.bind("auth").await.unwrap();
+        let service = Arc::new(AuthorityService(bench.authority.clone()));
+        tokio::spawn(crate::rpc::serve(listener, service, Default::default()));
+        let audit = crate::auth::RemoteAuthority::new(network.clone(), "auth", Role::Audit);
+        let refused = audit.keys().await.unwrap_err();
+        assert_eq!(refused.to_string(), "failed: auth: the audit role has no right to ask this");
+        assert!(crate::auth::RemoteAuthority::new(network, "auth", Role::Ledger).keys().await.is_ok());
+    }
+}
