@@ -3,6 +3,7 @@
 //! The simulation does all of that over thousands of seeds, in virtual time and with its own disk. Here are the
 //! operating system's processes, sockets and files, and only what operators have: the HTTP API and `tenantryd`.
 
+mod disk;
 mod kills;
 mod load;
 mod verdict;

@@ -124,10 +124,10 @@ impl Cluster {
         self.folder.path().join(format!("{role}.log"))
     }
 
-    /// `user`'s panel, once auth has made the identity that signs tokens.
+    /// `user`'s panel, once auth has made the identity that signs tokens and the API listens.
     ///
     /// # Panics
-    /// When auth does not come up.
+    /// When one of the two does not come up.
     pub async fn panel(&self, user: &str) -> Panel {
         let token = eventually("auth makes an identity", UP_MAX, async || {
             let mut tenantryd = Command::new(binary("tenantryd"));
@@ -136,7 +136,9 @@ impl Cluster {
             let token = || String::from_utf8(printed.stdout).expect("text").trim().to_owned();
             printed.status.success().then(token)
         });
-        Panel::new(self.producer.clone(), token.await)
+        let panel = Panel::new(self.producer.clone(), token.await);
+        eventually("the API listens", UP_MAX, async || panel.get("/healthz").await.ok()).await;
+        panel
     }
 }
 

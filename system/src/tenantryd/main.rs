@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +87,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up { data, listen } => up::run(&data, &listen, stop_on_signal()?).await,
         Command::Serve { role, config } => {
             let config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-            serve::run(role, &config, stop_on_signal()?).await
+            let served = serve::run(role, &config, stop_on_signal()?).await;
+            served.with_context(|| format!("failed to serve the {} role", role.folder()))
         }
         Command::Token { data, user } => {
             let token = development::existing_token(&data, &user)?;
@@ -97,6 +99,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(write!(std::io::stdout(), "{config}")?)
         }
     }
+}
+
+/// Why a process ends whose store takes no more: what was confirmed is durable, and only a new start reads what is.
+fn store_failed(whose: &str, why: &str) -> anyhow::Error {
+    anyhow!("the {whose}'s store failed: {why}; nothing confirmed is lost: mend the cause and start again")
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.
