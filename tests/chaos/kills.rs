@@ -10,7 +10,7 @@ use tenantry_tests::{Cluster, ROLES, eventually};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::load::{Load, OPERATORS, Operator, now_ms, operators_toml};
 use crate::verdict::{outcomes, verdict};
@@ -80,7 +80,7 @@ async fn kill_at_random(cluster: &mut Cluster, dice: Dice, load: &Load) -> Vec<K
         let earlier = kills.len();
         for role in &roles {
             // Most moments are idle ones. In this one much is on its way, between its sending and its effect.
-            load.burst.notified().await;
+            timeout(UP_MAX, load.burst.notified()).await.expect("operators send bursts all the time");
             sleep(Duration::from_millis(dice.range("way", role, number, 0..=5))).await;
             cluster.kill(role);
             kills.push(Kill { role, at_ms: now_ms(), restarted_at_ms: i64::MAX });
