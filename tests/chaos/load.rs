@@ -20,8 +20,11 @@ use tokio::time::sleep;
 pub(crate) const TENANTS: [&str; 8] =
     ["acme", "acme-2", "globex", "hooli", "initech", "stark-industries", "umbrella", "wayne"];
 
+/// What an operator is to each tenant, by its place in [`TENANTS`].
+type Parts = fn(usize) -> Option<Part>;
+
 /// What operators are to tenants: an admin, one without entitlements, and one who has business with half of them.
-pub(crate) const OPERATORS: [(&str, fn(usize) -> Option<Part>); 3] = [
+pub(crate) const OPERATORS: [(&str, Parts); 3] = [
     ("ana", |_| Some(Part::Admin)),
     ("bo", |_| Some(Part::Billing)),
     ("cy", |tenant| tenant.is_multiple_of(2).then_some(Part::Admin)),
