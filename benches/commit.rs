@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use tenantry_system::auth::{
     Authority, Binding, Decision, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role,
 };
-use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Published};
+use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Position, Published};
 use tenantry_system::capability::World;
-use tenantry_system::grant::{Envelope, Purpose, VerifiedCommand, Verifier};
+use tenantry_system::grant::{Envelope, Purpose, Verifier};
 use tenantry_system::ids::{MessageId, TenantId, UserId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger};
+use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Run, Work};
 use tenantry_system::message::body_sha256;
 use tokio::runtime::Runtime;
 
@@ -64,7 +64,8 @@ fn broker(c: &mut Criterion) {
     let mut group = c.benchmark_group("commit");
     group.sample_size(10);
     let (runtime, folder) = (Runtime::new().expect("a runtime"), TempDir::new().expect("a folder"));
-    let limits = Limits { depth_max: usize::MAX, ..Limits::default() };
+    let limits =
+        Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
     let world = World::real(folder.path()).expect("a world");
     let broker = runtime.block_on(EmbeddedBroker::open(&world, limits)).expect("a broker");
     let envelope = Envelope { body: vec![b'x'; MESSAGE_BYTES / 2].into(), grant: "y".repeat(MESSAGE_BYTES / 2).into() };
@@ -99,13 +100,13 @@ fn ledger(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("ledger apply", rows), |b| {
             let prepare = || {
                 next += rows;
-                let commands = (next - rows..next).map(|index| mint.command(index));
+                let commands = (next - rows..next).map(|index| mint.run(index));
                 runtime.block_on(join_all(commands))
             };
-            let permit = Decision::Permit { revision: 1 };
-            let apply = |commands: Vec<VerifiedCommand>| {
-                let applied = runtime.block_on(join_all(commands.iter().map(|command| ledger.apply(command, &permit))));
-                assert!(applied.iter().all(|applied| matches!(applied, Ok(Applied::Now(_)))));
+            let apply = |runs: Vec<Run>| {
+                let applied = runtime.block_on(join_all(runs.iter().map(|run| ledger.apply(run))));
+                let now = |applied: &Vec<Applied>| matches!(applied[..], [Applied::Now(_)]);
+                assert!(applied.iter().all(|applied| applied.as_ref().is_ok_and(now)));
                 black_box(applied)
             };
             b.iter_batched(prepare, apply, BatchSize::PerIteration);
@@ -134,7 +135,8 @@ impl Mint {
         Self { authority, verifier, token: provider.token(&user, world.clock.unix_seconds(), 86_400), user }
     }
 
-    async fn command(&self, index: usize) -> VerifiedCommand {
+    /// A run of one command: what a lane delivers that does not fall behind.
+    async fn run(&self, index: usize) -> Run {
         let (tenant, message_id) = (tenant(index), id(index));
         let body = format!(
             r#"{{"tenant_id":"{tenant}","user_id":"ana","action":"issue_credit","payload":{{"amount_minor":1,"currency":"EUR"}},"message_id":"{message_id}","timestamp":"2026-01-01T00:00:00Z"}}"#
@@ -143,7 +145,9 @@ impl Mint {
             Purpose::Command { action: "issue_credit".into(), message_id, body_sha256: body_sha256(body.as_bytes()) };
         let request = GrantRequest { token: self.token.clone(), user: Some(self.user.clone()), tenant, purpose };
         let grant = self.authority.grant(&request).await.expect("auth answers").expect("ana may");
-        self.verifier.command(Envelope { body: body.into(), grant }).await.expect("our own grant")
+        let command = self.verifier.command(Envelope { body: body.into(), grant }).await.expect("our own grant");
+        let position = Position { epoch: 1, sequence: index as u64 + 1 };
+        Run::new(vec![Work { command, decision: Decision::Permit { revision: 1 }, position }]).expect("one command")
     }
 }
 

@@ -166,11 +166,12 @@ impl Rig {
         let opened = EmbeddedAuthority::open(&auth_world, provider.trusted(), directory).await;
         let authority = Arc::new(opened.expect("auth opens"));
         let token = provider.token(&user, auth_world.clock.unix_seconds(), 86_400);
-        let bounds = Limits { depth_max: usize::MAX, bytes_max: usize::MAX, ..Limits::default() };
+        let bounds =
+            Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
         let broker = Arc::new(EmbeddedBroker::open(&world("broker"), bounds).await.expect("a broker"));
         let ledger = Arc::new(EmbeddedLedger::open(&world("ledger")).await.expect("a ledger"));
         let audit = Arc::new(EmbeddedAudit::open(&world("audit")).await.expect("an audit log"));
-        let noting = Arc::new(Noting { inner: ledger.clone(), ..Noting::new(ledger.clone()) });
+        let noting = Arc::new(Noting::new(ledger.clone()));
         let much = Rate::new(4_000_000, 4_000_000);
         let limits = RateLimits { tenant: much, user: much, source: much };
         let clock = auth_world.clock.clone();
@@ -312,7 +313,8 @@ fn publish() {
     let (folder, count) = (TempDir::new().expect("a folder"), 400_000);
     let confirmed = runtime().block_on(async {
         let world = World::real(folder.path()).expect("a world");
-        let bounds = Limits { depth_max: usize::MAX, bytes_max: usize::MAX, ..Limits::default() };
+        let bounds =
+            Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
         let broker = Arc::new(EmbeddedBroker::open(&world, bounds).await.expect("a broker"));
         let half = MESSAGE_BYTES / 2;
         let envelope = Envelope { body: vec![b'x'; half].into(), grant: "y".repeat(half).into() };

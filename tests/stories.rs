@@ -25,7 +25,7 @@ fn command(id: &str, user: &str, tenant: &str, ask: Ask) -> Command {
 }
 
 fn api_requests(new_limit: u64) -> Ask {
-    Ask::UpdateLimit { limit_type: "api_requests".into(), new_limit }
+    Ask::UpdateLimit { limit_type: "api_requests".into(), new_limit, expected_version: None }
 }
 
 fn every_ask() -> [Ask; 4] {

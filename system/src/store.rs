@@ -103,8 +103,14 @@ impl<M: Machine> Store<M> {
     /// Executes `command` and returns its answer once it is durable.
     pub async fn execute(&self, command: M::Command) -> Result<M::Answer, CallError> {
         let (answer, answered) = oneshot::channel();
-        let refused =
-            || CallError::failed(self.failure.borrow().clone().unwrap_or_else(|| "the store is closed".into()));
+        // Why it failed is for whoever runs it; callers would learn of paths that are none of their business.
+        let refused = || {
+            CallError::failed(if self.failure.borrow().is_some() {
+                "the store has failed"
+            } else {
+                "the store is closed"
+            })
+        };
         self.queue.send((command, answer)).await.map_err(|_| refused())?;
         answered.await.unwrap_or_else(|_| Err(CallError::unknown("the store ended before the commit was confirmed")))
     }
@@ -174,9 +180,9 @@ async fn commit_all<M: Machine>(
             Err(error) => error.to_string(),
         };
         tracing::error!(%failure, "a commit failed: the store takes no more commands until it is opened anew");
-        failed.send_replace(Some(failure.clone()));
+        failed.send_replace(Some(failure));
         for caller in callers {
-            let _ = caller.send(Err(CallError::unknown(format!("the commit failed: {failure}"))));
+            let _ = caller.send(Err(CallError::unknown("the commit failed")));
         }
         return;
     }

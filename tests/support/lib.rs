@@ -1,8 +1,20 @@
-//! What the whole-system tests share: the project's binaries, run as processes of their own.
+//! What the whole-system tests share: the project's binaries, run as processes of their own, and a way to talk to them.
 
-use std::io::{BufRead, BufReader};
+mod cluster;
+mod panel;
+mod process;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub use cluster::{Cluster, ROLES};
+pub use panel::{Panel, credit, up, up_by};
+pub use process::Process;
 
 /// The workspace's folder. Asked for when a test runs, not when it is built: two clones may share a target folder.
 ///
@@ -15,12 +27,20 @@ pub fn root() -> PathBuf {
 
 /// The binary `name`, built in the profile of the test that asks. Cargo gives a test only its own package's binaries;
 /// building it here makes sure that it is never an old one. `--workspace` keeps the features of all dependencies as the
-/// tests were built with: without it half of them would be compiled once more.
+/// tests were built with: without it half of them would be compiled once more. Built once per test process: a test that
+/// restarts processes must not wait for cargo each time.
 ///
 /// # Panics
 /// When it can't be built.
 #[must_use]
-pub fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &'static str) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    // Whoever panicked while holding it could not build: then this one says so too.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(name).or_insert_with(|| build(name)).clone()
+}
+
+fn build(name: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.current_dir(root()).args(["build", "--quiet", "--workspace", "--bin", name]);
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -42,6 +62,12 @@ pub fn tenantry(arguments: &[&str]) -> Output {
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
+/// `[rate_limits]` that no test's load comes near, and whose buckets, empty at a start, fill in a millisecond.
+pub(crate) const NO_RATE_LIMITS: &str = "[rate_limits]\n\
+    tenant = { per_second = 1000000, burst = 1000 }\n\
+    user = { per_second = 1000000, burst = 1000 }\n\
+    source = { per_second = 1000000, burst = 1000 }\n";
+
 /// Writes a file that a test hands to the project's binaries.
 ///
 /// # Panics
@@ -51,65 +77,17 @@ pub fn write_file(path: &Path, text: &str) {
     std::fs::write(path, text).expect("a file in a folder of the test's");
 }
 
-/// A process that dies with its holder.
-pub struct Process(Child);
-
-impl Process {
-    /// Starts `tenantryd` with `arguments`; what it says on stderr goes to the test's.
-    ///
-    /// # Panics
-    /// When it can't be started.
-    #[must_use]
-    pub fn tenantryd(arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary("tenantryd"));
-        command.args(arguments).stdout(Stdio::piped());
-        Self(command.spawn().expect("tenantryd starts"))
-    }
-
-    /// Reads its stdout up to the line that `wanted` takes, and returns what it made of it.
-    ///
-    /// # Panics
-    /// When stdout ends before, or was read already.
-    pub fn await_line<T>(&mut self, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
-        let stdout = self.0.stdout.as_mut().expect("stdout is piped");
-        // A byte at a time would do; a buffer would swallow what follows the wanted line.
-        let mut line = String::new();
-        let mut reader = BufReader::with_capacity(1, stdout);
-        while reader.read_line(&mut line).expect("stdout can be read") > 0 {
-            if let Some(found) = wanted(line.trim_end()) {
-                return found;
-            }
-            line.clear();
+/// Asks again and again, until there is an answer.
+///
+/// # Panics
+/// When there is none within `bound`.
+pub async fn eventually<T>(what: &str, bound: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + bound;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
         }
-        panic!("the process ended without saying what was waited for");
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    ///
-    /// # Panics
-    /// When it had ended by itself.
-    pub fn kill(mut self) {
-        assert!(self.0.try_wait().expect("it can be waited for").is_none(), "it had ended by itself");
-        self.0.kill().expect("it can be killed");
-        self.0.wait().expect("it can be waited for");
-    }
-
-    /// SIGTERM, and waits until it has ended; whether it ended well.
-    ///
-    /// # Panics
-    /// When it can't be signalled.
-    #[must_use]
-    pub fn stop(mut self) -> bool {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-        self.0.wait().expect("it can be waited for").success()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been waited for already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        assert!(Instant::now() < give_up, "waited {} s in vain: {what}", bound.as_secs());
+        sleep(Duration::from_millis(20)).await;
     }
 }

@@ -41,7 +41,7 @@ const SETTLED: TableDefinition<u64, (Key, u64, BodyHash)> = TableDefinition::new
 const DEAD_LETTERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("dead_letters");
 /// tenant -> the last generation of its pauses, of tenants that were ever paused.
 const PAUSES: TableDefinition<&str, u64> = TableDefinition::new("pauses");
-/// One row: (the store's epoch, the last sequence, the last number of [`SETTLED`]).
+/// One row: (the epoch, the last sequence, the last number of [`SETTLED`]).
 const LAST: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("last");
 
 /// Settled messages are struck off in the next commit, whoever causes it; if nobody does, after this long.
@@ -308,7 +308,9 @@ impl Mailroom {
         let mut last = within.open_table(LAST)?;
         let kept = last.get(())?.map(|kept| kept.value());
         let now = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
-        let (epoch, last_sequence, last_settled) = kept.unwrap_or((now, 0, 0));
+        let (last_epoch, last_sequence, last_settled) = kept.unwrap_or_default();
+        // Later than every start before, even if the file is an older one: what the ledger saw since then is behind.
+        let epoch = now.max(last_epoch + 1);
         last.insert((), (epoch, last_sequence, last_settled))?;
         let (mut lanes, mut recent) = (Lanes::new(limits, epoch), Recent::default());
         let mut pauses = BTreeMap::new();
@@ -488,11 +490,7 @@ impl Machine for Mailroom {
         for answer in answers {
             match answer {
                 Answer::Settled { lease, settlement, ended } => {
-                    // The tenant may have been paused meanwhile, which ended the lease; the messages are gone all the same.
-                    if state.lanes.settle(lease, settlement, Instant::now()).is_none() {
-                        let sequences: Vec<_> = ended.iter().map(|message| message.sequence).collect();
-                        state.lanes.forget(&lease.tenant, &sequences);
-                    }
+                    state.lanes.finish(lease, settlement, ended, Instant::now());
                 }
                 // Unless it was paused once more in the same commit.
                 Answer::Resumed { tenant } if !state.pauses[tenant].is_paused() => state.lanes.pause(tenant, false),
@@ -557,7 +555,8 @@ mod tests {
         let broker = open(&bench).await;
         let run_again = broker.fetch(9, NO_WAIT).await.unwrap();
         assert_eq!(ids(&run_again), ["m-2 #2", "m-3 #1"], "the attempts outlive a restart too");
-        assert_eq!(run_again[0].messages[0].position, position);
+        let again = run_again[0].messages[0].position;
+        assert!(again.sequence == position.sequence && again.epoch > position.epoch, "{again} after {position}");
         assert!(!broker.settle(&run.lease, settlement).await.unwrap(), "a lease does not outlive the broker");
         assert!(matches!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { .. }));
         assert_eq!(publish(&broker, "acme", "m-1", "other").await, Published::Conflict);

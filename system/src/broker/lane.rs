@@ -402,8 +402,16 @@ impl Lanes {
         }
     }
 
-    /// Takes messages of a tenant that was paused while they were settled out for good: they are gone from the disk.
-    pub fn forget(&mut self, tenant: &TenantId, sequences: &[u64]) {
+    /// Ends a held run, of which `ended` is gone from the disk. Its tenant may have been paused meanwhile, which ended the
+    /// lease; they are gone all the same.
+    pub fn finish(&mut self, lease: &Lease, settlement: &Settlement, ended: &[Queued], now: Instant) {
+        if self.settle(lease, settlement, now).is_none() {
+            let sequences: Vec<_> = ended.iter().map(|message| message.sequence).collect();
+            self.forget(&lease.tenant, &sequences);
+        }
+    }
+
+    fn forget(&mut self, tenant: &TenantId, sequences: &[u64]) {
         let Some(lane) = self.lanes.get_mut(tenant) else { return };
         assert!(matches!(lane.stage, Stage::Paused), "{tenant}: forgotten under a {:?}", lane.stage);
         while let Some(first) = lane.waiting.front()

@@ -81,13 +81,13 @@ pub enum Published {
     },
 }
 
-/// A message's place in the order of all messages of its tenant. A broker that had to start from nothing has a later
-/// epoch, so that whatever it delivers comes after all that came from its predecessor.
+/// A message's place in the order of all messages of its tenant. Each start of a broker begins a later epoch, so that what
+/// it delivers comes after all that was delivered before - even if it had to start from nothing, or from an older file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
-    /// Of the broker's store: when it was made, in milliseconds since the Unix epoch.
+    /// Of the broker that delivers it: when it started, in milliseconds since the Unix epoch, or later.
     pub epoch: u64,
-    /// In that store, from 1.
+    /// In its store, from 1.
     pub sequence: u64,
 }
 

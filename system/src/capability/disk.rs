@@ -66,7 +66,7 @@ impl RealDisk {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| named(&error, "create the folder", folder))?;
+            .map_err(|error| file_error(&error, "create the folder", folder))?;
         let (jobs, queue) = mpsc::channel::<(Job, oneshot::Sender<()>)>();
         let writer = move || {
             for (job, done) in queue {
@@ -91,18 +91,19 @@ impl Disk for RealDisk {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| named(&error, "open", &path))?;
+            .map_err(|error| file_error(&error, "open", &path))?;
         match file.try_lock() {
             Ok(()) => {
                 // The name itself must last too, or a power loss could take a file whose content was synced.
-                File::open(&self.folder)?.sync_all()?;
-                Ok(Box::new(file))
+                let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+                synced.map_err(|error| file_error(&error, "sync the folder", &self.folder))?;
+                Ok(Box::new(RealFile { file, path }))
             }
             Err(TryLockError::WouldBlock) => Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 format!("{} is in use by another process; stop it, or choose another data folder", path.display()),
             )),
-            Err(TryLockError::Error(error)) => Err(named(&error, "lock", &path)),
+            Err(TryLockError::Error(error)) => Err(file_error(&error, "lock", &path)),
         }
     }
 
@@ -114,30 +115,53 @@ impl Disk for RealDisk {
     }
 }
 
-fn named(error: &io::Error, verb: &str, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("failed to {verb} {}: {error}", path.display()))
+/// An open file, and its path for errors.
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
 }
 
-impl DiskFile for File {
+impl RealFile {
+    fn named<T>(&self, verb: &str, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|error| file_error(&error, verb, &self.path))
+    }
+}
+
+impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        self.named("ask for the length of", self.file.metadata().map(|metadata| metadata.len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.read_exact_at(out, offset)
+        self.named("read", self.file.read_exact_at(out, offset))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.write_all_at(data, offset)
+        self.named("write", self.file.write_all_at(data, offset))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
+        self.named("resize", self.file.set_len(len))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.named("sync", self.file.sync_data())
     }
+}
+
+/// `error` with what failed: to do what to which path. Where whoever runs the system can mend it, also what would be right.
+#[must_use]
+pub fn file_error(error: &io::Error, verb: &str, path: &Path) -> io::Error {
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let right = match error.kind() {
+        PermissionDenied => "; the user this runs as must own it, or be allowed to read and write it",
+        StorageFull | QuotaExceeded => "; make room on its disk",
+        FileTooLarge => "; raise the limit on the size of files (ulimit -f), or use a file system without one",
+        ReadOnlyFilesystem => "; it must lie on a disk that can be written",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("failed to {verb} {}: {error}{right}", path.display()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod network;
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile, Job, RealDisk};
+pub use disk::{Disk, DiskFile, Job, RealDisk, file_error};
 pub use entropy::{Entropy, OsEntropy};
 #[cfg(test)]
 pub(crate) use network::testing::InMemory;

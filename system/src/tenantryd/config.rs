@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use tenantry_system::capability::file_error;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::Addresses;
 
@@ -29,7 +30,7 @@ impl Default for Config {
 impl Config {
     /// Reads a configuration file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("failed to read {}", path.display()))?;
         let Addresses { producer, broker, auth, ledger, audit } = &config.addresses;
         for address in [producer, broker, auth, ledger, audit] {

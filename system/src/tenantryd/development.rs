@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use tenantry_system::auth::{Directory, IdentityProvider};
-use tenantry_system::capability::{Clock, OsEntropy, SystemClock};
+use tenantry_system::capability::{Clock, OsEntropy, SystemClock, file_error};
 use tenantry_system::ids::UserId;
 
 /// The development operator.
@@ -79,7 +79,7 @@ pub(crate) fn existing_token(data: &Path, user: &str) -> anyhow::Result<String> 
 fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        read => return read.with_context(|| format!("failed to read {}", path.display())),
+        read => return Ok(read.map_err(|error| file_error(&error, "read", path))?),
     }
     let text = make();
     let write = || -> std::io::Result<()> {
@@ -98,8 +98,8 @@ fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<
             _ => Ok(()),
         }
     };
-    write().with_context(|| format!("failed to write {}", path.display()))?;
-    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    write().map_err(|error| file_error(&error, "write", path))?;
+    Ok(std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?)
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {

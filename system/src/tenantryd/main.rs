@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use tenantry_system::rights::Role;
@@ -102,7 +103,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Serve { role, config } => {
             let config = read_config(config.as_deref())?;
-            serve::run(role, &config, stop_on_signal()?).await
+            let served = serve::run(role, &config, stop_on_signal()?).await;
+            served.with_context(|| format!("failed to serve the {role} role"))
         }
         Command::Token { data, user } => {
             let token = development::existing_token(&data, &user)?;
@@ -117,6 +119,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
     path.map_or_else(|| Ok(Config::default()), Config::read)
+}
+
+/// Why a process ends whose store takes no more: what was confirmed is durable, and only a new start reads what is.
+fn store_failed(whose: &str, why: &str) -> anyhow::Error {
+    anyhow!("the {whose}'s store failed: {why}; nothing confirmed is lost: mend the cause and start again")
 }
 
 /// Cancelled by Ctrl-C or SIGTERM.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
 use tenantry_system::audit::EmbeddedAudit;
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
@@ -13,7 +12,7 @@ use tenantry_system::role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::development;
+use crate::{development, store_failed};
 
 /// Runs `role` until `stop`, or until its store fails.
 pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
@@ -27,7 +26,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
             tokio::select! {
                 served = role::serve_broker(&world, at, broker.clone(), stop) => served?,
-                why = broker.failed() => bail!("the broker's store failed: {why}"),
+                why = broker.failed() => return Err(store_failed("broker", &why)),
             }
             broker.flush().await?;
         }
@@ -40,14 +39,14 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             let ledger = Arc::new(EmbeddedLedger::open(&world).await?);
             tokio::select! {
                 served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), stop) => served?,
-                why = ledger.failed() => bail!("the ledger's store failed: {why}"),
+                why = ledger.failed() => return Err(store_failed("ledger", &why)),
             }
         }
         Role::Audit => {
             let audit = Arc::new(EmbeddedAudit::open(&world).await?);
             tokio::select! {
                 served = role::serve_audit(&world, at, audit.clone(), stop) => served?,
-                why = audit.failed() => bail!("the audit log's store failed: {why}"),
+                why = audit.failed() => return Err(store_failed("audit log", &why)),
             }
         }
     }

@@ -18,7 +18,7 @@ use tenantry_system::rights::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, must_be_loopback};
-use crate::development;
+use crate::{development, store_failed};
 
 /// Runs until `stop`, or until a store fails.
 pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
@@ -52,9 +52,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         // First: at a stop the HTTP server ends too, as it should.
         biased;
         () = stop.cancelled() => {}
-        why = broker.failed() => bail!(lost("broker", &why)),
-        why = ledger.failed() => bail!(lost("ledger", &why)),
-        why = audit.failed() => bail!(lost("audit log", &why)),
+        why = broker.failed() => return Err(store_failed("broker", &why)),
+        why = ledger.failed() => return Err(store_failed("ledger", &why)),
+        why = audit.failed() => return Err(store_failed("audit log", &why)),
         // None of them ends before it is told to: what is left would confirm commands that nobody deals with.
         ended = &mut http => bail!("the HTTP server ended: {ended:?}"),
         ended = &mut consumer => bail!("the consumer ended: {ended:?}"),
@@ -68,10 +68,6 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     broker.flush().await?;
     eprintln!("stopped");
     Ok(())
-}
-
-fn lost(role: &str, why: &str) -> String {
-    format!("the {role}'s store failed: {why}; nothing confirmed is lost, mend the disk and start again")
 }
 
 fn print_welcome(data: &Path, address: &str, directory: &Directory, clock: &dyn Clock) -> anyhow::Result<()> {
