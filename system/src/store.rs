@@ -4,6 +4,9 @@
 //! commit that holds it is durable; commands are executed in the order they came. Storage errors end the store: what a
 //! disk lost once must not be written round, so every later call fails until the process starts anew and recovers.
 //!
+//! redb gives a file's free pages to new rows, but never back to the disk. What forgets most of what it once kept - a broker
+//! after a flood - is compacted when its file has become much larger than what is in it, between two commits.
+//!
 //! A disk may also return other bits than it was given. redb keeps a checksum of every page but looks at none when it
 //! reads, and a limit with a flipped bit looks like any other limit. So the whole file is checked once, at each start, and
 //! a damaged one is refused. That takes a quarter of a second per 100 MB which the page cache holds, and the time to read
@@ -12,11 +15,13 @@
 //! pages do not verify is what a power loss leaves of one that was never confirmed, and is rolled back as such.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::call::CallError;
 use crate::capability::{Disk, DiskFile};
@@ -35,6 +40,9 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// The length of a database that redb has just made, in bytes; one in use soon grows past it, and is then never taken for
 /// half made.
 const FRESH_BYTES_MAX: u64 = 72 * 1024;
+
+/// After a compaction, or an attempt at one, there is none for this long: it holds up all commits.
+const COMPACT_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a store executes. Shared state for readers lives in the machine, behind its own lock.
 pub trait Machine: Send + Sync + 'static {
@@ -56,14 +64,26 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Told once the batch is durable, before anyone is answered.
     fn committed(&self, answers: &[Self::Answer]);
+
+    /// The length in bytes beyond which the file is worth a compaction, by what is kept in it. `None`: what never forgets
+    /// is never compacted.
+    fn compact_beyond(&self) -> Option<u64> {
+        None
+    }
+
+    /// Told after a compaction.
+    fn compacted(&self) {}
 }
+
+/// The latest durable snapshot. Taken away only while the file is compacted, under the lock.
+type Visible = Arc<RwLock<Option<Arc<ReadTransaction>>>>;
 
 type Queued<M> = (<M as Machine>::Command, oneshot::Sender<Result<<M as Machine>::Answer, CallError>>);
 
 /// A database, its machine, and the queue of commands in between.
 pub struct Store<M: Machine> {
     machine: Arc<M>,
-    visible: watch::Receiver<Arc<ReadTransaction>>,
+    visible: Visible,
     queue: mpsc::Sender<Queued<M>>,
     failure: watch::Receiver<Option<String>>,
 }
@@ -79,24 +99,26 @@ impl<M: Machine> Store<M> {
         name: &str,
         load: impl FnOnce(&WriteTransaction) -> Result<M, redb::Error> + Send + 'static,
     ) -> io::Result<Self> {
-        let file = disk.open(name)?;
+        let file: Arc<dyn DiskFile> = disk.open(name)?.into();
         clear_half_made(&*file)?;
+        let backend = Backend(file.clone());
         let opened = in_job(&*disk, move || -> Result<(Database, M), redb::Error> {
             let mut builder = Database::builder();
             builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-            let database = builder.create_with_backend(Backend(file))?;
+            let database = builder.create_with_backend(backend)?;
             let transaction = database.begin_write()?;
             let machine = load(&transaction)?;
             transaction.commit()?;
             Ok((database, machine))
         });
         let (database, machine) = opened.await?.map_err(|error| unopened(name, &error))?;
-        let (machine, database) = (Arc::new(machine), Arc::new(database));
+        let machine = Arc::new(machine);
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
         let begin_read = database.begin_read().map_err(io::Error::other)?;
-        let (show, visible) = watch::channel(Arc::new(begin_read));
-        tokio::spawn(commit_all(disk, database, machine.clone(), commands, show, failed));
+        let visible: Visible = Arc::new(RwLock::new(Some(Arc::new(begin_read))));
+        let committer = Committer { disk, file, database: Some(Arc::new(database)), machine: machine.clone(), visible: visible.clone() };
+        tokio::spawn(committer.run(commands, failed));
         Ok(Self { machine, visible, queue, failure })
     }
 
@@ -121,11 +143,12 @@ impl<M: Machine> Store<M> {
         &self.machine
     }
 
-    /// A consistent view of what is durable. A commit is not seen before it is: nobody may act on what a power loss could
+    /// A consistent view of what is durable; not to be kept, for it keeps the pages of rows that were removed since. A commit is not seen before it is: nobody may act on what a power loss could
     /// still take back.
     #[must_use]
     pub fn read(&self) -> Arc<ReadTransaction> {
-        self.visible.borrow().clone()
+        let visible = self.visible.read().expect("no holder panics");
+        visible.clone().expect("taken away only under the lock")
     }
 
     /// Returns when the store has failed, with the reason; never otherwise.
@@ -139,53 +162,113 @@ impl<M: Machine> Store<M> {
     }
 }
 
-async fn commit_all<M: Machine>(
+/// Makes commits of commands, one after the other.
+struct Committer<M: Machine> {
     disk: Arc<dyn Disk>,
-    database: Arc<Database>,
+    file: Arc<dyn DiskFile>,
+    /// `None` only while the file is compacted, which takes it whole.
+    database: Option<Arc<Database>>,
     machine: Arc<M>,
-    mut commands: mpsc::Receiver<Queued<M>>,
-    visible: watch::Sender<Arc<ReadTransaction>>,
-    failed: watch::Sender<Option<String>>,
-) {
-    while let Some(first) = commands.recv().await {
-        let mut weight = M::weight(&first.0);
-        let mut queued = vec![first];
-        while weight < BATCH_MAX
-            && let Ok(next) = commands.try_recv()
-        {
-            weight += M::weight(&next.0);
-            queued.push(next);
+    visible: Visible,
+}
+
+impl<M: Machine> Committer<M> {
+    async fn run(mut self, mut commands: mpsc::Receiver<Queued<M>>, failed: watch::Sender<Option<String>>) {
+        let mut compact_from = Instant::now();
+        while let Some(first) = commands.recv().await {
+            let mut weight = M::weight(&first.0);
+            let mut queued = vec![first];
+            while weight < BATCH_MAX
+                && let Ok(next) = commands.try_recv()
+            {
+                weight += M::weight(&next.0);
+                queued.push(next);
+            }
+            let (batch, callers): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
+            match self.commit(batch).await {
+                Ok(answers) => {
+                    assert_eq!(answers.len(), callers.len(), "a machine answers each command");
+                    self.machine.committed(&answers);
+                    for (caller, answer) in callers.into_iter().zip(answers) {
+                        // A caller that went away no longer wants its answer.
+                        let _ = caller.send(Ok(answer));
+                    }
+                }
+                Err(failure) => {
+                    tracing::error!(%failure, "a commit failed: the store takes no more commands until it is opened anew");
+                    failed.send_replace(Some(failure));
+                    for caller in callers {
+                        let _ = caller.send(Err(CallError::unknown("the commit failed")));
+                    }
+                    return;
+                }
+            }
+            if Instant::now() >= compact_from && self.is_worth_compacting() {
+                if let Err(failure) = self.compact().await {
+                    tracing::error!(%failure, "a compaction failed: the store takes no more commands until it is opened anew");
+                    failed.send_replace(Some(failure));
+                    return;
+                }
+                compact_from = Instant::now() + COMPACT_PAUSE;
+            }
         }
-        let (batch, callers): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
-        let (job_database, job_machine) = (database.clone(), machine.clone());
+    }
+
+    /// Commits `batch`, and shows what it wrote to readers.
+    async fn commit(&mut self, batch: Vec<M::Command>) -> Result<Vec<M::Answer>, String> {
+        let (database, machine) = (self.database().clone(), self.machine.clone());
         let job = move || -> Result<Vec<M::Answer>, redb::Error> {
-            let transaction = job_database.begin_write()?;
-            let answers = job_machine.execute(&transaction, batch)?;
+            let transaction = database.begin_write()?;
+            let answers = machine.execute(&transaction, batch)?;
             transaction.commit()?;
             Ok(answers)
         };
-        let committed = in_job(&*disk, job).await.map(|answers| answers.and_then(|a| Ok((a, database.begin_read()?))));
-        let failure = match committed {
-            Ok(Ok((answers, durable))) => {
-                assert_eq!(answers.len(), callers.len(), "a machine answers each command");
-                visible.send_replace(Arc::new(durable));
-                machine.committed(&answers);
-                for (caller, answer) in callers.into_iter().zip(answers) {
-                    // A caller that went away no longer wants its answer.
-                    let _ = caller.send(Ok(answer));
-                }
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(%failure, "a commit failed: the store takes no more commands until it is opened anew");
-        failed.send_replace(Some(failure));
-        for caller in callers {
-            let _ = caller.send(Err(CallError::unknown("the commit failed")));
-        }
-        return;
+        let answers = in_job(&*self.disk, job).await.map_err(told)?.map_err(told)?;
+        let durable = self.database().begin_read().map_err(told)?;
+        *self.visible.write().expect("no holder panics") = Some(Arc::new(durable));
+        Ok(answers)
     }
+
+    fn is_worth_compacting(&self) -> bool {
+        let beyond = self.machine.compact_beyond();
+        // A length that can't be had shows in the next commit.
+        beyond.is_some_and(|beyond| self.file.len().is_ok_and(|len| len > beyond))
+    }
+
+    /// Gives the file's free pages back to the disk. Readers wait; a crash in the middle leaves the file as it was, or
+    /// compacted in part.
+    async fn compact(&mut self) -> Result<(), String> {
+        let before = self.file.len().map_err(told)?;
+        let (database, visible) = (self.database.take(), self.visible.clone());
+        let mut database = database.expect("given back by every job");
+        let job = move || -> Result<Arc<Database>, redb::Error> {
+            let mut visible = visible.write().expect("no holder panics");
+            *visible = None;
+            // Ours is the only one by now: the committer gave up its own, and waits.
+            if let Some(database) = Arc::get_mut(&mut database) {
+                match database.compact() {
+                    // A reader holds a snapshot still: another time.
+                    Ok(_) | Err(redb::CompactionError::TransactionInProgress) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            *visible = Some(Arc::new(database.begin_read()?));
+            Ok(database)
+        };
+        self.database = Some(in_job(&*self.disk, job).await.map_err(told)?.map_err(told)?);
+        let after = self.file.len().map_err(told)?;
+        tracing::info!(before, after, "compacted a store's file, in bytes");
+        self.machine.compacted();
+        Ok(())
+    }
+
+    fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().expect("given back by every job")
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 /// Runs `work` as a disk job and brings its result back.
@@ -229,7 +312,7 @@ fn clear_half_made(file: &dyn DiskFile) -> io::Result<()> {
 
 /// redb's view of a [`DiskFile`].
 #[derive(Debug)]
-struct Backend(Box<dyn DiskFile>);
+struct Backend(Arc<dyn DiskFile>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
@@ -295,7 +378,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = RealDisk::open(folder.path()).unwrap();
         let file = disk.open("test.redb").unwrap();
-        let made = Database::builder().create_with_backend(Backend(file)).unwrap();
+        let made = Database::builder().create_with_backend(Backend(file.into())).unwrap();
         let fresh = folder.path().join("test.redb").metadata().unwrap().len();
         assert!(fresh <= FRESH_BYTES_MAX, "redb makes a database of {fresh} bytes");
         drop(made);

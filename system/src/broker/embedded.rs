@@ -47,6 +47,12 @@ const LAST: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("last");
 /// Settled messages are struck off in the next commit, whoever causes it; if nobody does, after this long.
 const SETTLED_FLUSH: Duration = Duration::from_millis(200);
 
+/// The file is worth a compaction when it is this many times as large as what is kept.
+const COMPACT_FACTOR: u64 = 4;
+
+/// What a row takes on disk beside a message's bytes, roughly.
+const ROW_BYTES: u64 = 160;
+
 /// What an overloaded tenant is told to wait, in milliseconds.
 const OVERLOAD_RETRY_MS: u64 = 500;
 
@@ -94,6 +100,12 @@ impl EmbeddedBroker {
     #[must_use]
     pub fn depth(&self) -> usize {
         self.store.machine().lock().lanes.total()
+    }
+
+    /// How often the file was compacted since the start.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.store.machine().lock().compactions
     }
 
     /// How many messages were put aside.
@@ -244,6 +256,10 @@ struct State {
     epoch: u64,
     last_sequence: u64,
     last_settled: u64,
+    /// Bytes of dead letters.
+    dead_bytes: usize,
+    compact_from: u64,
+    compactions: u64,
 }
 
 impl State {
@@ -339,15 +355,29 @@ impl Mailroom {
             recent.insert(key, Known { sequence, body_hash });
             recent.settle(number.value(), key);
         }
+        let mut dead_bytes = 0;
         for row in within.open_table(DEAD_LETTERS)?.iter()? {
             let (ids, letter) = row?;
             let (tenant, message_id) = ids.value();
+            dead_bytes += letter.value().len();
             let letter: DeadLetter = decode(letter.value())?;
             let known = Known { sequence: letter.position.sequence, body_hash: body_sha256(&letter.envelope.body) };
             recent.insert(key(&read_id(TenantId::parse, tenant)?, &read_id(MessageId::parse, message_id)?), known);
         }
         let (arriving, settled) = (Vec::new(), Vec::new());
-        let state = State { lanes, recent, pauses, arriving, settled, epoch, last_sequence, last_settled };
+        let state = State {
+            lanes,
+            recent,
+            pauses,
+            arriving,
+            settled,
+            epoch,
+            last_sequence,
+            last_settled,
+            dead_bytes,
+            compact_from: limits.compact_from,
+            compactions: 0,
+        };
         Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new() })
     }
 
@@ -394,6 +424,7 @@ impl State {
                             for (message, ending) in ended.iter().zip(&settlement.ended) {
                                 let Ending::DeadLetter { reason } = ending else { continue };
                                 let letter = message.dead_letter(self.epoch, reason, at_unix_ms);
+                                self.dead_bytes += message.bytes();
                                 decided.letters.push((lease.tenant.clone(), message.message_id.clone(), letter));
                             }
                             decided.settled.extend(ended.iter().zip(&settlement.ended).map(|(message, ending)| {
@@ -502,6 +533,16 @@ impl Machine for Mailroom {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    fn compact_beyond(&self) -> Option<u64> {
+        let state = self.lock();
+        let (bytes, rows) = (state.lanes.total_bytes() + state.dead_bytes, state.lanes.total() + state.recent.len());
+        Some(state.compact_from.max(COMPACT_FACTOR * (bytes as u64 + ROW_BYTES * rows as u64)))
+    }
+
+    fn compacted(&self) {
+        self.lock().compactions += 1;
     }
 }
 
@@ -703,26 +744,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_file_is_bounded_by_what_waits_however_much_has_passed() {
         let bench = Bench::new().await;
-        let broker = open(&bench).await;
+        let limits = Limits { compact_from: 1 << 20, bytes_max: usize::MAX, ..Limits::default() };
+        let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
         let size = || bench.folder().join("broker.redb").metadata().unwrap().len();
         let mut sizes = Vec::new();
-        for round in 0..30 {
-            for index in 0..200 {
-                publish(&broker, "acme", &format!("m-{round}-{index}"), "a body of some length, so that it shows")
-                    .await;
+        for round in 0..3 {
+            for index in 0..400 {
+                let body = Envelope { body: vec![b'x'; 10_000].into(), grant: "grant".into() };
+                let id = message_id(&format!("m-{round}-{index}"));
+                broker.publish(&tenant("acme"), &id, body).await.unwrap();
             }
+            let full = size();
             while broker.depth() > 0 {
                 for delivery in broker.fetch(64, NO_WAIT).await.unwrap() {
                     let ended = vec![Ending::Done; delivery.messages.len()];
-                    assert!(
-                        broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap()
-                    );
+                    assert!(broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
                 }
             }
-            sizes.push(size());
+            // The acks' own commit, and one that finds the file worth it.
+            sleep(COMPACTED_BY).await;
+            broker.flush().await.unwrap();
+            broker.flush().await.unwrap();
+            sizes.push((full, size()));
         }
-        // What is remembered of settled messages grows up to a bound of its own: 64 bytes each.
-        let grown = sizes[29] - sizes[9];
-        assert!(grown < 20 * 200 * 200, "{sizes:?}");
+        assert!(sizes.iter().all(|(full, empty)| *full > 4 << 20 && *empty <= 1 << 20), "{sizes:?}");
+        assert_eq!(broker.compactions(), 3);
+        // Still the same broker.
+        let again = broker.publish(&tenant("acme"), &message_id("m-0-0"), envelope("other")).await.unwrap();
+        assert_eq!(again, Published::Conflict);
     }
+
+    /// Longer than the pause between two compactions.
+    const COMPACTED_BY: Duration = Duration::from_secs(11);
 }

@@ -54,6 +54,8 @@ pub struct Limits {
     pub total_bytes_max: usize,
     /// Messages of one tenant that may wait even so: others' floods must not keep a quiet tenant out.
     pub depth_reserved: usize,
+    /// The file is not compacted below this length, in bytes: what is free in it will soon be used again.
+    pub compact_from: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +69,7 @@ impl Default for Limits {
             bytes_max: 16 << 20,
             total_bytes_max: 1 << 30,
             depth_reserved: 16,
+            compact_from: 64 << 20,
         }
     }
 }
@@ -234,6 +237,12 @@ impl Lanes {
     #[must_use]
     pub fn total(&self) -> usize {
         self.total
+    }
+
+    /// Bytes of messages of all tenants that wait or are out.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.total_bytes
     }
 
     /// Whether the message waits or is out.

@@ -46,6 +46,11 @@ impl Recent {
         self.known.get(key).copied()
     }
 
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     pub(super) fn insert(&mut self, key: Key, known: Known) {
         self.known.insert(key, known);
     }
