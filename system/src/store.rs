@@ -18,7 +18,9 @@ use std::io;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -40,6 +42,12 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// The length of a database that redb has just made, in bytes; one in use soon grows past it, and is then never taken for
 /// half made.
 const FRESH_BYTES_MAX: u64 = 72 * 1024;
+
+/// Of the rows that this build writes; changes with the shape of any of them, for neither redb nor postcard could tell.
+const FORMAT: u32 = 2;
+
+/// One row: [`FORMAT`] of the build that made the file.
+const FORMAT_TABLE: TableDefinition<(), u32> = TableDefinition::new("format");
 
 /// After a compaction, or an attempt at one, there is none for this long: it holds up all commits.
 const COMPACT_PAUSE: Duration = Duration::from_secs(10);
@@ -107,6 +115,7 @@ impl<M: Machine> Store<M> {
             builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
             let database = builder.create_with_backend(backend)?;
             let transaction = database.begin_write()?;
+            check_format(&transaction)?;
             let machine = load(&transaction)?;
             transaction.commit()?;
             Ok((database, machine))
@@ -117,7 +126,13 @@ impl<M: Machine> Store<M> {
         let (failed, failure) = watch::channel(None);
         let begin_read = database.begin_read().map_err(io::Error::other)?;
         let visible: Visible = Arc::new(RwLock::new(Some(Arc::new(begin_read))));
-        let committer = Committer { disk, file, database: Some(Arc::new(database)), machine: machine.clone(), visible: visible.clone() };
+        let committer = Committer {
+            disk,
+            file,
+            database: Some(Arc::new(database)),
+            machine: machine.clone(),
+            visible: visible.clone(),
+        };
         tokio::spawn(committer.run(commands, failed));
         Ok(Self { machine, visible, queue, failure })
     }
@@ -279,13 +294,34 @@ async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + S
     result.await.map_err(|_| io::Error::other("the disk dropped a job"))
 }
 
+/// Refuses a file that another build's rows are in, before any of them is read as something else.
+fn check_format(within: &WriteTransaction) -> Result<(), redb::Error> {
+    let is_new = within.list_tables()?.next().is_none();
+    let mut table = within.open_table(FORMAT_TABLE)?;
+    let kept = table.get(())?.map(|kept| kept.value());
+    match kept {
+        Some(FORMAT) => Ok(()),
+        None if is_new => {
+            table.insert((), FORMAT)?;
+            Ok(())
+        }
+        // Format 1 did not say so.
+        other => Err(redb::Error::UpgradeRequired(other.unwrap_or(1) as u8)),
+    }
+}
+
 /// Why `name` can't be opened, and what to do if it is the file's fault and not the disk's.
 fn unopened(name: &str, error: &redb::Error) -> io::Error {
     let damaged = match error {
-        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+        redb::Error::Corrupted(_) => true,
         redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
         _ => false,
     };
+    if let redb::Error::UpgradeRequired(format) = error {
+        let problem = format!("its format is {format}, this build reads and writes {FORMAT}");
+        let advice = "start the build that wrote it, or put it aside to begin without what is in it";
+        return io::Error::new(io::ErrorKind::InvalidData, format!("failed to open {name}: {problem}; {advice}"));
+    }
     if !damaged {
         return io::Error::other(format!("failed to open {name}: {error}"));
     }
@@ -371,6 +407,24 @@ mod tests {
 
     async fn open(folder: &std::path::Path) -> io::Result<Store<Nothing>> {
         Store::open(World::real(folder)?.disk, "test.redb", |_| Ok(Nothing)).await
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_build_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.redb");
+        // As the first format was: rows, and not a word of whose they are.
+        let rows: TableDefinition<u64, u64> = TableDefinition::new("rows");
+        let made = Database::create(&path).unwrap();
+        let transaction = made.begin_write().unwrap();
+        transaction.open_table(rows).unwrap().insert(1, 1).unwrap();
+        transaction.commit().unwrap();
+        drop(made);
+        let Err(refused) = open(folder.path()).await else { panic!("another build's rows were taken for ours") };
+        let why = refused.to_string();
+        assert!(why.contains("test.redb: its format is 1, this build reads and writes 2"), "{why}");
+        let kept = Database::open(&path).unwrap().begin_read().unwrap().list_tables().unwrap().count();
+        assert_eq!(kept, 1, "a refused file was changed");
     }
 
     #[tokio::test]

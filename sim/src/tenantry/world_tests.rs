@@ -2,7 +2,9 @@
 //! for they share everything below their tables.
 
 use tenantry_system::audit::{Audit, AuditEntry, EmbeddedAudit};
+use tenantry_system::broker::{Broker, Delivery, EmbeddedBroker, Ending, Limits, Published, Settlement};
 use tenantry_system::call::CallError;
+use tenantry_system::grant::Envelope;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 
 use super::*;
@@ -215,4 +217,53 @@ fn a_store_whose_disk_fails_during_a_commit_confirms_nothing_and_opens_again_onc
         assert_eq!(content(&audit).await.unwrap(), written(1));
     });
     assert!(worlds.disk_refused() >= 2);
+}
+
+#[test]
+fn power_that_fails_in_the_middle_of_a_compaction_loses_nothing() {
+    const BROKER: &str = "broker";
+    let limits = Limits { compact_from: 256 << 10, ..Limits::default() };
+    let (tenant, waiting) = (TenantId::parse("acme").unwrap(), 10);
+    let id = |index: usize| MessageId::parse(&format!("m-{index}")).unwrap();
+    let (mut in_the_middle, mut shrunk) = (0, 0);
+    for seed in 0..60 {
+        let mut worlds = Worlds::new(Dice::new(seed), Trace::new(false), 10..=10, false);
+        let length = |worlds: &Worlds| worlds.lock()[BROKER].image.lock().unwrap().len("broker.redb").unwrap();
+        live(async {
+            let broker = EmbeddedBroker::open(&worlds.start(BROKER), limits).await.unwrap();
+            for index in 0..100 {
+                let envelope = Envelope { body: vec![b'x'; 5_000].into(), grant: "grant".into() };
+                broker.publish(&tenant, &id(index), envelope).await.unwrap();
+            }
+            while broker.depth() > waiting {
+                let max = (broker.depth() - waiting).min(64);
+                for Delivery { lease, messages } in broker.fetch(max, Duration::ZERO).await.unwrap() {
+                    let ended = vec![Ending::Done; messages.len()];
+                    assert!(broker.settle(&lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+                }
+            }
+            let before = length(&worlds);
+            broker.flush().await.unwrap();
+            // The commit is confirmed; the compaction that follows it has run, and its syncs are under way.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            in_the_middle += u32::from(length(&worlds) < before && broker.compactions() == 0);
+            worlds.before_crash(BROKER);
+            worlds.power_loss(BROKER);
+            shrunk += u32::from(length(&worlds) < before);
+        });
+        live(async {
+            let broker = EmbeddedBroker::open(&worlds.start(BROKER), limits).await.unwrap();
+            assert_eq!(broker.depth(), waiting, "seed {seed}");
+            let runs = broker.fetch(64, Duration::ZERO).await.unwrap();
+            let ids: Vec<_> = runs[0].messages.iter().map(|message| message.message_id.clone()).collect();
+            assert_eq!(ids, (90..100).map(id).collect::<Vec<_>>(), "seed {seed}");
+            let again = broker.publish(&tenant, &id(0), Envelope { body: "other".into(), grant: "grant".into() }).await;
+            assert_eq!(again, Ok(Published::Conflict), "seed {seed}: what was settled is no longer known");
+        });
+    }
+    assert_eq!(in_the_middle, 60, "some power losses did not meet a compaction");
+    assert!(
+        (1..60).contains(&shrunk),
+        "of 60 power losses {shrunk} came after the file had shrunk, none before or none after"
+    );
 }

@@ -758,7 +758,9 @@ mod tests {
             while broker.depth() > 0 {
                 for delivery in broker.fetch(64, NO_WAIT).await.unwrap() {
                     let ended = vec![Ending::Done; delivery.messages.len()];
-                    assert!(broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+                    assert!(
+                        broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap()
+                    );
                 }
             }
             // The acks' own commit, and one that finds the file worth it.
