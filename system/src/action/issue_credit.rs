@@ -80,12 +80,11 @@ fn read(json: &serde_json::value::RawValue) -> Result<IssueCredit, Refusal> {
 impl Decide for IssueCredit {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
         let before = tenant.credit(&self.currency)?;
-        // Both are bounded far below u64::MAX, so this cannot overflow; the profile checks all the same.
-        let balance_minor = before + self.amount_minor;
-        if balance_minor > MAX_BALANCE_MINOR {
+        let sum = before.checked_add(self.amount_minor).filter(|sum| *sum <= MAX_BALANCE_MINOR);
+        let Some(balance_minor) = sum else {
             let detail = format!("{before} + {} exceeds {MAX_BALANCE_MINOR} {}", self.amount_minor, self.currency);
             return Err(Rejection::new("credit_ceiling", detail).into());
-        }
+        };
         Ok(vec![Change::SetCredit { currency: self.currency, balance_minor }])
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
+use super::identity::Authenticator;
 use super::{Authority, Decision, Denied, Directory, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::call::CallError;
@@ -21,7 +22,7 @@ const SIGNING_KEY: TableDefinition<(), [u8; 32]> = TableDefinition::new("signing
 /// The embedded auth service.
 pub struct EmbeddedAuthority {
     key: PrivateKey,
-    issuer: TrustedIssuer,
+    operators: Authenticator,
     directory: Directory,
     clock: Arc<dyn Clock>,
 }
@@ -43,7 +44,7 @@ impl EmbeddedAuthority {
         };
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let key = PrivateKey::from_seed(&store.machine().seed);
-        Ok(Self { key, issuer, directory, clock: world.clock.clone() })
+        Ok(Self { key, operators: Authenticator::new(issuer), directory, clock: world.clock.clone() })
     }
 
     fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
@@ -58,7 +59,7 @@ impl EmbeddedAuthority {
 
     fn decide(&self, request: &GrantRequest) -> Result<GrantToken, Denied> {
         let now = self.clock.unix_seconds();
-        let subject = self.issuer.authenticate(&request.token, now)?;
+        let subject = self.operators.authenticate(&request.token, now)?;
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
             return Err(Denied::Forbidden(why));
