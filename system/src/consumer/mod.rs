@@ -356,4 +356,52 @@ mod tests {
         stop.cancel();
         working.await.unwrap();
     }
+
+    /// Auth whose keys can't be had the first time they are asked for.
+    struct SlowToWake {
+        inner: Arc<dyn Authority>,
+        asleep: std::sync::atomic::AtomicBool,
+    }
+
+    #[async_trait]
+    impl Authority for SlowToWake {
+        async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
+            self.inner.grant(request).await
+        }
+        async fn recheck(&self, user: &UserId, tenant: &TenantId, of: Permission) -> Result<Decision, CallError> {
+            self.inner.recheck(user, tenant, of).await
+        }
+        async fn keys(&self) -> Result<PublicKeys, CallError> {
+            match self.asleep.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                true => Err(CallError::failed("not yet")),
+                false => self.inner.keys().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_overtakes_a_command_that_must_wait() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ids = ["m-1", "m-2"];
+        for id in ids {
+            let envelope = bench.envelope("acme", id, credit("acme", id, 1)).await;
+            broker.publish(&tenant("acme"), &message_id(id), envelope).await.unwrap();
+        }
+        let authority = Arc::new(SlowToWake { inner: bench.authority.clone(), asleep: true.into() });
+        let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
+        let consumer = Arc::new(Consumer::new(broker.clone(), authority, ledger.clone(), clock, &limits));
+        sleep(Duration::from_secs(1)).await;
+        for waiting in [2, 0] {
+            let delivery = broker.fetch(9, Duration::from_secs(1)).await.unwrap().remove(0);
+            assert_eq!(delivery.messages.len(), 2);
+            consumer.clone().handle(delivery).await;
+            assert_eq!(broker.depth(), waiting);
+        }
+        for (id, version) in ids.into_iter().zip(1..) {
+            let outcome = ledger.outcome(&bench.read("acme").await, &message_id(id), Duration::ZERO).await.unwrap();
+            assert_eq!(outcome.unwrap().version, version, "{id}");
+        }
+    }
 }
