@@ -328,7 +328,9 @@ fn publish() {
                 }
             })
         });
-        join_all(lanes).await;
+        for lane in join_all(lanes).await {
+            lane.expect("every publish was confirmed");
+        }
         rate(count, begin.elapsed())
     });
     let floor = f64::midpoint(floor_before, redb_alone(Duration::from_secs(2)));

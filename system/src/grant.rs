@@ -174,10 +174,17 @@ impl VerifiedRead {
 #[derive(Debug, Clone)]
 pub struct VerifiedPause {
     scope: TenantScope,
+    user: UserId,
     grant: GrantToken,
 }
 
 impl VerifiedPause {
+    /// Who may.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
     /// The tenant it may pause.
     #[must_use]
     pub fn scope(&self) -> &TenantScope {
@@ -203,6 +210,9 @@ pub enum VerifyError {
     /// The grant is genuine, but not for this.
     #[error("the grant is refused: {0}")]
     Mismatch(String),
+    /// The grant is genuine, and its time has not come by our clock.
+    #[error("the grant is from {0} s in the future: this service's clock, or auth's, is wrong")]
+    NotYet(i64),
     /// The keys could not be had: nothing is known yet, try again.
     #[error("the grant can't be checked now: {0}")]
     Unavailable(#[from] CallError),
@@ -212,7 +222,7 @@ impl VerifyError {
     /// Whether trying again may end otherwise.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::NotYet(_))
     }
 }
 
@@ -269,7 +279,7 @@ impl Verifier {
         if claims.purpose != Purpose::Pause {
             return Err(VerifyError::Mismatch("it is not for pausing".into()));
         }
-        Ok(VerifiedPause { scope: TenantScope { tenant: claims.tenant }, grant })
+        Ok(VerifiedPause { scope: TenantScope { tenant: claims.tenant }, user: claims.sub, grant })
     }
 
     async fn claims(&self, grant: &str) -> Result<Claims, VerifyError> {
@@ -289,7 +299,8 @@ impl Verifier {
             return mismatch(format!("it expired {} s ago", now - claims.process_by));
         }
         if now < claims.iat - CLOCK_LEEWAY_SECONDS {
-            return mismatch(format!("it is from {} s in the future", claims.iat - now));
+            // It is our clock or auth's, and waiting cures it: no honest command may die of it.
+            return Err(VerifyError::NotYet(claims.iat - now));
         }
         Ok(claims)
     }

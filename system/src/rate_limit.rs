@@ -24,7 +24,7 @@ const FORGET_EVERY: u32 = 1 << 16;
 
 /// One limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { per_second = 40, burst = 20 }, both at least 1")]
 pub struct Rate {
     /// Requests a second, in the long run.
     pub per_second: NonZeroU32,
@@ -62,6 +62,18 @@ impl Default for RateLimits {
     /// Far above what people do, and below what a runaway script does to a machine.
     fn default() -> Self {
         Self { tenant: Rate::new(1000, 2000), user: Rate::new(500, 1000), source: Rate::new(2000, 4000) }
+    }
+}
+
+impl RateLimits {
+    /// Twice as much of everything.
+    #[must_use]
+    pub fn doubled(&self) -> Self {
+        let twice = |rate: Rate| Rate {
+            per_second: rate.per_second.saturating_add(rate.per_second.get()),
+            burst: rate.burst.saturating_add(rate.burst.get()),
+        };
+        Self { tenant: twice(self.tenant), user: twice(self.user), source: twice(self.source) }
     }
 }
 

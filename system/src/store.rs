@@ -83,7 +83,7 @@ pub trait Machine: Send + Sync + 'static {
     fn compacted(&self) {}
 }
 
-/// The latest durable snapshot. Taken away only while the file is compacted, under the lock.
+/// The latest durable snapshot. There is none while the file is compacted, nor after that has failed.
 type Visible = Arc<RwLock<Option<Arc<ReadTransaction>>>>;
 
 type Queued<M> = (<M as Machine>::Command, oneshot::Sender<Result<<M as Machine>::Answer, CallError>>);
@@ -161,9 +161,12 @@ impl<M: Machine> Store<M> {
     /// A consistent view of what is durable; not to be kept, for it keeps the pages of rows that were removed since. A commit is not seen before it is: nobody may act on what a power loss could
     /// still take back.
     #[must_use]
-    pub fn read(&self) -> Arc<ReadTransaction> {
-        let visible = self.visible.read().expect("no holder panics");
-        visible.clone().expect("taken away only under the lock")
+    ///
+    /// # Errors
+    /// While the file is compacted: try again.
+    pub fn read(&self) -> Result<Arc<ReadTransaction>, redb::Error> {
+        let visible = self.visible.read().expect("no holder panics").clone();
+        visible.ok_or_else(|| redb::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, "the file is being compacted")))
     }
 
     /// Returns when the store has failed, with the reason; never otherwise.
@@ -250,30 +253,32 @@ impl<M: Machine> Committer<M> {
         beyond.is_some_and(|beyond| self.file.len().is_ok_and(|len| len > beyond))
     }
 
-    /// Gives the file's free pages back to the disk. Readers wait; a crash in the middle leaves the file as it was, or
+    /// Gives the file's free pages back to the disk. Readers are told to try again; a crash in the middle leaves the file as it was, or
     /// compacted in part.
     async fn compact(&mut self) -> Result<(), String> {
         let before = self.file.len().map_err(told)?;
         let (database, visible) = (self.database.take(), self.visible.clone());
         let mut database = database.expect("given back by every job");
-        let job = move || -> Result<Arc<Database>, redb::Error> {
-            let mut visible = visible.write().expect("no holder panics");
-            *visible = None;
+        let job = move || -> Result<(Arc<Database>, bool), redb::Error> {
+            let show = |snapshot| *visible.write().expect("no holder panics") = snapshot;
+            show(None);
             // Ours is the only one by now: the committer gave up its own, and waits.
-            if let Some(database) = Arc::get_mut(&mut database) {
-                match database.compact() {
-                    // A reader holds a snapshot still: another time.
-                    Ok(_) | Err(redb::CompactionError::TransactionInProgress) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            *visible = Some(Arc::new(database.begin_read()?));
-            Ok(database)
+            let compacted = match Arc::get_mut(&mut database).map(Database::compact) {
+                Some(Ok(compacted)) => compacted,
+                // A reader holds a snapshot still: another time.
+                None | Some(Err(redb::CompactionError::TransactionInProgress)) => false,
+                Some(Err(error)) => return Err(error.into()),
+            };
+            show(Some(Arc::new(database.begin_read()?)));
+            Ok((database, compacted))
         };
-        self.database = Some(in_job(&*self.disk, job).await.map_err(told)?.map_err(told)?);
-        let after = self.file.len().map_err(told)?;
-        tracing::info!(before, after, "compacted a store's file, in bytes");
-        self.machine.compacted();
+        let (database, compacted) = in_job(&*self.disk, job).await.map_err(told)?.map_err(told)?;
+        self.database = Some(database);
+        if compacted {
+            let after = self.file.len().map_err(told)?;
+            tracing::info!(before, after, "compacted a store's file, in bytes");
+            self.machine.compacted();
+        }
         Ok(())
     }
 

@@ -65,6 +65,10 @@ pub struct Workload {
     pub quiet_p99_ms_max: Option<Spanned<u64>>,
 }
 
+/// Quiet commands below which a scenario can't state a bound for their 99th percentile: enough that hardly a seed draws
+/// fewer than the hundred it takes.
+const QUIET_MIN: u64 = 130;
+
 fn four() -> Spanned<u64> {
     Spanned::new(0..0, 4)
 }
@@ -119,7 +123,24 @@ impl Section for Workload {
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;
-        self.quiet_p99_ms_max.as_ref().map_or(Ok(()), |bound| within("quiet_p99_ms_max", bound, 1, 60_000))
+        let Some(bound) = &self.quiet_p99_ms_max else { return Ok(()) };
+        within("quiet_p99_ms_max", bound, 1, 60_000)?;
+        let quiet = self.quiet_commands();
+        if quiet < QUIET_MIN {
+            let message = format!("the quiet tenants would send some {quiet} commands that may take effect");
+            let help = format!("a 99th percentile needs {QUIET_MIN}: give more commands, or a smaller noisy");
+            return Err(SectionError::new(bound.span(), message, help));
+        }
+        Ok(())
+    }
+}
+
+impl Workload {
+    /// How many commands of quiet tenants may be expected to take effect.
+    fn quiet_commands(&self) -> u64 {
+        let (noisy, others) = (*self.noisy.get_ref(), *self.tenants.get_ref() as f64 - 1.0);
+        let quiet = others / (noisy + others) * (1.0 - self.cross_tenant.get_ref());
+        (*self.commands.get_ref() as f64 * quiet) as u64
     }
 }
 

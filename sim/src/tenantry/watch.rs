@@ -83,7 +83,7 @@ impl Broker for WatchedBroker {
         self.inner.standing(tenant, message_id).await
     }
 
-    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
         let answer = self.inner.pause(tenant, generation).await;
         self.evidence.record("broker", "broker.paused", &format!("{tenant} {generation:?} {answer:?}"));
         answer
@@ -127,6 +127,8 @@ impl Ledger for WatchedLedger {
                 Applied::Conflict => self.evidence.mark("conflict_at_ledger"),
                 Applied::Overtaken { .. } => self.evidence.mark("overtaken"),
                 Applied::Paused => self.evidence.mark("paused_at_ledger"),
+                // The service's verdict, not the engine's: it never comes from here.
+                Applied::Refused(_) => {}
             }
         }
         if let Err(error) = &applied {

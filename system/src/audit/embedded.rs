@@ -36,7 +36,7 @@ impl EmbeddedAudit {
 
     /// How many entries there are.
     pub fn len(&self) -> Result<u64, redb::Error> {
-        Ok(self.store.read().open_table(ENTRIES)?.len()?)
+        Ok(self.store.read()?.open_table(ENTRIES)?.len()?)
     }
 
     /// True when nothing was logged yet.
@@ -46,7 +46,7 @@ impl EmbeddedAudit {
 
     /// All entries, oldest first. Reads the whole log: for verification, not for serving.
     pub fn entries(&self) -> Result<Vec<AuditEntry>, redb::Error> {
-        let read = self.store.read();
+        let read = self.store.read()?;
         let entries = read.open_table(ENTRIES)?;
         entries.iter()?.map(|entry| decode(entry?.1.value())).collect()
     }

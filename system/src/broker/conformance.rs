@@ -145,6 +145,8 @@ async fn a_lease_that_ran_out_settles_nothing_and_the_next_does(broker: Subject)
     publish(&broker, "acme", "m-1").await;
     let (_, early) = fetched(&broker, 9).await;
     advance(Limits::default().lease).await;
+    assert!(fetched(&broker, 9).await.0.is_empty(), "it came again at once");
+    advance(Limits::default().backoff_max).await;
     let (told, late) = fetched(&broker, 9).await;
     assert_eq!((told, late[0].messages[0].attempt), (vec!["acme: m-1".to_owned()], 2));
     for settlement in [done(1), Settlement::again("too late"), dead("too late")] {
@@ -181,8 +183,9 @@ async fn a_paused_tenant_keeps_its_messages_and_loses_its_leases(broker: Subject
     // Saying it twice is saying it once.
     broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
     broker.pause(&tenant("acme"), PauseGeneration(2)).await.unwrap();
-    // A pause that comes late was overruled before.
-    broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
+    // A pause that comes late was overruled before, and is told so.
+    let stands = broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
+    assert_eq!(stands, PauseGeneration(2));
     assert_eq!(fetched(&broker, 9).await.0, ["acme: m-1 m-2"]);
 }
 
@@ -294,7 +297,7 @@ mod implementations {
         async fn standing(&self, tenant: &TenantId, id: &MessageId) -> Result<Option<Standing>, CallError> {
             self.producer.standing(tenant, id).await
         }
-        async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+        async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
             self.producer.pause(tenant, generation).await
         }
     }

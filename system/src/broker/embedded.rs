@@ -110,12 +110,12 @@ impl EmbeddedBroker {
 
     /// How many messages were put aside.
     pub fn dead_letters(&self) -> Result<u64, redb::Error> {
-        Ok(self.store.read().open_table(DEAD_LETTERS)?.len()?)
+        Ok(self.store.read()?.open_table(DEAD_LETTERS)?.len()?)
     }
 
     /// A message that was put aside.
     pub fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, redb::Error> {
-        let row = self.store.read().open_table(DEAD_LETTERS)?.get((tenant.as_str(), message_id.as_str()))?;
+        let row = self.store.read()?.open_table(DEAD_LETTERS)?.get((tenant.as_str(), message_id.as_str()))?;
         row.map(|row| decode(row.value())).transpose()
     }
 
@@ -145,6 +145,10 @@ impl EmbeddedBroker {
         let (deliveries, exhausted) = state.lanes.lease(max, Instant::now(), unix_ms, || self.entropy.u64());
         if state.lanes.has_news() {
             machine.lazy.notify_one();
+        }
+        if !deliveries.is_empty() {
+            // Whoever waits must learn when these leases run out.
+            machine.changed.notify_waiters();
         }
         (deliveries, exhausted, state.lanes.next_change())
     }
@@ -182,10 +186,14 @@ impl Broker for EmbeddedBroker {
             // Before looking, so that nothing can arrive unnoticed between the look and the wait.
             let changed = machine.changed.notified();
             let (deliveries, exhausted, next_change) = self.lease_now(max);
-            for Exhausted { lease, deliveries } in exhausted {
-                let reason = format!("delivered {deliveries} times, at last without any word from a consumer");
+            for Exhausted { lease, deliveries: times } in exhausted {
+                let reason = format!("delivered {times} times, at last without any word from a consumer");
                 let settlement = Settlement { ended: vec![Ending::DeadLetter { reason }], ..Settlement::default() };
-                self.settle_durably(&lease, settlement).await?;
+                let (store, at_unix_ms) = (self.store.clone(), self.clock.now().as_millisecond());
+                // Not waited for: what is leased to this caller must reach it. If it fails, the lease runs out.
+                tokio::spawn(async move {
+                    store.execute(Command::Settle { lease, settlement, at_unix_ms }).await.map(drop)
+                });
             }
             if !deliveries.is_empty() || Instant::now() >= give_up {
                 return Ok(deliveries);
@@ -199,7 +207,8 @@ impl Broker for EmbeddedBroker {
         }
     }
 
-    async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
+    async fn settle(&self, lease: &Lease, mut settlement: Settlement) -> Result<bool, CallError> {
+        settlement.cut_reasons();
         if settlement.ended.iter().any(|ending| matches!(ending, Ending::DeadLetter { .. })) {
             return self.settle_durably(lease, settlement).await;
         }
@@ -220,8 +229,11 @@ impl Broker for EmbeddedBroker {
         self.look_up(tenant, message_id).map_err(CallError::failed)
     }
 
-    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
-        self.store.execute(Command::Pause { tenant: tenant.clone(), generation }).await.map(drop)
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
+        match self.store.execute(Command::Pause { tenant: tenant.clone(), generation }).await? {
+            Answer::Paused { generation } | Answer::Resumed { generation, .. } => Ok(generation),
+            answer => unreachable!("asked to pause, answered {answer:?}"),
+        }
     }
 }
 
@@ -300,8 +312,8 @@ enum Answer {
     Overloaded,
     Settled { lease: Lease, settlement: Settlement, ended: Vec<Queued> },
     NotHeld,
-    Paused,
-    Resumed { tenant: TenantId },
+    Paused { generation: PauseGeneration },
+    Resumed { tenant: TenantId, generation: PauseGeneration },
     Flushed,
 }
 
@@ -443,11 +455,12 @@ impl State {
                         decided.pauses.push((tenant.clone(), generation));
                     }
                     // Nothing more goes out from here on; what goes out again waits until that is durable.
-                    if last.is_paused() {
+                    let generation = *last;
+                    if generation.is_paused() {
                         self.lanes.pause(&tenant, true);
-                        Answer::Paused
+                        Answer::Paused { generation }
                     } else {
-                        Answer::Resumed { tenant }
+                        Answer::Resumed { tenant, generation }
                     }
                 }
                 Command::Flush => Answer::Flushed,
@@ -518,13 +531,17 @@ impl Machine for Mailroom {
             state.recent.insert(message.key, Known { sequence: message.sequence, body_hash: message.body_hash });
             state.lanes.push(&tenant, message);
         }
+        // First what ended, then who goes on: a tenant that was paused and resumed in this very commit is still paused while
+        // the messages that ended are taken out.
+        for answer in answers {
+            if let Answer::Settled { lease, settlement, ended } = answer {
+                state.lanes.finish(lease, settlement, ended, Instant::now());
+            }
+        }
         for answer in answers {
             match answer {
-                Answer::Settled { lease, settlement, ended } => {
-                    state.lanes.finish(lease, settlement, ended, Instant::now());
-                }
                 // Unless it was paused once more in the same commit.
-                Answer::Resumed { tenant } if !state.pauses[tenant].is_paused() => state.lanes.pause(tenant, false),
+                Answer::Resumed { tenant, .. } if !state.pauses[tenant].is_paused() => state.lanes.pause(tenant, false),
                 _ => {}
             }
         }
@@ -547,235 +564,5 @@ impl Machine for Mailroom {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::{Again, AttemptEnd};
-    use crate::testing::{Bench, message_id, tenant};
-
-    const NO_WAIT: Duration = Duration::ZERO;
-
-    fn envelope(body: &'static str) -> Envelope {
-        Envelope { body: body.into(), grant: "grant".into() }
-    }
-
-    async fn open(bench: &Bench) -> EmbeddedBroker {
-        // The store's committer lets go of the file a moment after a broker is dropped.
-        loop {
-            match EmbeddedBroker::open(&bench.world, Limits::default()).await {
-                Ok(broker) => return broker,
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    async fn publish(broker: &EmbeddedBroker, name: &str, id: &str, body: &'static str) -> Published {
-        broker.publish(&tenant(name), &message_id(id), envelope(body)).await.unwrap()
-    }
-
-    fn ids(deliveries: &[Delivery]) -> Vec<String> {
-        let messages = deliveries.iter().flat_map(|delivery| &delivery.messages);
-        messages.map(|message| format!("{} #{}", message.message_id, message.attempt)).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_restart_brings_back_what_was_not_settled_and_knows_what_was() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        for id in ["m-1", "m-2", "m-3"] {
-            publish(&broker, "acme", id, "body").await;
-        }
-        let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
-        let position = run.messages[1].position;
-        let again = Again { reason: "down".into(), after_ms: None };
-        let settlement = Settlement { ended: vec![Ending::Done], again };
-        assert!(broker.settle(&run.lease, settlement.clone()).await.unwrap());
-        broker.flush().await.unwrap();
-        drop(broker);
-
-        let broker = open(&bench).await;
-        let run_again = broker.fetch(9, NO_WAIT).await.unwrap();
-        assert_eq!(ids(&run_again), ["m-2 #2", "m-3 #1"], "the attempts outlive a restart too");
-        let again = run_again[0].messages[0].position;
-        assert!(again.sequence == position.sequence && again.epoch > position.epoch, "{again} after {position}");
-        assert!(!broker.settle(&run.lease, settlement).await.unwrap(), "a lease does not outlive the broker");
-        assert!(matches!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { .. }));
-        assert_eq!(publish(&broker, "acme", "m-1", "other").await, Published::Conflict);
-        let acme = tenant("acme");
-        assert_eq!(broker.standing(&acme, &message_id("m-1")).await.unwrap(), Some(Standing::Settled));
-        assert_eq!(broker.standing(&acme, &message_id("m-3")).await.unwrap(), Some(Standing::Pending));
-        assert_eq!(broker.standing(&acme, &message_id("m-4")).await.unwrap(), None);
-        let Published::Accepted { sequence } = publish(&broker, "acme", "m-4", "body").await else { panic!() };
-        assert_eq!(sequence, 4, "the order goes on where it was");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn acks_that_a_crash_forgot_bring_their_messages_again() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "body").await;
-        let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
-        assert!(
-            broker.settle(&run.lease, Settlement { ended: vec![Ending::Done], ..Settlement::default() }).await.unwrap()
-        );
-        assert_eq!(broker.depth(), 0);
-        // Not flushed: as after a crash.
-        drop(broker);
-        let broker = open(&bench).await;
-        assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-1 #1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn acks_ride_the_next_commit_or_make_one_soon() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "body").await;
-        let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
-        let waits = |broker: &EmbeddedBroker| broker.store.read().open_table(MESSAGES).unwrap().len().unwrap();
-        assert!(
-            broker.settle(&run.lease, Settlement { ended: vec![Ending::Done], ..Settlement::default() }).await.unwrap()
-        );
-        assert_eq!(waits(&broker), 1, "an ack had a commit of its own");
-        sleep(SETTLED_FLUSH * 2).await;
-        assert_eq!(waits(&broker), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dead_letter_outlives_a_restart_with_its_reason_and_every_attempt() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "poison").await;
-        let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        assert!(broker.settle(&run.lease, Settlement::again("the ledger is down")).await.unwrap());
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(ids(&broker.fetch(1, NO_WAIT).await.unwrap()), ["m-1 #2"]);
-        sleep(Limits::default().lease).await;
-        let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        let reason = "unreadable".to_owned();
-        let settlement =
-            Settlement { ended: vec![Ending::DeadLetter { reason: reason.clone() }], ..Settlement::default() };
-        assert!(broker.settle(&run.lease, settlement).await.unwrap());
-        drop(broker);
-
-        let broker = open(&bench).await;
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (0, 1));
-        let letter = broker.dead_letter(&tenant("acme"), &message_id("m-1")).unwrap().unwrap();
-        assert_eq!((letter.reason, letter.envelope), (reason, envelope("poison")));
-        let ends: Vec<_> = letter.attempts.into_iter().map(|attempt| attempt.end).collect();
-        assert_eq!(ends, [AttemptEnd::Again("the ledger is down".into()), AttemptEnd::Silent]);
-        assert!(matches!(publish(&broker, "acme", "m-1", "poison").await, Published::Duplicate { .. }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_kills_every_consumer_ends_as_a_dead_letter_and_those_behind_it_live() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "poison").await;
-        publish(&broker, "acme", "m-2", "body").await;
-        for _ in 0..Limits::default().silent_deliveries_max {
-            assert_eq!(broker.fetch(9, NO_WAIT).await.unwrap().len(), 1);
-            sleep(Limits::default().lease).await;
-        }
-        assert_eq!(ids(&broker.fetch(9, Duration::from_secs(1)).await.unwrap()), ["m-2 #2"]);
-        let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
-        assert!(
-            matches!(&standing, Some(Standing::DeadLettered { reason }) if reason.contains("20 times")),
-            "{standing:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_outlives_a_restart() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "body").await;
-        broker.pause(&tenant("acme"), PauseGeneration(1)).await.unwrap();
-        drop(broker);
-        let broker = open(&bench).await;
-        assert!(broker.fetch(9, NO_WAIT).await.unwrap().is_empty());
-        broker.pause(&tenant("acme"), PauseGeneration(2)).await.unwrap();
-        assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-1 #1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_in_the_very_commit_of_a_dead_letter_loses_nothing() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        publish(&broker, "acme", "m-1", "poison").await;
-        publish(&broker, "acme", "m-2", "body").await;
-        let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
-        let letter = Settlement { ended: vec![Ending::DeadLetter { reason: "bad".into() }], ..Settlement::default() };
-        let acme = tenant("acme");
-        let (settled, paused, resumed) = tokio::join!(
-            broker.settle(&run.lease, letter),
-            broker.pause(&acme, PauseGeneration(1)),
-            broker.pause(&acme, PauseGeneration(2))
-        );
-        assert!(settled.unwrap() && paused.is_ok() && resumed.is_ok());
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 1));
-        assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-2 #1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_no_frame_could_carry_together_with_others_is_refused_and_did_not_happen() {
-        let bench = Bench::new().await;
-        let broker = open(&bench).await;
-        let huge = Envelope { body: vec![b'x'; MAX_BODY_BYTES + 1].into(), grant: "grant".into() };
-        let refused = broker.publish(&tenant("acme"), &message_id("m-1"), huge).await;
-        assert!(matches!(refused, Err(CallError::Failed(_))), "{refused:?}");
-        assert_eq!(broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_lane_pushes_back_and_other_tenants_do_not_feel_it() {
-        let bench = Bench::new().await;
-        let limits = Limits { depth_max: 2, ..Limits::default() };
-        let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
-        // Together, in one commit: what is only on its way counts as well.
-        let (acme, ids) = (tenant("acme"), ["m-1", "m-2", "m-3"].map(message_id));
-        let publishes = ids.iter().map(|id| broker.publish(&acme, id, envelope("body")));
-        let answers = futures_util::future::join_all(publishes).await;
-        let full = Published::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS };
-        assert_eq!(answers[2], Ok(full));
-        assert!(matches!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { .. }));
-        assert!(matches!(publish(&broker, "globex", "m-1", "body").await, Published::Accepted { .. }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_file_is_bounded_by_what_waits_however_much_has_passed() {
-        let bench = Bench::new().await;
-        let limits = Limits { compact_from: 1 << 20, bytes_max: usize::MAX, ..Limits::default() };
-        let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
-        let size = || bench.folder().join("broker.redb").metadata().unwrap().len();
-        let mut sizes = Vec::new();
-        for round in 0..3 {
-            for index in 0..400 {
-                let body = Envelope { body: vec![b'x'; 10_000].into(), grant: "grant".into() };
-                let id = message_id(&format!("m-{round}-{index}"));
-                broker.publish(&tenant("acme"), &id, body).await.unwrap();
-            }
-            let full = size();
-            while broker.depth() > 0 {
-                for delivery in broker.fetch(64, NO_WAIT).await.unwrap() {
-                    let ended = vec![Ending::Done; delivery.messages.len()];
-                    assert!(
-                        broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap()
-                    );
-                }
-            }
-            // The acks' own commit, and one that finds the file worth it.
-            sleep(COMPACTED_BY).await;
-            broker.flush().await.unwrap();
-            broker.flush().await.unwrap();
-            sizes.push((full, size()));
-        }
-        assert!(sizes.iter().all(|(full, empty)| *full > 4 << 20 && *empty <= 1 << 20), "{sizes:?}");
-        assert_eq!(broker.compactions(), 3);
-        // Still the same broker.
-        let again = broker.publish(&tenant("acme"), &message_id("m-0-0"), envelope("other")).await.unwrap();
-        assert_eq!(again, Published::Conflict);
-    }
-
-    /// Longer than the pause between two compactions.
-    const COMPACTED_BY: Duration = Duration::from_secs(11);
-}
+#[path = "embedded_tests.rs"]
+mod tests;

@@ -33,6 +33,9 @@ pub use remote::{BrokerService, RemoteBroker};
 /// The most messages in one run: more gain little, and one transaction must not hold the ledger for long.
 pub const RUN_MAX: usize = 64;
 
+/// The longest reason that is kept of a settlement, in bytes.
+const REASON_BYTES_MAX: usize = 1024;
+
 /// Where messages wait.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
@@ -54,9 +57,9 @@ pub trait Broker: Send + Sync + 'static {
     async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError>;
 
     /// Pauses a tenant or resumes it, by the ledger's `generation`; one that is not later than the last changes nothing.
-    /// Answers once that is durable: from then on nothing of a paused tenant goes out, and no lease on anything of it
-    /// holds. Messages are taken and kept meanwhile.
-    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError>;
+    /// Answers once that is durable with the generation it stands at: from then on nothing of a paused tenant goes out, and
+    /// no lease on anything of it holds. Messages are taken and kept meanwhile.
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError>;
 }
 
 /// The answer to a publish.
@@ -159,6 +162,18 @@ pub struct Again {
 }
 
 impl Settlement {
+    /// Keeps of each reason what people need: it is stored with the message.
+    pub(crate) fn cut_reasons(&mut self) {
+        let reasons = self.ended.iter_mut().filter_map(|ending| match ending {
+            Ending::Done => None,
+            Ending::DeadLetter { reason } => Some(reason),
+        });
+        for reason in reasons.chain([&mut self.again.reason]) {
+            let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+            reason.truncate(end.unwrap_or(0));
+        }
+    }
+
     /// All comes again, after a pause that grows.
     #[must_use]
     pub fn again(reason: impl Into<String>) -> Self {

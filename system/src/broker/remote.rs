@@ -37,7 +37,7 @@ pub enum Reply {
     Fetched(Vec<Delivery>),
     Settled(bool),
     Standing(Option<Standing>),
-    Paused,
+    Paused(PauseGeneration),
 }
 
 /// Offers any broker to the network.
@@ -67,7 +67,7 @@ impl Service for BrokerService {
             Request::Standing { tenant, message_id } => {
                 self.0.standing(&tenant, &message_id).await.map(Reply::Standing)
             }
-            Request::Pause { tenant, generation } => self.0.pause(&tenant, generation).await.map(|()| Reply::Paused),
+            Request::Pause { tenant, generation } => self.0.pause(&tenant, generation).await.map(Reply::Paused),
         }
     }
 }
@@ -125,9 +125,9 @@ impl Broker for RemoteBroker {
         }
     }
 
-    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<(), CallError> {
+    async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
         match self.client.call(&Request::Pause { tenant: tenant.clone(), generation }, DURABLE_DEADLINE).await? {
-            Reply::Paused => Ok(()),
+            Reply::Paused(generation) => Ok(generation),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

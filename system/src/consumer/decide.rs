@@ -4,7 +4,7 @@
 //! refusal means a dead letter: there is no verified scope, so there is no tenant in whose books an outcome could be
 //! written.
 
-use crate::broker::{Again, Delivered, Ending, Settlement};
+use crate::broker::{Again, Delivered, Ending, Position, Settlement};
 use crate::grant::{VerifiedCommand, VerifyError};
 use crate::ids::TenantId;
 use crate::ledger::Applied;
@@ -38,12 +38,12 @@ pub(super) fn look(verified: Result<VerifiedCommand, VerifyError>, lane: &Tenant
     Looked::Command(Box::new(command))
 }
 
-/// How the run ends: `refused` has an entry per message that was looked at, with the reason where it was refused;
+/// How the run ends: `refused` has an entry per message that was looked at, its place and the reason where it was refused;
 /// `applied` the ledger's answers to the others, in order; `again` says why the messages behind those come again.
-pub(super) fn settlement(refused: Vec<Option<String>>, applied: Vec<Applied>, again: Again) -> Settlement {
+pub(super) fn settlement(refused: Vec<(Position, Option<String>)>, applied: Vec<Applied>, again: Again) -> Settlement {
     let mut applied = applied.into_iter();
     let mut ended = Vec::with_capacity(refused.len());
-    for refused in refused {
+    for (position, refused) in refused {
         let ending = match refused {
             Some(reason) => Ending::DeadLetter { reason },
             None => match applied.next() {
@@ -51,6 +51,13 @@ pub(super) fn settlement(refused: Vec<Option<String>>, applied: Vec<Applied>, ag
                 Some(Applied::Conflict) => {
                     let reason = "another body already has an outcome under this message id".into();
                     Ending::DeadLetter { reason }
+                }
+                Some(Applied::Refused(reason)) => Ending::DeadLetter { reason },
+                // From an earlier broker than the ledger has seen: its clock went back, or a consumer of its predecessor woke
+                // up, and then this settlement counts for nothing. Nobody's command may die of a clock.
+                Some(Applied::Overtaken { by }) if by.epoch > position.epoch => {
+                    let reason = format!("the ledger has seen a later broker than this one, at {by}, not {position}");
+                    return Settlement { ended, again: Again { reason, after_ms: None } };
                 }
                 Some(Applied::Overtaken { by }) => {
                     let reason = format!("it came after its place in the order: the tenant's history has reached {by}");
@@ -73,7 +80,6 @@ pub(super) fn settlement(refused: Vec<Option<String>>, applied: Vec<Applied>, ag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Position;
     use crate::call::CallError;
     use crate::grant::Envelope;
     use crate::ids::MessageId;
@@ -109,7 +115,7 @@ mod tests {
     #[test]
     fn answers_find_their_messages_around_those_that_were_refused() {
         let refused = vec![None, Some("bad".to_owned()), None];
-        let settled = settlement(refused, vec![now(), Applied::Conflict], Again::default());
+        let settled = settlement(placed(refused), vec![now(), Applied::Conflict], Again::default());
         let [Ending::Done, Ending::DeadLetter { reason: bad }, Ending::DeadLetter { reason }] = &settled.ended[..]
         else {
             panic!("{settled:?}")
@@ -117,9 +123,24 @@ mod tests {
         assert!(bad == "bad" && reason.contains("another body"), "{settled:?}");
     }
 
+    fn placed(refused: Vec<Option<String>>) -> Vec<(Position, Option<String>)> {
+        (1..).map(|sequence| Position { epoch: 5, sequence }).zip(refused).collect()
+    }
+
+    #[test]
+    fn what_came_too_late_is_a_dead_letter_unless_the_broker_itself_is_behind() {
+        let overtaken = |epoch| {
+            let by = Position { epoch, sequence: 9 };
+            settlement(placed(vec![None]), vec![Applied::Overtaken { by }], Again::default())
+        };
+        assert!(matches!(&overtaken(5).ended[..], [Ending::DeadLetter { .. }]));
+        let behind = overtaken(6);
+        assert!(behind.ended.is_empty() && behind.again.reason.contains("a later broker"), "{behind:?}");
+    }
+
     #[test]
     fn nothing_behind_a_paused_or_unanswered_command_is_settled() {
-        let refused = || vec![None, None, Some("bad".to_owned())];
+        let refused = || placed(vec![None, None, Some("bad".to_owned())]);
         let paused = settlement(refused(), vec![now(), Applied::Paused], Again::default());
         assert_eq!((paused.ended, paused.again), (vec![Ending::Done], again("the tenant is paused")));
         let unanswered = settlement(refused(), Vec::new(), again("the ledger is down"));

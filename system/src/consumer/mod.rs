@@ -7,6 +7,7 @@
 mod decide;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::action::Permission;
 use crate::auth::{Authority, Decision};
-use crate::broker::{Again, Broker, Delivery, Ending, Settlement};
+use crate::broker::{Again, Broker, Delivery, Ending, RUN_MAX, Settlement};
 use crate::call::CallError;
 use crate::capability::Clock;
 use crate::grant::{VerifiedCommand, Verifier};
@@ -38,12 +39,27 @@ const PROCESS_MAX: Duration = Duration::from_secs(4);
 const ASK_AGAIN_MAX: usize = 3;
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// A tenant or a user at the limit waits at least this long.
+const THROTTLED_MIN: Duration = Duration::from_millis(100);
+
 /// A fetch waits this long for something to do.
 const FETCH_WAIT: Duration = Duration::from_secs(2);
 
 /// The pause after a failed fetch doubles from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// Messages in work; no longer counted when it is dropped, however that came.
+struct Counted {
+    count: usize,
+    counter: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
 
 /// What a consumer works with.
 pub struct Consumer {
@@ -55,7 +71,8 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A consumer between these services. Its `limits` hold for what it takes itself: others have theirs.
+    /// A consumer between these services. It lets twice the producer's `limits` through, so that what piled up behind an
+    /// outage drains while more comes; what others take counts for them.
     #[must_use]
     pub fn new(
         broker: Arc<dyn Broker>,
@@ -65,34 +82,38 @@ impl Consumer {
         limits: &RateLimits,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock);
-        Self { broker, authority, ledger, verifier, limiter: Limiter::new(limits) }
+        Self { broker, authority, ledger, verifier, limiter: Limiter::new(&limits.doubled()) }
     }
 
-    /// Works until `stop` is cancelled, then ends what is in work and returns.
+    /// Works until `stop` is cancelled, then ends what is in work and returns. A run whose handling panics is given up alone:
+    /// its lease runs out.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut in_work: JoinSet<usize> = JoinSet::new();
-        let (mut in_flight, mut backoff) = (0, BACKOFF_MIN);
+        let mut in_work = JoinSet::new();
+        let (in_flight, mut backoff) = (Arc::new(AtomicUsize::new(0)), BACKOFF_MIN);
         while !stop.is_cancelled() {
-            while let Some(ended) = in_work.try_join_next() {
-                in_flight -= ended.expect("no run panics");
-            }
-            if in_flight >= IN_FLIGHT_MAX {
-                if let Some(ended) = in_work.join_next().await {
-                    in_flight -= ended.expect("no run panics");
-                }
+            while in_work.try_join_next().is_some() {}
+            // Room for a whole run, lest runs are cut small just when there is much to do.
+            let room = IN_FLIGHT_MAX - in_flight.load(Ordering::Relaxed).min(IN_FLIGHT_MAX);
+            if room < RUN_MAX {
+                in_work.join_next().await;
                 continue;
             }
             let fetched = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                fetched = self.broker.fetch(IN_FLIGHT_MAX - in_flight, FETCH_WAIT) => fetched,
+                fetched = self.broker.fetch(room, FETCH_WAIT) => fetched,
             };
             match fetched {
                 Ok(deliveries) => {
                     backoff = BACKOFF_MIN;
                     for delivery in deliveries {
-                        in_flight += delivery.messages.len();
-                        in_work.spawn(self.clone().handle(delivery));
+                        let (count, counter) = (delivery.messages.len(), in_flight.clone());
+                        let handling = self.clone().handle(delivery);
+                        counter.fetch_add(count, Ordering::Relaxed);
+                        in_work.spawn(async move {
+                            let _done = Counted { count, counter };
+                            handling.await;
+                        });
                     }
                 }
                 Err(error) => {
@@ -105,8 +126,8 @@ impl Consumer {
         while in_work.join_next().await.is_some() {}
     }
 
-    /// Deals with one run, and returns how many messages it had.
-    async fn handle(self: Arc<Self>, delivery: Delivery) -> usize {
+    /// Deals with one run.
+    async fn handle(self: Arc<Self>, delivery: Delivery) {
         // What was cut off in the middle of the ledger's call is unknown: applying it again is safe, and tells.
         let processed = timeout(PROCESS_MAX, self.process(&delivery)).await;
         let settlement = processed.unwrap_or_else(|_| Settlement::again("it took the consumer too long"));
@@ -117,10 +138,11 @@ impl Consumer {
             }
         }
         // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
-        if let Err(error) = self.broker.settle(&delivery.lease, settlement).await {
-            tracing::warn!(%error, %tenant, "failed to settle");
+        match self.broker.settle(&delivery.lease, settlement).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(%tenant, "the lease had ended: what was settled comes again"),
+            Err(error) => tracing::warn!(%error, %tenant, "failed to settle"),
         }
-        delivery.messages.len()
     }
 
     /// Everything between a delivery and its settlement.
@@ -133,14 +155,14 @@ impl Consumer {
             }
             let verified = self.verifier.command(message.envelope.clone()).await;
             match look(verified, &delivery.lease.tenant, message) {
-                Looked::Refused(reason) => refused.push(Some(reason)),
+                Looked::Refused(reason) => refused.push((message.position, Some(reason))),
                 Looked::NotNow(reason) => {
                     again.reason = reason;
                     break;
                 }
                 Looked::Command(command) => match self.admit(&command, &mut decisions).await {
                     Ok(decision) => {
-                        refused.push(None);
+                        refused.push((message.position, None));
                         works.push(Work { command: *command, decision, position: message.position });
                     }
                     Err(not_now) => {
@@ -168,7 +190,8 @@ impl Consumer {
         let (message, tenant) = (command.message(), command.scope().tenant());
         // Whoever can publish past the producer is slowed down here.
         self.limiter.command(tenant, &message.user_id).map_err(|limited| Again {
-            after_ms: Some(limited.retry_after.as_millis() as u64 + 1),
+            // Long enough for several: a transaction for each one that is let through would cost more than it saves.
+            after_ms: Some(limited.retry_after.max(THROTTLED_MIN).as_millis() as u64 + 1),
             reason: limited.to_string(),
         })?;
         let (user, permission) = (&message.user_id, message.action.permission());
@@ -342,7 +365,7 @@ mod tests {
             let envelope = bench.envelope("acme", &id, credit("acme", &id, 1)).await;
             broker.publish(&tenant("acme"), &message_id(&id), envelope).await.unwrap();
         }
-        let slow = RateLimits { tenant: Rate::new(10, 5), ..RateLimits::default() };
+        let slow = RateLimits { tenant: Rate::new(5, 5), ..RateLimits::default() };
         let clock = bench.world.clock.clone();
         let consumer = Consumer::new(broker.clone(), bench.authority.clone(), ledger.clone(), clock, &slow);
         let stop = CancellationToken::new();

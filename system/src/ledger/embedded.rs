@@ -50,18 +50,18 @@ impl EmbeddedLedger {
 
     /// Every tenant's state as committed: for reconciliation and for checking isolation, not for serving.
     pub fn every_state(&self) -> Result<BTreeMap<TenantId, TenantState>, redb::Error> {
-        keyspace::states(&self.store.read(), None)
+        keyspace::states(&*self.store.read()?, None)
     }
 
     /// Every outcome of every tenant as committed: for reconciliation, not for serving.
     pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
-        keyspace::outcomes(&self.store.read())
+        keyspace::outcomes(&*self.store.read()?)
     }
 
     /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.
     pub(super) fn outbox(&self, bytes: usize) -> Result<Option<Waiting>, redb::Error> {
         let relayed = *self.store.machine().relayed.lock().expect("no holder panics");
-        let read = self.store.read();
+        let read = self.store.read()?;
         let newest = read.open_table(OUTBOX_LAST)?.get(())?.map_or(0, |last| last.value());
         let (mut first, mut entries, mut size) = (None, Vec::new(), 0);
         for row in read.open_table(OUTBOX)?.range(relayed + 1..)? {
@@ -87,8 +87,8 @@ impl EmbeddedLedger {
     }
 
     fn committed_outcome(&self, read: &VerifiedRead, message_id: &MessageId) -> Result<Option<Outcome>, CallError> {
-        let outcome = keyspace::outcome(&self.store.read(), read.scope(), message_id);
-        outcome.map_err(CallError::failed)
+        let kept = self.store.read().and_then(|kept| keyspace::outcome(&kept, read.scope(), message_id));
+        kept.map_err(CallError::failed)
     }
 }
 
@@ -132,8 +132,8 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
-        let state = keyspace::state(&self.store.read(), read.scope().tenant());
-        state.map_err(CallError::failed)
+        let kept = self.store.read().and_then(|kept| keyspace::state(&kept, read.scope().tenant()));
+        kept.map_err(CallError::failed)
     }
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {

@@ -166,6 +166,8 @@ pub enum Applied {
     },
     /// The tenant is paused: nothing was done.
     Paused,
+    /// The ledger's own verification refuses it for good, because of this: nothing was done.
+    Refused(String),
 }
 
 /// How a command ended.

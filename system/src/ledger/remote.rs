@@ -63,13 +63,25 @@ impl Service for LedgerService {
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Apply { run } => {
-                let mut works = Vec::with_capacity(run.len());
+                let (mut works, mut refused) = (Vec::with_capacity(run.len()), Vec::with_capacity(run.len()));
                 for (envelope, decision, position) in run {
-                    let command = self.verifier.command(envelope).await.map_err(CallError::failed)?;
-                    works.push(Work { command, decision, position });
+                    match self.verifier.command(envelope).await {
+                        Ok(command) => {
+                            works.push(Work { command, decision, position });
+                            refused.push(None);
+                        }
+                        Err(error) if error.is_transient() => return Err(CallError::failed(error)),
+                        // One that will never do must not hold up the others.
+                        Err(error) => refused.push(Some(Applied::Refused(error.to_string()))),
+                    }
                 }
-                let run = Run::new(works).map_err(CallError::failed)?;
-                self.ledger.apply(&run).await.map(Reply::Applied)
+                let applied = match works.is_empty() {
+                    true => Vec::new(),
+                    false => self.ledger.apply(&Run::new(works).map_err(CallError::failed)?).await?,
+                };
+                let mut applied = applied.into_iter();
+                let answers = refused.into_iter().map_while(|refused| refused.or_else(|| applied.next()));
+                Ok(Reply::Applied(answers.collect()))
             }
             Request::Outcome { grant, message_id, wait_ms } => {
                 let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
@@ -140,5 +152,30 @@ impl Ledger for RemoteLedger {
             Reply::Paused(paused) => Ok(paused),
             reply => Err(self.client.unexpected(&reply)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::EmbeddedLedger;
+    use crate::testing::{Bench, credit};
+
+    #[tokio::test]
+    async fn a_command_that_will_never_do_holds_up_no_other_of_its_run() {
+        let bench = Bench::new().await;
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
+        let service = LedgerService { ledger: ledger.clone(), verifier };
+        let mut run = Vec::new();
+        for (sequence, id) in (1..).zip(["m-1", "m-2", "m-3"]) {
+            let envelope = bench.envelope("acme", id, credit("acme", id, 5)).await;
+            run.push((envelope, Decision::Permit { revision: 1 }, Position { epoch: 1, sequence }));
+        }
+        // Another body than the grant is for.
+        run[1].0.body = credit("acme", "m-2", 500).into();
+        let Reply::Applied(applied) = service.handle(Request::Apply { run }).await.unwrap() else { panic!() };
+        assert!(matches!(&applied[..], [Applied::Now(_), Applied::Refused(_), Applied::Now(_)]), "{applied:?}");
+        assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 10);
     }
 }

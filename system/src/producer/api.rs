@@ -17,7 +17,8 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -34,7 +35,7 @@ use crate::broker::{Published, Standing};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
-use crate::ledger::{Paused, TenantState};
+use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, strict_object};
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
@@ -69,6 +70,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
         })
         .with_state(producer)
+        .layer(from_fn(take_body))
 }
 
 async fn submit(
@@ -238,14 +240,42 @@ async fn set(
     let seen = state.pause_generation;
     let to = if seen.is_paused() == paused { seen } else { seen.next() };
     let Paused { generation, version } = producer.ledger.pause(&right, to).await?;
-    if generation != to {
+    // The broker knows a later one only if it was once beside another ledger: then its word counts.
+    if generation != to || in_broker(&producer, &tenant, generation).await? != generation {
         let detail =
-            format!("someone else has paused or resumed tenant {tenant} just now; look, and ask again if need be");
+            format!("someone else has paused or resumed tenant {tenant} meanwhile; look, and ask again if need be");
         return Err(Problem::new(StatusCode::CONFLICT, "changed-meanwhile", "Changed meanwhile", detail));
     }
-    producer.broker.pause(&tenant, generation).await?;
-    tracing::warn!(%tenant, paused, version, "an operator has paused or resumed the tenant");
+    tracing::warn!(%tenant, operator = %right.user(), paused, version, "an operator has paused or resumed the tenant");
     Ok(Json(json!({"tenant_id": tenant, "paused": paused, "version": version})))
+}
+
+/// The broker's part. The ledger's is done by now, so whatever keeps the broker from it, something has happened.
+async fn in_broker(
+    producer: &Producer,
+    tenant: &TenantId,
+    generation: PauseGeneration,
+) -> Result<PauseGeneration, Problem> {
+    producer.broker.pause(tenant, generation).await.map_err(|error| {
+        let done = if generation.is_paused() { "nothing takes effect any more" } else { "effects are allowed again" };
+        let detail = format!("{done}, but the broker did not confirm it ({error}): send the same request again");
+        let title = "Half done; the same request again does the rest";
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "half-done", title, detail).retry_after(1)
+    })
+}
+
+/// Reads a request's body before anything is answered: a connection on which a body is left unread can't carry the next
+/// request.
+async fn take_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match read_body(body).await {
+        Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
+        Err(problem) => {
+            let mut refused = problem.into_response();
+            refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            refused
+        }
+    }
 }
 
 /// Someone whose address may ask just now, and who brings a token.
@@ -258,7 +288,9 @@ impl FromRequestParts<Arc<Producer>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
         let Source(source) = parts.extensions.get().expect("the server notes where a request came from");
-        producer.limiter.request(source)?;
+        // A stop must come through whatever else this address asks: it has a bucket of its own.
+        let stop = parts.method == Method::PUT;
+        producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
         Ok(Self { token: bearer(&parts.headers)? })
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 over any network: with our own accept loop the same server runs over TCP and in a simulation.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,15 @@ pub(super) struct Source(pub(super) Arc<str>);
 
 impl Source {
     fn of(peer: &str) -> Self {
-        let address = peer.parse::<SocketAddr>().map_or_else(|_| peer.to_owned(), |address| address.ip().to_string());
+        let address = match peer.parse::<SocketAddr>().map(|address| address.ip()) {
+            // A host has a whole /64 to itself: any of its addresses is the same source.
+            Ok(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            Ok(IpAddr::V4(address)) => address.to_string(),
+            Err(_) => peer.to_owned(),
+        };
         Self(address.into())
     }
 }

@@ -85,7 +85,9 @@ impl From<CallError> for Problem {
                 StatusCode::GATEWAY_TIMEOUT,
                 "outcome-unknown",
                 "It may have happened; the same message again is safe",
-                format!("{why}; it may have been accepted: send the same message with the same message_id again"),
+                format!(
+                    "{why}; it may have been accepted: send the same request again, a command with the same message_id"
+                ),
             ),
         };
         problem.retry_after(UNAVAILABLE_RETRY_SECONDS)
@@ -94,7 +96,8 @@ impl From<CallError> for Problem {
 
 impl From<Limited> for Problem {
     fn from(limited: Limited) -> Self {
-        let seconds = limited.retry_after.as_millis().div_ceil(1000) as u64;
+        // Never 0: who is told that asks again at once.
+        let seconds = limited.retry_after.as_millis().div_ceil(1000).max(1) as u64;
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", limited).retry_after(seconds)
     }
 }

@@ -92,7 +92,10 @@ async fn read_frames<S: Service>(
                 }
                 greeted = client;
                 if greeted.is_none() {
-                    return "the caller is nobody this service knows".into();
+                    let reason = "the caller is nobody this service knows".to_owned();
+                    // If the writer is gone, so is who would read the reason.
+                    let _ = replies.send(Frame::Refused(reason.clone())).await;
+                    return reason;
                 }
             }
             Ok(Frame::Heartbeat) => {}

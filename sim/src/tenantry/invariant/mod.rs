@@ -231,11 +231,11 @@ mod tests {
     #[test]
     fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait() {
         let mut flood = story();
-        // Ten a second, twenty at once, and what may be on its way for three seconds.
+        // Ten a second, twenty at once, and what may be on its way for half a second.
         let times = |count: u64| (0..count).map(Duration::from_millis).collect::<Vec<_>>();
-        flood.seen.taken_in.insert(tenant("acme"), times(50));
+        flood.seen.taken_in.insert(tenant("acme"), times(25));
         assert_eq!(violated(&flood), Vec::<&str>::new());
-        flood.seen.taken_in.insert(tenant("acme"), times(52));
+        flood.seen.taken_in.insert(tenant("acme"), times(27));
         assert_eq!(violated(&flood), ["G8-fair-share"]);
 
         let delayed = |slow: u64| {
@@ -254,9 +254,6 @@ mod tests {
             violated(&delayed).contains(&"G8-fair-share")
         };
         assert_eq!([delayed(1), delayed(2)], [false, true]);
-        let mut few = story();
-        few.quiet_p99_ms_max = Some(50);
-        assert_eq!(violated(&few), ["G8-fair-share"], "too few samples prove nothing");
     }
 
     #[test]
