@@ -160,7 +160,6 @@ impl<M: Machine> Store<M> {
 
     /// A consistent view of what is durable; not to be kept, for it keeps the pages of rows that were removed since. A commit is not seen before it is: nobody may act on what a power loss could
     /// still take back.
-    #[must_use]
     ///
     /// # Errors
     /// While the file is compacted: try again.

@@ -75,7 +75,7 @@ impl Worlds {
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
         let handle = Handle { image: hosted.image.clone(), epoch };
         World {
-            network: Arc::new(SimNetwork { host: host.into(), trace: self.trace.clone() }),
+            network: Arc::new(SimNetwork { host: host.into(), trace: self.trace.clone(), life: Life::of(&handle) }),
             disk: Arc::new(SimDisk {
                 handle,
                 host: host.into(),
@@ -241,6 +241,54 @@ impl Entropy for SimEntropy {
 struct SimNetwork {
     host: Arc<str>,
     trace: Trace,
+    life: Life,
+}
+
+/// The open streams of one life of a process, in the order in which they were opened. A runtime that is dropped drops its
+/// tasks by the numbers tokio gave them, which it counts over all runtimes of the whole process: without this, peers would
+/// see a killed host's connections end in an order that depends on what ran before.
+#[derive(Clone)]
+struct Life {
+    handle: Handle,
+    streams: Arc<Mutex<Streams>>,
+}
+
+#[derive(Default)]
+struct Streams {
+    opened: u64,
+    open: BTreeMap<u64, Slot>,
+}
+
+/// A stream, until it is closed.
+type Slot = Arc<Mutex<Option<turmoil::net::TcpStream>>>;
+
+impl Life {
+    fn of(handle: &Handle) -> Self {
+        Self { handle: handle.clone(), streams: Arc::default() }
+    }
+
+    fn add(&self, stream: turmoil::net::TcpStream) -> (u64, Slot) {
+        let mut streams = self.streams.lock().expect("no holder panics");
+        streams.opened += 1;
+        let (number, slot) = (streams.opened, Arc::new(Mutex::new(Some(stream))));
+        streams.open.insert(number, slot.clone());
+        (number, slot)
+    }
+
+    /// Closes a stream; if the process is dead, all of them, in their order.
+    fn close(&self, number: u64) {
+        let mut streams = self.streams.lock().expect("no holder panics");
+        let dead = self.handle.with(|_| Ok(())).is_err();
+        let closing: Vec<Slot> = if dead {
+            std::mem::take(&mut streams.open).into_values().collect()
+        } else {
+            streams.open.remove(&number).into_iter().collect()
+        };
+        drop(streams);
+        for slot in closing {
+            drop(slot.lock().expect("no holder panics").take());
+        }
+    }
 }
 
 #[async_trait]
@@ -248,7 +296,8 @@ impl Network for SimNetwork {
     async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let (_, port) = host_and_port(address)?;
         let inner = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
-        Ok(Box::new(SimListener { inner, host: self.host.clone(), trace: self.trace.clone() }))
+        let (host, trace, life) = (self.host.clone(), self.trace.clone(), self.life.clone());
+        Ok(Box::new(SimListener { inner, host, trace, life }))
     }
 
     async fn connect(&self, address: &str) -> io::Result<BoxStream> {
@@ -256,7 +305,7 @@ impl Network for SimNetwork {
         let opened = turmoil::net::TcpStream::connect((peer, port)).await;
         let told = if opened.is_ok() { "opened" } else { "refused" };
         self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
-        Ok(Box::new(Watched { inner: opened?, host: self.host.clone(), peer: peer.into(), trace: self.trace.clone() }))
+        Ok(Box::new(Watched::new(opened?, &self.host, peer, &self.trace, &self.life)))
     }
 }
 
@@ -269,6 +318,7 @@ struct SimListener {
     inner: turmoil::net::TcpListener,
     host: Arc<str>,
     trace: Trace,
+    life: Life,
 }
 
 #[async_trait]
@@ -277,7 +327,7 @@ impl Listener for SimListener {
         let (inner, peer): (_, SocketAddr) = self.inner.accept().await?;
         let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_else(|| peer.ip().to_string());
         self.trace.record(now(), &self.host, "net.accept", &peer);
-        let watched = Watched { inner, host: self.host.clone(), peer: peer.as_str().into(), trace: self.trace.clone() };
+        let watched = Watched::new(inner, &self.host, &peer, &self.trace, &self.life);
         Ok((Box::new(watched), peer))
     }
 
@@ -288,13 +338,37 @@ impl Listener for SimListener {
 
 /// A stream whose every chunk goes into the trace.
 struct Watched {
-    inner: turmoil::net::TcpStream,
+    number: u64,
+    slot: Slot,
+    life: Life,
     host: Arc<str>,
     peer: Arc<str>,
     trace: Trace,
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.life.close(self.number);
+    }
+}
+
 impl Watched {
+    fn new(inner: turmoil::net::TcpStream, host: &Arc<str>, peer: &str, trace: &Trace, life: &Life) -> Self {
+        let (number, slot) = life.add(inner);
+        Self { number, slot, life: life.clone(), host: host.clone(), peer: peer.into(), trace: trace.clone() }
+    }
+
+    /// Polls the stream, while there is one.
+    fn poll<T>(
+        &self,
+        poll: impl FnOnce(Pin<&mut turmoil::net::TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.slot.lock().expect("no holder panics").as_mut() {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
     fn record(&self, kind: &'static str, chunk: &[u8]) {
         let hash = Sha256::digest(chunk);
         let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
@@ -303,27 +377,27 @@ impl Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        ready!(self.poll(|stream| stream.poll_read(cx, buf)))?;
         self.record("net.in", &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, data))?;
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll(|stream| stream.poll_write(cx, data)))?;
         self.record("net.out", &data[..written]);
         Poll::Ready(Ok(written))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_shutdown(cx))
     }
 }
 
