@@ -158,8 +158,8 @@ impl<M: Machine> Store<M> {
         &self.machine
     }
 
-    /// A consistent view of what is durable; not to be kept, for it keeps the pages of rows that were removed since. A commit is not seen before it is: nobody may act on what a power loss could
-    /// still take back.
+    /// A consistent view of what is durable. A commit is not seen before it is: nobody may act on what a power loss could
+    /// still take back. Not to be kept: it keeps the pages of rows that were removed since.
     ///
     /// # Errors
     /// While the file is compacted: try again.
