@@ -78,7 +78,7 @@ fn test_cross_tenant_access_attempt() {
             assert_eq!((record.commands.applied, record.commands.dead_lettered), (2, 4), "seed {seed}, {ask:?}");
             assert!(ended.trace.iter().any(|entry| entry.kind == "api.answer" && entry.detail == "m-1 403"));
             let expected = format!(
-                r#"{{"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#
+                r#"{{"limit_versions":{{"api_requests":2}},"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#
             );
             assert_eq!(limits(&ended, "tenant-b"), expected, "seed {seed}, {ask:?}");
         }
@@ -94,7 +94,8 @@ fn test_billing_limit_update_tenant_a() {
         let record = &ended.finished.record;
         assert_eq!(record.verdict, Verdict::Pass, "seed {seed}: {record:#?}");
         let expected = |tenant: &str, limit: u64, version: u64| {
-            format!(r#"{{"limits":{{"api_requests":{limit}}},"tenant_id":"{tenant}","version":{version}}}"#)
+            let set = format!(r#""limit_versions":{{"api_requests":{version}}},"limits":{{"api_requests":{limit}}}"#);
+            format!(r#"{{{set},"tenant_id":"{tenant}","version":{version}}}"#)
         };
         assert_eq!(limits(&ended, "tenant-a"), expected("tenant-a", 10_000, 1), "seed {seed}");
         assert_eq!(limits(&ended, "tenant-b"), expected("tenant-b", ORIGINAL_BILLING_LIMIT_B, 2), "seed {seed}");
