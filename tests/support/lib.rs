@@ -62,11 +62,11 @@ pub fn tenantry(arguments: &[&str]) -> Output {
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
-/// `[rate_limits]` that no test's load comes near, and whose buckets, empty at a start, fill in a millisecond.
+/// `[rate_limits]` that no test's load comes near, and whose buckets, empty at a start, fill in ten microseconds.
 pub(crate) const NO_RATE_LIMITS: &str = "[rate_limits]\n\
-    tenant = { per_second = 1000000, burst = 1000 }\n\
-    user = { per_second = 1000000, burst = 1000 }\n\
-    source = { per_second = 1000000, burst = 1000 }\n";
+    tenant = { per_second = 100000000, burst = 1000 }\n\
+    user = { per_second = 100000000, burst = 1000 }\n\
+    source = { per_second = 100000000, burst = 1000 }\n";
 
 /// Writes a file that a test hands to the project's binaries.
 ///
