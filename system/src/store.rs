@@ -110,17 +110,20 @@ impl<M: Machine> Store<M> {
         let file: Arc<dyn DiskFile> = disk.open(name)?.into();
         clear_half_made(&*file)?;
         let backend = Backend(file.clone());
-        let opened = in_job(&*disk, move || -> Result<(Database, M), redb::Error> {
+        let opened = in_job(&*disk, move || -> Result<Result<(Database, M), u32>, redb::Error> {
             let mut builder = Database::builder();
             builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
             let database = builder.create_with_backend(backend)?;
             let transaction = database.begin_write()?;
-            check_format(&transaction)?;
+            if let Some(format) = foreign_format(&transaction)? {
+                return Ok(Err(format));
+            }
             let machine = load(&transaction)?;
             transaction.commit()?;
-            Ok((database, machine))
+            Ok(Ok((database, machine)))
         });
-        let (database, machine) = opened.await?.map_err(|error| unopened(name, &error))?;
+        let opened = opened.await?.map_err(|error| unopened(name, &error))?;
+        let (database, machine) = opened.map_err(|format| foreign(name, format))?;
         let machine = Arc::new(machine);
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let (failed, failure) = watch::channel(None);
@@ -298,34 +301,36 @@ async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + S
     result.await.map_err(|_| io::Error::other("the disk dropped a job"))
 }
 
-/// Refuses a file that another build's rows are in, before any of them is read as something else.
-fn check_format(within: &WriteTransaction) -> Result<(), redb::Error> {
+/// The format of a file that another build's rows are in, before any of them is read as something else.
+fn foreign_format(within: &WriteTransaction) -> Result<Option<u32>, redb::Error> {
     let is_new = within.list_tables()?.next().is_none();
     let mut table = within.open_table(FORMAT_TABLE)?;
     let kept = table.get(())?.map(|kept| kept.value());
     match kept {
-        Some(FORMAT) => Ok(()),
+        Some(FORMAT) => Ok(None),
         None if is_new => {
             table.insert((), FORMAT)?;
-            Ok(())
+            Ok(None)
         }
         // Format 1 did not say so.
-        other => Err(redb::Error::UpgradeRequired(other.unwrap_or(1) as u8)),
+        other => Ok(Some(other.unwrap_or(1))),
     }
+}
+
+/// Why a file of `format` can't be opened, and what to do.
+fn foreign(name: &str, format: u32) -> io::Error {
+    let problem = format!("its format is {format}, this build reads and writes {FORMAT}");
+    let advice = "start the build that wrote it, or put it aside to begin without what is in it";
+    io::Error::new(io::ErrorKind::InvalidData, format!("failed to open {name}: {problem}; {advice}"))
 }
 
 /// Why `name` can't be opened, and what to do if it is the file's fault and not the disk's.
 fn unopened(name: &str, error: &redb::Error) -> io::Error {
     let damaged = match error {
-        redb::Error::Corrupted(_) => true,
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
         redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
         _ => false,
     };
-    if let redb::Error::UpgradeRequired(format) = error {
-        let problem = format!("its format is {format}, this build reads and writes {FORMAT}");
-        let advice = "start the build that wrote it, or put it aside to begin without what is in it";
-        return io::Error::new(io::ErrorKind::InvalidData, format!("failed to open {name}: {problem}; {advice}"));
-    }
     if !damaged {
         return io::Error::other(format!("failed to open {name}: {error}"));
     }
