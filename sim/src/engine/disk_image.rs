@@ -220,7 +220,7 @@ impl DiskImage {
         loss
     }
 
-    /// Turns over up to [`ROT_BITS`] bits at places that the dice choose, a long file's more often than a short one's, and
+    /// Turns over up to `ROT_BITS` bits at places that the dice choose, a long file's more often than a short one's, and
     /// says which. `counter` tells one rot from the next.
     pub fn rot(&mut self, dice: &Dice, counter: u64) -> BTreeSet<Flip> {
         let bits: u64 = self.files.values().map(|file| file.current.len() as u64 * 8).sum();
