@@ -25,6 +25,10 @@ async fn publish(broker: &EmbeddedBroker, name: &str, id: &str, body: &'static s
     broker.publish(&tenant(name), &message_id(id), envelope(body)).await.unwrap()
 }
 
+fn done(count: usize) -> Settlement {
+    Settlement { ended: vec![Ending::Done; count], ..Settlement::default() }
+}
+
 fn ids(deliveries: &[Delivery]) -> Vec<String> {
     let messages = deliveries.iter().flat_map(|delivery| &delivery.messages);
     messages.map(|message| format!("{} #{}", message.message_id, message.attempt)).collect()
@@ -67,9 +71,7 @@ async fn acks_that_a_crash_forgot_bring_their_messages_again() {
     let broker = open(&bench).await;
     publish(&broker, "acme", "m-1", "body").await;
     let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
-    assert!(
-        broker.settle(&run.lease, Settlement { ended: vec![Ending::Done], ..Settlement::default() }).await.unwrap()
-    );
+    assert!(broker.settle(&run.lease, done(1)).await.unwrap());
     assert_eq!(broker.depth(), 0);
     // Not flushed: as after a crash.
     drop(broker);
@@ -84,9 +86,7 @@ async fn acks_ride_the_next_commit_or_make_one_soon() {
     publish(&broker, "acme", "m-1", "body").await;
     let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
     let waits = |broker: &EmbeddedBroker| broker.store.read().unwrap().open_table(MESSAGES).unwrap().len().unwrap();
-    assert!(
-        broker.settle(&run.lease, Settlement { ended: vec![Ending::Done], ..Settlement::default() }).await.unwrap()
-    );
+    assert!(broker.settle(&run.lease, done(1)).await.unwrap());
     assert_eq!(waits(&broker), 1, "an ack had a commit of its own");
     sleep(SETTLED_FLUSH * 2).await;
     assert_eq!(waits(&broker), 0);
@@ -208,8 +208,7 @@ async fn the_file_is_bounded_by_what_waits_however_much_has_passed() {
         let full = size();
         while broker.depth() > 0 {
             for delivery in broker.fetch(64, NO_WAIT).await.unwrap() {
-                let ended = vec![Ending::Done; delivery.messages.len()];
-                assert!(broker.settle(&delivery.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+                assert!(broker.settle(&delivery.lease, done(delivery.messages.len())).await.unwrap());
             }
         }
         // The acks' own commit, and one that finds the file worth it.
