@@ -62,11 +62,13 @@ pub fn tenantry(arguments: &[&str]) -> Output {
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
-/// `[rate_limits]` that no test's load comes near, and whose buckets, empty at a start, fill in ten microseconds.
+/// `[rate_limits]` that no test's load comes near. Buckets are empty at a start, so the rate is high; and a bucket tells
+/// time to within burst / rate, so the burst is a second's worth: a request whose thread sleeps between reading the clock
+/// and taking its share finds one filled after its own time.
 pub(crate) const NO_RATE_LIMITS: &str = "[rate_limits]\n\
-    tenant = { per_second = 100000000, burst = 1000 }\n\
-    user = { per_second = 100000000, burst = 1000 }\n\
-    source = { per_second = 100000000, burst = 1000 }\n";
+    tenant = { per_second = 100000000, burst = 100000000 }\n\
+    user = { per_second = 100000000, burst = 100000000 }\n\
+    source = { per_second = 100000000, burst = 100000000 }\n";
 
 /// Writes a file that a test hands to the project's binaries.
 ///
