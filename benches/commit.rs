@@ -11,15 +11,16 @@ use futures_util::future::join_all;
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 use tenantry_system::auth::{
-    Authority, Binding, Decision, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role,
+    Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
 };
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Position, Published};
 use tenantry_system::capability::World;
 use tenantry_system::grant::{Envelope, Purpose, Verifier};
 use tenantry_system::ids::{MessageId, TenantId, UserId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Run, Work};
+use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Run, Work, follow};
 use tenantry_system::message::body_sha256;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 const ROWS: [usize; 3] = [1, 64, 512];
 const TENANTS: usize = 100;
@@ -92,8 +93,10 @@ fn ledger(c: &mut Criterion) {
     group.sample_size(10);
     let (runtime, folder) = (Runtime::new().expect("a runtime"), TempDir::new().expect("a folder"));
     let world = World::real(folder.path()).expect("a world");
-    let ledger = runtime.block_on(EmbeddedLedger::open(&world)).expect("a ledger");
+    let ledger = Arc::new(runtime.block_on(EmbeddedLedger::open(&world)).expect("a ledger"));
     let mint = runtime.block_on(Mint::new(&world));
+    ledger.learn(mint.authority.in_force_now(), Instant::now());
+    runtime.spawn(follow(ledger.clone(), mint.authority.clone()));
     let mut next = 0;
     for rows in ROWS {
         group.throughput(Throughput::Elements(rows as u64));
@@ -128,9 +131,10 @@ impl Mint {
     async fn new(world: &World) -> Self {
         let user = UserId::parse("ana").expect("a user");
         let provider = IdentityProvider::new("urn:bench", &*world.entropy);
-        let binding = |index| Binding { user: user.clone(), tenant: tenant(index), role: Role::Admin };
-        let directory = Directory::new(1, (0..TENANTS).map(binding)).expect("a directory");
-        let opened = EmbeddedAuthority::open(world, provider.trusted(), directory).await;
+        let binding =
+            |index| Binding { user: user.clone(), tenant: tenant(index), role: Role::parse("admin").expect("a role") };
+        let directory = Directory::new((0..TENANTS).map(binding)).expect("a directory");
+        let opened = EmbeddedAuthority::open(world, provider.trusted(), Policies::default_over(directory)).await;
         let authority = Arc::new(opened.expect("auth opens"));
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
         Self { authority, verifier, token: provider.token(&user, world.clock.unix_seconds(), 86_400), user }
@@ -151,8 +155,10 @@ impl Mint {
         let request = GrantRequest { token: self.token.clone(), user: Some(self.user.clone()), tenant, purpose };
         let grant = self.authority.grant(&request).await.expect("auth answers").expect("ana may");
         let command = self.verifier.command(Envelope { body: body.into(), grant }).await.expect("our own grant");
+        let permission = command.message().action.permission();
+        let decided = self.authority.recheck(&self.user, command.scope().tenant(), permission).await;
         let position = Position { epoch: 1, sequence: index as u64 + 1 };
-        Work { command, decision: Decision::Permit { revision: 1 }, position }
+        Work { command, decision: decided.expect("auth answers"), position }
     }
 }
 

@@ -26,7 +26,9 @@ use hyper_util::rt::TokioIo;
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 use tenantry_system::audit::EmbeddedAudit;
-use tenantry_system::auth::{Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role};
+use tenantry_system::auth::{
+    Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
+};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Published};
 use tenantry_system::call::CallError;
 use tenantry_system::capability::{Network, Tcp, World};
@@ -34,7 +36,7 @@ use tenantry_system::consumer::Consumer;
 use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead};
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, relay,
+    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow, relay,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
@@ -161,9 +163,10 @@ impl Rig {
         let auth_world = world("auth");
         let user = UserId::parse("ana").expect("a user");
         let provider = IdentityProvider::new("urn:bench", &*auth_world.entropy);
-        let binding = |index| Binding { user: user.clone(), tenant: tenant(index), role: Role::Admin };
-        let directory = Directory::new(1, (0..tenants).map(binding)).expect("a directory");
-        let opened = EmbeddedAuthority::open(&auth_world, provider.trusted(), directory).await;
+        let binding =
+            |index| Binding { user: user.clone(), tenant: tenant(index), role: Role::parse("admin").expect("a role") };
+        let directory = Directory::new((0..tenants).map(binding)).expect("a directory");
+        let opened = EmbeddedAuthority::open(&auth_world, provider.trusted(), Policies::default_over(directory)).await;
         let authority = Arc::new(opened.expect("auth opens"));
         let token = provider.token(&user, auth_world.clock.unix_seconds(), 86_400);
         let bounds =
@@ -178,7 +181,8 @@ impl Rig {
         let consumer = Consumer::new(broker.clone(), authority.clone(), noting.clone(), clock, &limits);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::new(consumer).run(CancellationToken::new()));
-        tasks.spawn(relay(ledger, audit.clone()));
+        tasks.spawn(relay(ledger.clone(), audit.clone()));
+        tasks.spawn(follow(ledger, authority.clone()));
         let (world, ledger) = (auth_world, noting);
         // Buckets begin empty: by the time the commands are made they have filled.
         tokio::time::sleep(Duration::from_secs(1)).await;

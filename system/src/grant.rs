@@ -21,6 +21,10 @@ use crate::ids::{MessageId, TenantId, UserId};
 use crate::jws::{JwsError, Keyring, PrivateKey};
 use crate::message::{BodyHash, Message, Refusal};
 
+/// A granted command must be published within this many seconds: the producer publishes at once, and asks for another
+/// grant at every retry of the operator's.
+pub const PUBLISH_WITHIN_SECONDS: i64 = 60;
+
 /// A granted command must take effect within this many seconds, waiting in the queue included: a week.
 pub const PROCESS_WITHIN_SECONDS: i64 = 7 * 24 * 3600;
 
@@ -30,14 +34,16 @@ pub const READ_WITHIN_SECONDS: i64 = 120;
 /// How far apart two honest clocks may be, in seconds.
 pub const CLOCK_LEEWAY_SECONDS: i64 = 30;
 
-/// Who may rely on a grant.
-const AUDIENCE: &str = "tenantry-effects";
 const ISSUER: &str = "tenantry-auth";
 const TYPE: &str = "tenantry-grant+jwt";
 
 /// An unknown key makes a verifier ask auth for its keys, but not more often than this: a forger must not make it a
 /// hammer.
 const KEYS_REFRESH_MIN: Duration = Duration::from_secs(1);
+
+/// A verifier that works asks for the keys this often: a new one is known before it signs, a withdrawn one is not known for
+/// long. While auth can't be reached it goes on with those it has.
+pub const KEYS_STALE_MAX: Duration = Duration::from_secs(5);
 
 /// A signed grant, as text.
 pub type GrantToken = Arc<str>;
@@ -62,6 +68,17 @@ pub enum Purpose {
     Pause,
 }
 
+impl Purpose {
+    /// Who may rely on a grant for this (RFC 7519, `aud`).
+    fn audience(&self) -> &'static str {
+        match self {
+            Self::Command { .. } => "tenantry-effects",
+            Self::Read => "tenantry-reads",
+            Self::Pause => "tenantry-pauses",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claims {
@@ -71,6 +88,7 @@ struct Claims {
     tenant: TenantId,
     purpose: Purpose,
     iat: i64,
+    publish_by: i64,
     process_by: i64,
 }
 
@@ -88,11 +106,12 @@ pub(crate) fn issue(
     };
     let claims = Claims {
         iss: ISSUER.into(),
-        aud: AUDIENCE.into(),
+        aud: purpose.audience().into(),
         sub: subject,
         tenant,
         purpose,
         iat: now_seconds,
+        publish_by: now_seconds + PUBLISH_WITHIN_SECONDS,
         process_by: now_seconds + within,
     };
     key.sign(TYPE, &claims).into()
@@ -127,9 +146,17 @@ pub struct VerifiedCommand {
     scope: TenantScope,
     message: Message,
     envelope: Envelope,
+    publish_by: i64,
 }
 
 impl VerifiedCommand {
+    /// Until when it had to be published, in seconds since the Unix epoch: who took it from a broker compares that with
+    /// the broker's word, for a body and its grant that lay in someone's drawer are no command.
+    #[must_use]
+    pub fn publish_by(&self) -> i64 {
+        self.publish_by
+    }
+
     /// The tenant it may touch.
     #[must_use]
     pub fn scope(&self) -> &TenantScope {
@@ -261,7 +288,8 @@ impl Verifier {
         if claims.purpose != granted {
             return mismatch("it is for another command or another body".into());
         }
-        Ok(VerifiedCommand { scope: TenantScope { tenant: claims.tenant }, message, envelope })
+        let (scope, publish_by) = (TenantScope { tenant: claims.tenant }, claims.publish_by);
+        Ok(VerifiedCommand { scope, message, envelope, publish_by })
     }
 
     /// Checks that `grant` allows reading a tenant.
@@ -283,6 +311,7 @@ impl Verifier {
     }
 
     async fn claims(&self, grant: &str) -> Result<Claims, VerifyError> {
+        self.keep_fresh().await;
         let claims: Claims = match self.verify(grant) {
             Err(JwsError::UnknownKey(kid)) => {
                 self.refresh(&kid).await?;
@@ -292,8 +321,9 @@ impl Verifier {
         };
         let now = self.clock.unix_seconds();
         let mismatch = |what: String| Err(VerifyError::Mismatch(what));
-        if claims.iss != ISSUER || claims.aud != AUDIENCE {
-            return mismatch(format!("it is from {} for {}, not for {AUDIENCE}", claims.iss, claims.aud));
+        let audience = claims.purpose.audience();
+        if claims.iss != ISSUER || claims.aud != audience {
+            return mismatch(format!("it is from {} for {}, not for {audience}", claims.iss, claims.aud));
         }
         if now > claims.process_by + CLOCK_LEEWAY_SECONDS {
             return mismatch(format!("it expired {} s ago", now - claims.process_by));
@@ -323,6 +353,24 @@ impl Verifier {
             let why = format!("key {kid:?} is not known, and auth was asked for its keys a moment ago");
             return Err(CallError::Failed(why).into());
         }
+        self.ask(&mut asked, now).await?;
+        Ok(())
+    }
+
+    /// Asks auth for its keys if those in the ring are old, and nobody else is asking.
+    async fn keep_fresh(&self) {
+        let now = Instant::now();
+        let Ok(mut asked) = self.asked.try_lock() else { return };
+        if asked.is_some_and(|asked| now >= asked + KEYS_STALE_MAX) {
+            if let Err(error) = self.ask(&mut asked, now).await {
+                tracing::warn!(%error, "failed to refresh the keys for grants; those known go on to be used");
+                // Not at every grant: auth is down.
+                *asked = Some(now);
+            }
+        }
+    }
+
+    async fn ask(&self, asked: &mut Option<Instant>, now: Instant) -> Result<(), CallError> {
         let keys = self.authority.keys().await?;
         *self.ring.lock().expect("no holder panics") = Keyring::from(&keys);
         *asked = Some(now);
@@ -397,11 +445,12 @@ mod tests {
         let body = credit("acme", "m-1", 10);
         let claims = Claims {
             iss: ISSUER.into(),
-            aud: AUDIENCE.into(),
+            aud: Purpose::Read.audience().into(),
             sub: UserId::parse("ana").unwrap(),
             tenant: TenantId::parse("acme").unwrap(),
             purpose: Purpose::Read,
             iat: 0,
+            publish_by: i64::MAX,
             process_by: i64::MAX - CLOCK_LEEWAY_SECONDS,
         };
         let forged = Envelope { grant: PrivateKey::from_seed(&[9; 32]).sign(TYPE, &claims).into(), body: body.into() };

@@ -79,10 +79,16 @@ impl PrivateKey {
         self.key.to_bytes()
     }
 
+    /// Its identifier.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// The public half, as a set of one.
     #[must_use]
     pub fn public(&self) -> PublicKeys {
-        PublicKeys { keys: BTreeMap::from([(self.kid.clone(), self.key.verifying_key().to_bytes())]) }
+        [self].into_iter().collect()
     }
 
     /// Signs `claims` as a token of type `typ`.
@@ -109,6 +115,22 @@ fn encode(part: &impl Serialize) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKeys {
     keys: BTreeMap<String, [u8; 32]>,
+}
+
+impl PublicKeys {
+    /// Whether it has the key `kid`.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keys.contains_key(kid)
+    }
+}
+
+impl<'a> FromIterator<&'a PrivateKey> for PublicKeys {
+    /// The public halves.
+    fn from_iter<I: IntoIterator<Item = &'a PrivateKey>>(keys: I) -> Self {
+        let public = |private: &PrivateKey| (private.kid.clone(), private.key.verifying_key().to_bytes());
+        Self { keys: keys.into_iter().map(public).collect() }
+    }
 }
 
 /// Public keys, parsed once and ready to verify.

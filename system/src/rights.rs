@@ -7,8 +7,9 @@
 //! | ledger | apply | consumer |
 //! | ledger | outcome, state, pause | producer |
 //! | audit | append | ledger |
-//! | auth | grant | producer |
+//! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
+//! | auth | what is in force | ledger |
 //! | auth | keys | producer, consumer, ledger |
 //!
 //! Who a client is, is what it says: channels carry no proof yet, which is why they must not leave the machine. The rights
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
     use crate::action::Permission;
     use crate::audit::AuditService;
-    use crate::auth::{Authority, AuthorityService, GrantRequest};
+    use crate::auth::{Authority, AuthorityService, BreakGlassRequest, GrantRequest};
     use crate::broker::{BrokerService, Lease, Settlement};
     use crate::grant::{Envelope, Purpose};
     use crate::ids::UserId;
@@ -123,6 +124,9 @@ mod tests {
         let grant = GrantRequest { token: String::new(), user: None, tenant: acme.clone(), purpose: Purpose::Read };
         assert_eq!(auth(&Auth::Grant(grant)), [Producer]);
         assert_eq!(auth(&Auth::Recheck { user, tenant: acme, permission: Permission::Read }), [Consumer]);
+        assert_eq!(auth(&Auth::InForce { known: 0, wait_ms: 0 }), [LedgerRole]);
+        let listed = Auth::BreakGlass { token: String::new(), request: BreakGlassRequest::List };
+        assert_eq!(auth(&listed), [Producer]);
         assert_eq!(auth(&Auth::Keys), [Producer, Consumer, LedgerRole]);
 
         let append = crate::audit::remote::Append { source: String::new(), first: 1, entries: Vec::new() };

@@ -15,7 +15,7 @@ use crate::broker::{Broker, BrokerService, RemoteBroker};
 use crate::capability::World;
 use crate::consumer::Consumer;
 use crate::grant::Verifier;
-use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, relay};
+use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, follow, relay};
 use crate::producer::{self, Producer};
 use crate::rate_limit::RateLimits;
 use crate::rights::Role;
@@ -103,8 +103,8 @@ pub async fn serve_authority(
     Ok(())
 }
 
-/// Offers `ledger` to the network until `stop`, and relays the outbox of `engine` - the ledger without whatever was put
-/// around it - to the audit log.
+/// Offers `ledger` to the network until `stop`. `engine` - the ledger without whatever was put around it - follows auth,
+/// and its outbox is relayed to the audit log.
 ///
 /// # Errors
 /// When the address can't be listened at.
@@ -116,11 +116,13 @@ pub async fn serve_ledger(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.ledger).await?;
-    let verifier = Verifier::new(remote_authority(world, at, Role::Ledger), world.clock.clone());
+    let authority = remote_authority(world, at, Role::Ledger);
+    let verifier = Verifier::new(authority.clone(), world.clock.clone());
     let served = rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), stop);
     tokio::select! {
         biased;
         () = served => Ok(()),
+        () = follow(engine.clone(), authority) => unreachable!("the ledger follows auth for ever"),
         () = relay(engine, remote_audit(world, at, Role::Ledger)) => unreachable!("the relay runs for ever"),
     }
 }

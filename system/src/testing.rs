@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
+use crate::action::Permission;
 use crate::auth::{
-    Authority, Binding, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role,
+    Authority, Binding, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
+    TrustedIssuer, Verdict,
 };
 use crate::broker::Position;
 use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, Verifier};
 use crate::ids::{MessageId, TenantId, UserId};
-use crate::ledger::{Run, Work};
+use crate::ledger::{EmbeddedLedger, Run, Work};
 use crate::message::body_sha256;
 
 pub(crate) const OPERATOR: &str = "ana";
@@ -64,12 +67,49 @@ impl Bench {
         let world = World { disk, ..World::real(folder.path()).unwrap() };
         let provider = IdentityProvider::new("urn:test", &*world.entropy);
         let user = UserId::parse(OPERATOR).unwrap();
-        let bindings =
-            ["acme", "globex"].map(|name| Binding { user: user.clone(), tenant: tenant(name), role: Role::Admin });
-        let directory = Directory::new(1, bindings).unwrap();
-        let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), directory).await.unwrap());
+        let bindings = ["acme", "globex"].map(|name| Binding {
+            user: user.clone(),
+            tenant: tenant(name),
+            role: Role::parse("admin").unwrap(),
+        });
+        let policies = Policies::default_over(Directory::new(bindings).unwrap());
+        let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), policies).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
         Self { world, verifier, authority, provider, folder }
+    }
+
+    /// A token of `name`.
+    pub(crate) fn token(&self, name: &str) -> String {
+        self.provider.token(&UserId::parse(name).unwrap(), self.world.clock.unix_seconds(), 60)
+    }
+
+    /// A ledger that has just heard from auth.
+    pub(crate) async fn ledger(&self) -> Arc<EmbeddedLedger> {
+        let ledger = EmbeddedLedger::open(&self.world).await.unwrap();
+        ledger.learn(self.authority.in_force_now(), Instant::now());
+        Arc::new(ledger)
+    }
+
+    /// What auth says to the operator's asking for `permission` on `name`, if it says `verdict`.
+    pub(crate) fn decision(&self, name: &str, permission: Permission, verdict: Verdict) -> Decision {
+        let standing = self.authority.in_force_now();
+        let user = UserId::parse(OPERATOR).unwrap();
+        standing.key.decide(&user, &tenant(name), permission, verdict, standing.revision)
+    }
+
+    /// That they may.
+    pub(crate) fn permit(&self, name: &str, permission: Permission) -> Decision {
+        self.decision(name, permission, Verdict::Permit { policies: Vec::new() })
+    }
+
+    /// That they may not give it credit.
+    pub(crate) fn deny(&self, name: &str, reason: &str) -> Decision {
+        self.decision(name, Permission::IssueCredit, Verdict::Deny { reason: reason.into() })
+    }
+
+    /// The world without the auth that was in it.
+    pub(crate) fn stopped(self) -> (World, TrustedIssuer, TempDir) {
+        (self.world, self.provider.trusted(), self.folder)
     }
 
     /// Where its stores lie.
@@ -112,7 +152,7 @@ impl Bench {
     pub(crate) async fn run(&self, name: &str, id: &str, amount_minor: u64, sequence: u64) -> Run {
         let work = Work {
             command: self.credit(name, id, amount_minor).await,
-            decision: Decision::Permit { revision: 7 },
+            decision: self.permit(name, Permission::IssueCredit),
             position: Position { epoch: 1, sequence },
         };
         Run::new(vec![work]).unwrap()

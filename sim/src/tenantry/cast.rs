@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tenantry_system::auth::{Binding, Directory, Role};
-use tenantry_system::ids::{TenantId, UserId};
+use tenantry_system::auth::{Binding, Directory};
+use tenantry_system::ids::{Name, TenantId, UserId};
 
 use crate::engine::dice::Dice;
 
@@ -93,10 +93,13 @@ impl Cast {
     /// Never: a map holds one part per operator and tenant.
     #[must_use]
     pub fn directory(&self) -> Directory {
-        let role = |part: &Part| match part {
-            Part::Viewer => Role::Viewer,
-            Part::Billing => Role::Billing,
-            Part::Admin => Role::Admin,
+        let role = |part: &Part| {
+            let name = match part {
+                Part::Viewer => "viewer",
+                Part::Billing => "billing",
+                Part::Admin => "admin",
+            };
+            Name::parse(name).expect("a role's name")
         };
         let bindings = self.roles.iter().flat_map(|(user, parts)| {
             parts.iter().map(move |(tenant, part)| Binding {
@@ -105,7 +108,7 @@ impl Cast {
                 role: role(part),
             })
         });
-        Directory::new(1, bindings).expect("one part per operator and tenant")
+        Directory::new(bindings).expect("one part per operator and tenant")
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tenantry_system::audit::{AuditEntry, EmbeddedAudit};
 use tenantry_system::broker::EmbeddedBroker;
-use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, TenantState};
+use tenantry_system::ids::{MessageId, TenantId, UserId};
+use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
 
 use super::model::Ask;
 use super::workload::Command;
@@ -18,6 +18,7 @@ use crate::engine::trace::Trace;
 
 /// Every mark a run can reach, for scenarios to name under `sometimes`.
 pub const MARKS: &[&str] = &[
+    "closed_at_ledger",
     "conflict_at_ledger",
     "dead_lettered",
     "disk_refused",
@@ -27,6 +28,7 @@ pub const MARKS: &[&str] = &[
     "forged_others_grant",
     "forged_swapped_body",
     "forged_wrong_lane",
+    "grant_key_rotated",
     "http_408",
     "http_429",
     "http_500",
@@ -46,7 +48,10 @@ pub const MARKS: &[&str] = &[
     "reused_id_came_first",
     "reused_id_otherwise_refused",
     "reused_id_refused",
+    "revoked",
+    "revoked_in_flight",
     "run_of_several",
+    "stale_at_ledger",
     "unsynced_bytes_lost",
 ];
 
@@ -77,6 +82,10 @@ pub struct Seen {
     pub pauses_planned: usize,
     /// What was seen of tenants while they were paused.
     pub pauses: Pauses,
+    /// How many revocations the plan has.
+    pub revocations_planned: usize,
+    /// What was seen of operators whose role was taken away.
+    pub revocations: Revocations,
     /// When the broker took in messages that it had not had, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
     /// Every command that operators send, by message id: the plan's.
@@ -149,6 +158,60 @@ impl Pauses {
                 let what = format!("tenant {tenant}, paused at version {paused_at}, has come to {version}");
                 self.violations.push(what);
             }
+        }
+    }
+}
+
+/// Roles that are taken away, since when auth goes by it and at which revision.
+#[derive(Default)]
+pub struct Revocations {
+    gone: BTreeMap<(UserId, TenantId), (Duration, u64)>,
+    /// When each role was first about to be taken away.
+    first: BTreeMap<(UserId, TenantId), Duration>,
+    /// Effects compared.
+    pub compared: u64,
+    /// Effects without authority.
+    pub violations: Vec<String>,
+}
+
+impl Revocations {
+    /// From now on auth may go by a directory in which only `gone` are taken away: the others may act again.
+    pub fn begin(&mut self, gone: &BTreeSet<(UserId, TenantId)>) {
+        self.gone.retain(|pair, _| gone.contains(pair));
+        for pair in gone {
+            self.first.entry(pair.clone()).or_insert_with(super::world::now);
+        }
+    }
+
+    /// Auth goes by that directory, at `revision`.
+    pub fn in_force(&mut self, gone: &BTreeSet<(UserId, TenantId)>, revision: u64) {
+        for pair in gone {
+            self.gone.entry(pair.clone()).or_insert_with(|| (super::world::now(), revision));
+        }
+    }
+
+    /// Whether the role was, or was about to be, taken away by `at`.
+    #[must_use]
+    pub fn explains(&self, operator: &UserId, tenant: &TenantId, at: Duration) -> bool {
+        self.first.get(&(operator.clone(), tenant.clone())).is_some_and(|first| *first <= at)
+    }
+
+    /// A command of `operator` on `tenant` was applied at `at`, on a decision of `revision`, by a ledger that knew of
+    /// revision `known` before.
+    pub fn applied(&mut self, operator: &UserId, tenant: &TenantId, at: Duration, revision: u64, known: u64) {
+        self.compared += 1;
+        if revision < known {
+            let what = format!("applied on a decision of revision {revision}, though the ledger knew of {known}");
+            self.violations.push(format!("{operator} on {tenant}: {what}"));
+        }
+        let Some((since, gone_at)) = self.gone.get(&(operator.clone(), tenant.clone())) else { return };
+        if revision >= *gone_at {
+            let what = format!("applied on a decision of revision {revision}; their role was gone at {gone_at}");
+            self.violations.push(format!("{operator} on {tenant}: {what}"));
+        }
+        if at > *since + STALE_MAX {
+            let late = (at - *since).as_millis();
+            self.violations.push(format!("{operator} on {tenant}: applied {late} ms after their role was taken away"));
         }
     }
 }

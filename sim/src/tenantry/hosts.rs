@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use tenantry_system::audit::EmbeddedAudit;
-use tenantry_system::auth::{Directory, EmbeddedAuthority, IdentityProvider};
+use tenantry_system::auth::{EmbeddedAuthority, IdentityProvider};
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cast::Cast;
 use super::evidence::Evidence;
+use super::office::Office;
 use super::operators::Operators;
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
@@ -57,13 +58,21 @@ pub fn addresses() -> Addresses {
 type Ended = Result<(), Box<dyn Error>>;
 
 impl House {
-    /// All hosts: one of each role, `consumers`, the operators with `acts`, and the adversary with `forgeries` if any.
+    /// All hosts: one of each role, `consumers`, the operators with `acts`, and the adversary with `forgeries` if any. Auth
+    /// goes by what `office` makes of the cast.
     #[must_use]
-    pub fn hosts(&self, consumers: &[String], cast: &Cast, acts: Timed<Act>, forgeries: Timed<Forgery>) -> Vec<Host> {
-        let directory = cast.directory();
+    pub fn hosts(
+        &self,
+        consumers: &[String],
+        cast: &Cast,
+        acts: Timed<Act>,
+        forgeries: Timed<Forgery>,
+        office: Timed<Act>,
+    ) -> Vec<Host> {
+        let office = Arc::new(Office::new(cast.directory(), &office));
         let mut hosts = vec![
             self.host("broker", broker),
-            self.host("auth", move |house, world| auth(house, world, directory.clone())),
+            self.host("auth", move |house, world| auth(house, world, office.clone())),
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
@@ -133,10 +142,19 @@ async fn broker(house: House, world: World) -> Ended {
     }
 }
 
-async fn auth(house: House, world: World, directory: Directory) -> Ended {
-    let engine = EmbeddedAuthority::open(&world, house.provider.trusted(), directory).await.map_err(unopened)?;
-    role::serve_authority(&world, &house.at, Arc::new(engine), never()).await?;
-    Ok(())
+async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
+    let evidence = &house.evidence;
+    let gone = office.gone(super::world::now());
+    evidence.seen().revocations.begin(&gone);
+    let opened = EmbeddedAuthority::open(&world, house.provider.trusted(), office.policies(&gone)).await;
+    let engine = Arc::new(opened.map_err(unopened)?);
+    evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
+    tokio::select! {
+        biased;
+        why = engine.failed() => Err(Died(format!("auth's store failed: {why}")).into()),
+        served = role::serve_authority(&world, &house.at, engine.clone(), never()) => Ok(served?),
+        () = office.work(&engine, evidence) => unreachable!("the office never closes"),
+    }
 }
 
 async fn ledger(house: House, world: World) -> Ended {

@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod http;
 pub mod invariant;
 pub mod model;
+pub mod office;
 pub mod operators;
 pub mod run;
 pub mod section;

@@ -101,6 +101,11 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Has nothing done to it: a command was rejected for who sent it, and counts.
+    pub fn reject(&mut self) {
+        self.outcomes += 1;
+    }
+
     /// Does what is asked; `false` if it can't be done, and then nothing has changed.
     pub fn apply(&mut self, ask: &Ask) -> bool {
         self.outcomes += 1;

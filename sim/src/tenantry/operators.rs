@@ -74,6 +74,7 @@ impl Operators {
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
                     Act::Forge(_) => unreachable!("forgeries are the adversary's"),
+                    Act::Revoke(_) | Act::RotateKey => unreachable!("these are auth's"),
                 }
             });
         }
@@ -213,7 +214,12 @@ impl Operators {
             let Some(admin) = admin else { continue };
             let mut parts = Vec::new();
             for part in ["limits", "entitlements", "credits"] {
-                let body = self.get(admin, &format!("/v1/tenants/{tenant}/{part}")).await;
+                let path = format!("/v1/tenants/{tenant}/{part}");
+                let mut body = self.get(admin, &path).await;
+                while body.get("status").is_some_and(|status| status == 403) {
+                    sleep(AGAIN_MAX).await;
+                    body = self.get(admin, &path).await;
+                }
                 let key = if part == "credits" { "credits_minor" } else { part };
                 parts.push(body.get(key).cloned().unwrap_or_default());
             }
@@ -231,6 +237,8 @@ impl Operators {
             match body.get("status").and_then(|status| status.as_str()) {
                 Some("pending") => {}
                 Some(status) => return status.to_owned(),
+                // Their role is gone for a while: they see nothing either.
+                None if body.get("status").is_some_and(|status| status == 403) => sleep(AGAIN_MAX).await,
                 None => return format!("no status: {body}"),
             }
         }

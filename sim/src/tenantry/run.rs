@@ -62,6 +62,14 @@ pub struct Setup {
     pub drain: Duration,
 }
 
+/// A plan's acts: those of operators, of the adversary, and of the office that auth goes by.
+#[derive(Default)]
+struct Parts {
+    acts: Timed<Act>,
+    forgeries: Timed<Forgery>,
+    office: Timed<Act>,
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -129,7 +137,7 @@ impl Setup {
             at: addresses().into(),
             limits: self.rate_limits,
         };
-        let (acts, forgeries) = self.parts();
+        let Parts { acts, forgeries, office } = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
@@ -138,6 +146,7 @@ impl Setup {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
             seen.forgeries = forgeries.len();
+            seen.revocations_planned = office.iter().filter(|(_, act)| matches!(act, Act::Revoke(_))).count();
             seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
         }
 
@@ -149,7 +158,8 @@ impl Setup {
             limit: deadline,
             epoch: epoch(),
         };
-        let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
+        let mut simulation =
+            Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries, office));
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut done = |_now: Duration, phase: Phase| {
@@ -188,16 +198,17 @@ impl Setup {
         Ended { finished, trace: trace.entries() }
     }
 
-    /// The plan's acts, as those of operators and those of the adversary.
-    fn parts(&self) -> (Timed<Act>, Timed<Forgery>) {
-        let (mut acts, mut forgeries) = (Vec::new(), Vec::new());
+    /// The plan's acts, by whose they are.
+    fn parts(&self) -> Parts {
+        let mut parts = Parts::default();
         for (at, act) in self.plan.acts() {
             match act {
-                Act::Forge(forgery) => forgeries.push((at, forgery.clone())),
-                act => acts.push((at, act.clone())),
+                Act::Forge(forgery) => parts.forgeries.push((at, forgery.clone())),
+                Act::Revoke(_) | Act::RotateKey => parts.office.push((at, act.clone())),
+                act => parts.acts.push((at, act.clone())),
             }
         }
-        (acts, forgeries)
+        parts
     }
 
     fn record(

@@ -60,6 +60,12 @@ pub struct Workload {
     /// How often an operator pauses a tenant for a while, 0 to 100.
     #[serde(default = "none")]
     pub pauses: Spanned<u64>,
+    /// How often someone takes a role away from an operator for a while, 0 to 100. Not together with `pauses`.
+    #[serde(default = "none")]
+    pub revocations: Spanned<u64>,
+    /// How often auth makes a new key for grants, 0 to 20; it signs 15 s later.
+    #[serde(default = "none")]
+    pub key_rotations: Spanned<u64>,
     /// The bound on what the first tenant's noise may cost the others: of their commands 99 in 100 take effect within this
     /// many virtual milliseconds of being sent.
     pub quiet_p99_ms_max: Option<Spanned<u64>>,
@@ -123,6 +129,12 @@ impl Section for Workload {
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;
+        within("revocations", &self.revocations, 0, 100)?;
+        within("key_rotations", &self.key_rotations, 0, 20)?;
+        if *self.pauses.get_ref() > 0 && *self.revocations.get_ref() > 0 {
+            let message = "an operator whose role is taken away can't resume what they paused";
+            return Err(SectionError::new(self.revocations.span(), message, "give pauses or revocations, not both"));
+        }
         let Some(bound) = &self.quiet_p99_ms_max else { return Ok(()) };
         within("quiet_p99_ms_max", bound, 1, 60_000)?;
         let quiet = self.quiet_commands();

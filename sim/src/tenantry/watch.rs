@@ -11,7 +11,9 @@ use tenantry_system::broker::{
 use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead};
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState};
+use tenantry_system::ledger::{
+    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work,
+};
 
 use super::evidence::Evidence;
 
@@ -107,6 +109,21 @@ impl WatchedLedger {
         evidence.seen().isolation.restarted(states);
         Self { inner, evidence }
     }
+
+    /// A command has just had its `outcome`, from a ledger that knew of revision `known` of authority before.
+    fn decided(&self, work: &Work, outcome: &Outcome, known: u64) {
+        let (user, tenant) = (&work.command.message().user_id, work.command.scope().tenant());
+        // The ledger's clock, in the very transaction.
+        let at = super::world::since_epoch(outcome.at_unix_ms);
+        match &outcome.verdict {
+            Ok(_) => {
+                let revocations = &mut self.evidence.seen().revocations;
+                revocations.applied(user, tenant, at, outcome.authority_revision, known);
+            }
+            Err(rejection) if rejection.code == "forbidden" => self.evidence.mark("revoked_in_flight"),
+            Err(_) => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -114,19 +131,23 @@ impl Ledger for WatchedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
         let (tenant, count) = (run.scope().tenant(), run.works().len());
         self.evidence.seen().isolation.begin(tenant, count);
+        let known = self.inner.authority_known();
         let applied = self.inner.apply(run).await;
         for (work, applied) in run.works().iter().zip(applied.iter().flatten()) {
             let message_id = &work.command.message().message_id;
             self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
             match applied {
-                Applied::Now(_) => {
+                Applied::Now(outcome) => {
                     let now = super::world::now();
                     self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
+                    self.decided(work, outcome, known);
                 }
                 Applied::Before(_) => self.evidence.mark("duplicate_apply"),
                 Applied::Conflict => self.evidence.mark("conflict_at_ledger"),
                 Applied::Overtaken { .. } => self.evidence.mark("overtaken"),
                 Applied::Paused => self.evidence.mark("paused_at_ledger"),
+                Applied::Undecided(why) if why.contains("heard") => self.evidence.mark("closed_at_ledger"),
+                Applied::Undecided(_) => self.evidence.mark("stale_at_ledger"),
                 // The service's verdict, not the engine's: it never comes from here.
                 Applied::Refused(_) => {}
             }

@@ -18,6 +18,9 @@ const RESEND_AFTER_MS: std::ops::RangeInclusive<u64> = 1..=800;
 /// A pause lasts this long, in virtual milliseconds: less than a lease and more.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 50..=1500;
 
+/// A role is gone for this long, in virtual milliseconds: while its commands are on their way, and after.
+const REVOKED_MS: std::ops::RangeInclusive<u64> = 200..=2500;
+
 /// Things with their times, in virtual milliseconds since the simulation began.
 pub type Timed<T> = Vec<(u64, T)>;
 
@@ -35,6 +38,21 @@ pub enum Act {
     Forge(Forgery),
     /// An operator pauses a tenant, and resumes it.
     Pause(Pause),
+    /// Someone takes a role away, and gives it back.
+    Revoke(Revocation),
+    /// Auth makes a new key for grants.
+    RotateKey,
+}
+
+/// A role that is taken away for a while.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whose.
+    pub operator: UserId,
+    /// On which tenant.
+    pub tenant: TenantId,
+    /// For how long, in virtual milliseconds.
+    pub for_ms: u64,
 }
 
 /// A pause of one tenant.
@@ -152,6 +170,20 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
             at,
             Act::Pause(Pause { operator, tenant, for_ms: dice.range("workload.pause", &entity, 0, PAUSE_MS) }),
         ));
+    }
+    for index in 0..*workload.revocations.get_ref() {
+        let entity = format!("revocation-{index}");
+        let held = cast.roles.iter().flat_map(|(operator, on)| on.keys().map(move |tenant| (operator, tenant)));
+        let held: Vec<_> = held.collect();
+        let chosen = dice.range("workload.revoked", &entity, 0, 0..=held.len() as u64 - 1) as usize;
+        let (operator, tenant) = (held[chosen].0.clone(), held[chosen].1.clone());
+        let for_ms = dice.range("workload.revocation", &entity, 0, REVOKED_MS);
+        let at = dice.range("workload.at", &entity, 0, 0..=duration_ms.saturating_sub(for_ms));
+        acts.push((at, Act::Revoke(Revocation { operator, tenant, for_ms })));
+    }
+    for index in 0..*workload.key_rotations.get_ref() {
+        let at = dice.range("workload.at", &format!("rotation-{index}"), 0, 0..=duration_ms);
+        acts.push((at, Act::RotateKey));
     }
     acts
 }

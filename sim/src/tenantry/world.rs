@@ -42,6 +42,13 @@ pub fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
+/// Virtual time of an instant of the simulated clock, of a host without skew.
+#[must_use]
+pub fn since_epoch(unix_ms: i64) -> Duration {
+    let begin = i64::try_from(EPOCH_SECONDS).expect("an instant of ours") * 1000;
+    Duration::from_millis(u64::try_from(unix_ms - begin).unwrap_or(0))
+}
+
 /// The disks of all hosts: they outlive the hosts' processes.
 #[derive(Clone)]
 pub struct Worlds {

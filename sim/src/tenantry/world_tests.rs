@@ -59,6 +59,7 @@ fn entry(number: u64) -> AuditEntry {
         outcome: "applied".into(),
         detail: String::new(),
         authority_revision: 1,
+        policies: Vec::new(),
     }
 }
 

@@ -48,9 +48,24 @@ pub enum Permission {
     IssueCredit,
     /// Stop all effects on the tenant, and let them go on.
     PauseTenant,
+    /// Store credentials, and change the key that they are sealed with.
+    ManageCredentials,
+    /// Erase all of the tenant's secrets for good.
+    EraseSecrets,
 }
 
 impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::ManageLimits,
+        Self::ManageEntitlements,
+        Self::IssueCredit,
+        Self::PauseTenant,
+        Self::ManageCredentials,
+        Self::EraseSecrets,
+    ];
+
     /// The permission as people and policies spell it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -60,6 +75,8 @@ impl Permission {
             Self::ManageEntitlements => "manage_entitlements",
             Self::IssueCredit => "issue_credit",
             Self::PauseTenant => "pause_tenant",
+            Self::ManageCredentials => "manage_credentials",
+            Self::EraseSecrets => "erase_secrets",
         }
     }
 }

@@ -125,6 +125,7 @@ mod tests {
             outcome: "applied".into(),
             detail: String::new(),
             authority_revision: 1,
+            policies: Vec::new(),
         }
     }
 

@@ -49,4 +49,6 @@ pub struct AuditEntry {
     pub detail: String,
     /// The revision of authority under which it was decided.
     pub authority_revision: u64,
+    /// The policies that permitted it; none where it was denied.
+    pub policies: Vec<String>,
 }

@@ -1,48 +1,16 @@
-//! Who holds which role on which tenant. A file, because operations teams keep it under review.
+//! Who is there: operators and the roles they hold, teams of operators, tenants and segments of tenants. A file, because
+//! operations teams keep it under review. What a role or a team may do stands in the policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::Permission;
-use crate::ids::{TenantId, UserId};
+use crate::ids::{Name, TenantId, UserId};
 
-/// What an operator is to a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Looks.
-    Viewer,
-    /// Looks, and changes limits and credit.
-    Billing,
-    /// Everything.
-    Admin,
-}
+/// What an operator is to a tenant: a name that policies give a meaning.
+pub type Role = Name;
 
-impl Role {
-    /// The role as the directory's file spells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Billing => "billing",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// What the role allows.
-    #[must_use]
-    pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{IssueCredit, ManageEntitlements, ManageLimits, PauseTenant, Read};
-        match self {
-            Self::Viewer => &[Read],
-            Self::Billing => &[Read, ManageLimits, IssueCredit],
-            Self::Admin => &[Read, ManageLimits, ManageEntitlements, IssueCredit, PauseTenant],
-        }
-    }
-}
-
-/// One operator's role on one tenant.
+/// One operator's role on one tenant. They may hold several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
@@ -54,11 +22,34 @@ pub struct Binding {
     pub role: Role,
 }
 
-/// All bindings. What is not bound is forbidden.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Operators who are alike to the policies, such as `support`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// Its name.
+    pub name: Name,
+    /// Who is in it.
+    #[serde(default)]
+    pub members: BTreeSet<UserId>,
+}
+
+/// Tenants that are alike to the policies, such as `supported`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Its name.
+    pub name: Name,
+    /// Which are in it.
+    #[serde(default)]
+    pub tenants: BTreeSet<TenantId>,
+}
+
+/// All of it. A tenant that is not named here does not exist to auth.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
-    revision: u64,
-    roles: BTreeMap<UserId, BTreeMap<TenantId, Role>>,
+    pub(super) roles: BTreeMap<UserId, BTreeMap<TenantId, BTreeSet<Role>>>,
+    pub(super) tenants: BTreeMap<TenantId, BTreeSet<Name>>,
+    pub(super) teams: BTreeMap<UserId, BTreeSet<Name>>,
 }
 
 /// A directory file that can't be used.
@@ -67,37 +58,45 @@ pub enum DirectoryError {
     /// Not TOML, or not of this shape; says where.
     #[error("{0}")]
     Unreadable(#[from] toml::de::Error),
-    /// Two roles for one operator on one tenant: which one counts must not depend on the order of lines.
-    #[error("user {user} is bound to tenant {tenant} twice; keep one of the two")]
-    BoundTwice {
-        /// The operator.
-        user: UserId,
-        /// The tenant.
-        tenant: TenantId,
-    },
+    /// The same line twice: taking one of the two away would not take the role away.
+    #[error("user {0} is bound to tenant {1} as {2} twice; keep one of the two")]
+    BoundTwice(UserId, TenantId, Role),
+    /// Two lists of one name: which one counts must not depend on the order of lines.
+    #[error("there are two of the {0} {1}; make one of them")]
+    NamedTwice(&'static str, Name),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    revision: u64,
+    /// Written by people until revisions were counted by auth; means nothing any more.
+    #[serde(default, rename = "revision")]
+    _revision: Option<u64>,
+    #[serde(default)]
+    tenants: BTreeSet<TenantId>,
     #[serde(default)]
     binding: Vec<Binding>,
+    #[serde(default)]
+    team: Vec<Team>,
+    #[serde(default)]
+    segment: Vec<Segment>,
 }
 
 impl Directory {
-    /// A directory of `bindings`, as its revision number `revision`.
+    /// A directory of `bindings`, without teams and segments.
     ///
     /// # Errors
-    /// When an operator is bound to a tenant twice.
-    pub fn new(revision: u64, bindings: impl IntoIterator<Item = Binding>) -> Result<Self, DirectoryError> {
-        let mut roles: BTreeMap<UserId, BTreeMap<TenantId, Role>> = BTreeMap::new();
+    /// When a binding is there twice.
+    pub fn new(bindings: impl IntoIterator<Item = Binding>) -> Result<Self, DirectoryError> {
+        let mut directory = Self::default();
         for Binding { user, tenant, role } in bindings {
-            if roles.entry(user.clone()).or_default().insert(tenant.clone(), role).is_some() {
-                return Err(DirectoryError::BoundTwice { user, tenant });
+            directory.tenants.entry(tenant.clone()).or_default();
+            let roles = directory.roles.entry(user.clone()).or_default().entry(tenant.clone()).or_default();
+            if !roles.insert(role.clone()) {
+                return Err(DirectoryError::BoundTwice(user, tenant, role));
             }
         }
-        Ok(Self { revision, roles })
+        Ok(directory)
     }
 
     /// Reads a directory file.
@@ -105,33 +104,57 @@ impl Directory {
     /// # Errors
     /// Where it is no directory, with line and column.
     pub fn parse(text: &str) -> Result<Self, DirectoryError> {
-        let File { revision, binding } = toml::from_str(text)?;
-        Self::new(revision, binding)
+        let File { _revision, tenants, binding, team, segment } = toml::from_str(text)?;
+        let mut directory = Self::new(binding)?;
+        for tenant in tenants {
+            directory.tenants.entry(tenant).or_default();
+        }
+        let (mut teams, mut segments) = (BTreeSet::new(), BTreeSet::new());
+        for Team { name, members } in team {
+            if !teams.insert(name.clone()) {
+                return Err(DirectoryError::NamedTwice("team", name));
+            }
+            for member in members {
+                directory.teams.entry(member).or_default().insert(name.clone());
+            }
+        }
+        for Segment { name, tenants } in segment {
+            if !segments.insert(name.clone()) {
+                return Err(DirectoryError::NamedTwice("segment", name));
+            }
+            for tenant in tenants {
+                directory.tenants.entry(tenant).or_default().insert(name.clone());
+            }
+        }
+        Ok(directory)
     }
 
-    /// Grows with every change.
+    /// The same directory, in which `user` holds no role on `tenant`.
     #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
+    pub fn without(&self, user: &UserId, tenant: &TenantId) -> Self {
+        let mut directory = self.clone();
+        if let Some(roles) = directory.roles.get_mut(user) {
+            roles.remove(tenant);
+        }
+        directory
     }
 
     /// What `user` is to whom.
-    pub fn roles_of(&self, user: &UserId) -> impl Iterator<Item = (&TenantId, Role)> {
-        self.roles.get(user).into_iter().flatten().map(|(tenant, role)| (tenant, *role))
+    pub fn roles_of(&self, user: &UserId) -> impl Iterator<Item = (&TenantId, &BTreeSet<Role>)> {
+        self.roles.get(user).into_iter().flatten()
     }
 
-    /// Whether `user` holds `permission` on `tenant`.
-    ///
-    /// # Errors
-    /// Why not, in words for the operator.
-    pub fn check(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<(), String> {
-        match self.roles.get(user).and_then(|roles| roles.get(tenant)) {
-            None => Err(format!("operator {user} holds no role on tenant {tenant}")),
-            Some(role) if role.permissions().contains(&permission) => Ok(()),
-            Some(role) => {
-                let (role, permission) = (role.name(), permission.name());
-                Err(format!("operator {user} is {role} on tenant {tenant}, which does not include {permission}"))
-            }
+    /// What `user` is to `tenant`, in words.
+    pub(super) fn standing(&self, user: &UserId, tenant: &TenantId) -> String {
+        let joined = |names: &BTreeSet<Name>| names.iter().map(Name::as_str).collect::<Vec<_>>().join(" and ");
+        let roles = self.roles.get(user).and_then(|roles| roles.get(tenant)).filter(|roles| !roles.is_empty());
+        let holds = match roles {
+            Some(roles) => format!("is {} on tenant {tenant}", joined(roles)),
+            None => format!("holds no role on tenant {tenant}"),
+        };
+        match self.teams.get(user) {
+            Some(teams) => format!("operator {user} of team {} {holds}", joined(teams)),
+            None => format!("operator {user} {holds}"),
         }
     }
 }
@@ -140,42 +163,29 @@ impl Directory {
 mod tests {
     use super::*;
 
-    fn directory() -> Directory {
-        Directory::parse(
-            r#"
-            revision = 7
-            [[binding]]
-            user = "ana"
-            tenant = "acme"
-            role = "billing"
-            "#,
-        )
-        .unwrap()
-    }
-
-    fn check(user: &str, tenant: &str, permission: Permission) -> Result<(), String> {
-        directory().check(&UserId::parse(user).unwrap(), &TenantId::parse(tenant).unwrap(), permission)
+    fn error(text: &str) -> String {
+        Directory::parse(text).unwrap_err().to_string()
     }
 
     #[test]
-    fn what_is_not_bound_is_forbidden_and_says_why() {
-        assert_eq!(check("ana", "acme", Permission::ManageLimits), Ok(()));
+    fn a_role_or_a_team_given_twice_is_an_error_whatever_the_order() {
+        let binding = "[[binding]]\nuser = \"ana\"\ntenant = \"acme\"\nrole = \"admin\"\n";
+        assert!(Directory::parse(binding).is_ok());
+        assert_eq!(error(&binding.repeat(2)), "user ana is bound to tenant acme as admin twice; keep one of the two");
         assert_eq!(
-            check("ana", "acme", Permission::ManageEntitlements).unwrap_err(),
-            "operator ana is billing on tenant acme, which does not include manage_entitlements"
+            error(&"[[team]]\nname = \"support\"\n".repeat(2)),
+            "there are two of the team support; make one of them"
         );
         assert_eq!(
-            check("ana", "acme-2", Permission::Read).unwrap_err(),
-            "operator ana holds no role on tenant acme-2"
+            error(&"[[segment]]\nname = \"eu\"\n".repeat(2)),
+            "there are two of the segment eu; make one of them"
         );
-        assert!(check("bob", "acme", Permission::Read).is_err());
     }
 
     #[test]
-    fn a_role_given_twice_is_an_error_whatever_the_order() {
-        let binding =
-            |role| Binding { user: UserId::parse("ana").unwrap(), tenant: TenantId::parse("acme").unwrap(), role };
-        let error = Directory::new(1, [binding(Role::Admin), binding(Role::Viewer)]).unwrap_err();
-        assert_eq!(error.to_string(), "user ana is bound to tenant acme twice; keep one of the two");
+    fn a_wrong_line_is_pointed_at() {
+        let told = error("tenants = [\"acme\"]\n[[binding]]\nuser = \"Ana\"\ntenant = \"acme\"\nrole = \"admin\"\n");
+        assert!(told.contains("line 3") && told.contains("has 'A' as character 1"), "{told}");
+        assert!(error("[[bindings]]\n").contains("unknown field `bindings`"));
     }
 }

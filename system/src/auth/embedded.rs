@@ -1,50 +1,129 @@
-//! The auth service of one machine: a directory, trusted issuers, and a signing key that outlives restarts.
+//! The auth service of one machine: policies over a directory, trusted issuers, and keys that outlive restarts.
+//!
+//! What it decides by is held in memory; what must not go back - the revision of authority, the keys, emergency rights - is
+//! in its store, and in force only once it is durable.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
+use super::break_glass::{BreakGlass, BreakGlassRequest, Emergencies, OPEN_MAX};
+use super::decision::{Decision, DecisionKey, InForce, Verdict};
 use super::identity::Authenticator;
-use super::{Authority, Decision, Denied, Directory, GrantRequest, TrustedIssuer};
+use super::policy::{Ask, Policies, Ruling};
+use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::call::CallError;
-use crate::capability::{Clock, World};
-use crate::grant::{self, GrantToken, Purpose};
+use crate::capability::{Clock, Entropy, World};
+use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::{PrivateKey, PublicKeys};
-use crate::store::{Machine, Store};
+use crate::store::{Machine, Store, decode, encode};
 
-/// One row: the secret half of the key that signs grants.
-const SIGNING_KEY: TableDefinition<(), [u8; 32]> = TableDefinition::new("signing_key");
+/// A new signing key is published this many seconds before it signs: longer than any verifier goes without asking.
+pub const PUBLISHED_BEFORE_SECONDS: i64 = 3 * KEYS_STALE_MAX.as_secs() as i64;
+
+/// A signing key that no longer signs is published this much longer, in seconds: until the last of its grants is too old.
+const PUBLISHED_AFTER_SECONDS: i64 = grant::PROCESS_WITHIN_SECONDS + 2 * grant::CLOCK_LEEWAY_SECONDS;
+
+/// When a key begins to sign, in seconds since the Unix epoch -> its secret half.
+const SIGNING_KEYS: TableDefinition<i64, [u8; 32]> = TableDefinition::new("signing_keys");
+/// One row: what decisions are tagged with.
+const DECISION_KEY: TableDefinition<(), [u8; 32]> = TableDefinition::new("decision_key");
+/// One row: the revision of authority, and the fingerprint of the policies in force.
+const REVISION: TableDefinition<(), (u64, [u8; 32])> = TableDefinition::new("revision");
+/// number -> [`BreakGlass`], of those that wait or are in force.
+const EMERGENCIES: TableDefinition<u64, &[u8]> = TableDefinition::new("emergencies");
+/// One row: the last number of [`EMERGENCIES`].
+const EMERGENCIES_LAST: TableDefinition<(), u64> = TableDefinition::new("emergencies_last");
 
 /// The embedded auth service.
 pub struct EmbeddedAuthority {
-    key: PrivateKey,
+    store: Store<Office>,
     operators: Authenticator,
-    directory: Directory,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl EmbeddedAuthority {
-    /// Opens the key store, making a key at the first start: grants that wait in the broker must verify after a restart.
+    /// Opens the store, making keys at the first start: grants that wait in the broker must verify after a restart. If
+    /// `policies` are others than those in force at the end, authority has a new revision.
     ///
     /// # Errors
     /// When the database can't be opened.
-    pub async fn open(world: &World, issuer: TrustedIssuer, directory: Directory) -> io::Result<Self> {
-        let fresh = PrivateKey::generate(&*world.entropy).seed();
-        let load = move |within: &WriteTransaction| {
-            let mut table = within.open_table(SIGNING_KEY)?;
-            let kept = table.get(())?.map(|kept| kept.value());
-            if kept.is_none() {
-                table.insert((), fresh)?;
-            }
-            Ok(KeyStore { seed: kept.unwrap_or(fresh) })
-        };
+    pub async fn open(world: &World, issuer: TrustedIssuer, policies: Policies) -> io::Result<Self> {
+        let (signing, decision) = (PrivateKey::generate(&*world.entropy), DecisionKey::generate(&*world.entropy));
+        let now = world.clock.unix_seconds();
+        let load = move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, now);
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
-        let key = PrivateKey::from_seed(&store.machine().seed);
-        Ok(Self { key, operators: Authenticator::new(issuer), directory, clock: world.clock.clone() })
+        let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
+        Ok(Self { store, operators: Authenticator::new(issuer), clock, entropy })
+    }
+
+    /// Returns when the store has failed, with the reason.
+    pub async fn failed(&self) -> String {
+        self.store.failed().await
+    }
+
+    /// Brings `policies` into force, if they are others than those that are, and says at which revision of authority.
+    ///
+    /// From the answer on every grant and every decision is made by them. The ledger refuses decisions of an earlier
+    /// revision as soon as it has heard of this one: at once where it can be reached, and nowhere later than
+    /// [`crate::ledger::STALE_MAX`] after this.
+    ///
+    /// # Errors
+    /// When that could not be made durable: the policies in force are then still the old ones.
+    pub async fn reload(&self, policies: Policies) -> Result<u64, CallError> {
+        self.change(Change::Reload(Box::new(policies))).await?;
+        Ok(self.state().revision)
+    }
+
+    /// Makes a new key for grants. It is published at once, signs from [`PUBLISHED_BEFORE_SECONDS`] later on, and the one
+    /// before it verifies until its last grant is too old.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn rotate(&self) -> Result<(), CallError> {
+        let now = self.clock.unix_seconds();
+        self.change(Change::Rotate {
+            from: now + PUBLISHED_BEFORE_SECONDS,
+            now,
+            key: PrivateKey::generate(&*self.entropy),
+        })
+        .await
+    }
+
+    /// Since when the newest key signs, or will sign, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn newest_key_from(&self) -> i64 {
+        self.state().keys.last_key_value().map_or(0, |(from, _)| *from)
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Policies> {
+        self.state().policies.clone()
+    }
+
+    /// The key that checks decisions, and the revision they are made at now.
+    #[must_use]
+    pub fn in_force_now(&self) -> InForce {
+        let state = self.state();
+        InForce { revision: state.revision, key: state.decision_key.clone() }
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.store.machine().state.read().expect("no holder panics").clone()
+    }
+
+    async fn change(&self, change: Change) -> Result<(), CallError> {
+        self.store.execute(change).await
     }
 
     fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
@@ -57,16 +136,137 @@ impl EmbeddedAuthority {
         }
     }
 
+    fn authenticate(&self, token: &str) -> Result<UserId, Denied> {
+        self.operators.authenticate(token, self.clock.unix_seconds())
+    }
+
+    /// What is in force says to `user`, with the emergency right they hold, if they hold one.
+    fn rule(&self, state: &State, user: &UserId, tenant: &TenantId, permission: Permission) -> Ruling {
+        let now = self.clock.now();
+        let emergency = state.emergencies.of(user, tenant, now.as_second());
+        let ruled = state.policies.rule(user, tenant, Ask::Permission(permission, emergency.as_ref()), now);
+        if let (Ruling::Permit(policies), Some(emergency)) = (&ruled, &emergency) {
+            // Never silent, whatever else permits it.
+            tracing::warn!(%user, %tenant, permission = permission.name(), ?policies, approved_by = %emergency.approved_by,
+                "an operator acts while holding an emergency right");
+        }
+        ruled
+    }
+
     fn decide(&self, request: &GrantRequest) -> Result<GrantToken, Denied> {
-        let now = self.clock.unix_seconds();
-        let subject = self.operators.authenticate(&request.token, now)?;
+        let subject = self.authenticate(&request.token)?;
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
             return Err(Denied::Forbidden(why));
         }
-        let permission = Self::permission(&request.purpose)?;
-        self.directory.check(&subject, &request.tenant, permission).map_err(Denied::Forbidden)?;
-        Ok(grant::issue(&self.key, subject, request.tenant.clone(), request.purpose.clone(), now))
+        let (state, now) = (self.state(), self.clock.unix_seconds());
+        match self.rule(&state, &subject, &request.tenant, Self::permission(&request.purpose)?) {
+            Ruling::Permit(_) => {}
+            Ruling::Deny(why) => return Err(Denied::Forbidden(why)),
+        }
+        Ok(grant::issue(state.signing_key(now), subject, request.tenant.clone(), request.purpose.clone(), now))
+    }
+
+    /// Whether `user` may `ask` about the emergency of `open`.
+    fn check(&self, state: &State, user: &UserId, tenant: &TenantId, ask: Ask<'_>) -> Result<(), Denied> {
+        match state.policies.rule(user, tenant, ask, self.clock.now()) {
+            Ruling::Permit(_) => Ok(()),
+            Ruling::Deny(why) => Err(Denied::Forbidden(why)),
+        }
+    }
+
+    async fn emergency(
+        &self,
+        token: &str,
+        request: BreakGlassRequest,
+    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+        let denied = |why: String| Ok(Err(Denied::Forbidden(why)));
+        let user = match self.authenticate(token) {
+            Ok(user) => user,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let (state, now) = (self.state(), self.clock.unix_seconds());
+        let open = |number: u64| {
+            let open = state.emergencies.0.get(&number).filter(|open| now < open.ends_at());
+            open.cloned().ok_or_else(|| Denied::Forbidden(format!("no break-glass {number} waits or is in force")))
+        };
+        let (change, number) = match request {
+            BreakGlassRequest::List => {
+                let may_know = |open: &&BreakGlass| {
+                    let asks = [Ask::ApproveBreakGlass(&open.requester), Ask::EndBreakGlass(&open.requester)];
+                    asks.into_iter().any(|ask| self.check(&state, &user, &open.tenant, ask).is_ok())
+                };
+                let open = state.emergencies.0.values().filter(|open| now < open.ends_at());
+                return Ok(Ok(open.filter(may_know).cloned().collect()));
+            }
+            BreakGlassRequest::Ask { tenant, reason, minutes } => {
+                if let Err(denied) = self.check(&state, &user, &tenant, Ask::AskBreakGlass) {
+                    return Ok(Err(denied));
+                }
+                let mut held = state.emergencies.0.values().filter(|open| now < open.ends_at());
+                if let Some(held) = held.find(|open| open.requester == user && open.tenant == tenant) {
+                    let number = held.number;
+                    return denied(format!("break-glass {number} of {user} on tenant {tenant} is open: end it first"));
+                }
+                if state.emergencies.0.len() >= OPEN_MAX {
+                    return denied(format!("{OPEN_MAX} emergencies are open; end some"));
+                }
+                let number = state.emergencies_last + 1;
+                let asked = BreakGlass {
+                    number,
+                    tenant,
+                    requester: user.clone(),
+                    reason,
+                    minutes,
+                    asked_at: now,
+                    approved: None,
+                };
+                (Change::Open(asked), number)
+            }
+            BreakGlassRequest::Approve { number } => {
+                let asked = match open(number) {
+                    Ok(asked) => asked,
+                    Err(denied) => return Ok(Err(denied)),
+                };
+                // Whatever the policies say: it takes two.
+                if asked.requester == user {
+                    return denied(format!(
+                        "break-glass {number} was asked for by {user}: another person must approve it"
+                    ));
+                }
+                if let Some((by, _)) = &asked.approved {
+                    return denied(format!("break-glass {number} is approved by {by} already"));
+                }
+                if let Err(denied) = self.check(&state, &user, &asked.tenant, Ask::ApproveBreakGlass(&asked.requester))
+                {
+                    return Ok(Err(denied));
+                }
+                (Change::Open(BreakGlass { approved: Some((user.clone(), now)), ..asked }), number)
+            }
+            BreakGlassRequest::End { number } => {
+                let asked = match open(number) {
+                    Ok(asked) => asked,
+                    Err(denied) => return Ok(Err(denied)),
+                };
+                if let Err(denied) = self.check(&state, &user, &asked.tenant, Ask::EndBreakGlass(&asked.requester)) {
+                    return Ok(Err(denied));
+                }
+                (Change::End(vec![number]), number)
+            }
+        };
+        let opened = match &change {
+            Change::Open(opened) => Some(opened.clone()),
+            _ => None,
+        };
+        let before = state.emergencies.0.get(&number).cloned();
+        self.change(change).await?;
+        let after = self.state().emergencies.0.get(&number).cloned();
+        // Of two who ask at once for one thing, the second to be executed changes nothing.
+        let told = if after == opened { opened.or(before) } else { None };
+        let told = told.ok_or_else(|| CallError::failed(format!("break-glass {number} was changed meanwhile")))?;
+        tracing::error!(number, operator = %user, tenant = %told.tenant, requester = %told.requester, reason = told.reason,
+            minutes = told.minutes, approved = ?told.approved, ended = after.is_none(), "break-glass");
+        Ok(Ok(vec![told]))
     }
 }
 
@@ -81,30 +281,348 @@ impl Authority for EmbeddedAuthority {
     }
 
     async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
-        let revision = self.directory.revision();
-        Ok(match self.directory.check(user, tenant, permission) {
-            Ok(()) => Decision::Permit { revision },
-            Err(reason) => Decision::Deny { revision, reason },
-        })
+        let state = self.state();
+        let verdict = match self.rule(&state, user, tenant, permission) {
+            Ruling::Permit(policies) => Verdict::Permit { policies },
+            Ruling::Deny(reason) => Verdict::Deny { reason },
+        };
+        Ok(state.decision_key.decide(user, tenant, permission, verdict, state.revision))
     }
 
     async fn keys(&self) -> Result<PublicKeys, CallError> {
-        Ok(self.key.public())
+        let state = self.state();
+        Ok(state.keys.values().collect())
+    }
+
+    async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
+        let give_up = Instant::now() + wait;
+        let mut changed = self.store.machine().revision.subscribe();
+        loop {
+            // An emergency right that has ended takes its decisions with it.
+            let (state, now) = (self.state(), self.clock.unix_seconds());
+            let ended = state.emergencies.ended(now);
+            if !ended.is_empty() {
+                tracing::warn!(?ended, "break-glass has ended with its time");
+                self.change(Change::End(ended)).await?;
+                continue;
+            }
+            if state.revision != known || Instant::now() >= give_up {
+                return Ok(self.in_force_now());
+            }
+            let until_end =
+                state.emergencies.next_end().map(|end| Duration::from_secs(end.saturating_sub(now).max(1) as u64));
+            let next = until_end.map_or(give_up, |wait| give_up.min(Instant::now() + wait));
+            // Whether it changed or the time is over: look again.
+            let _ = timeout_at(next, changed.changed()).await;
+        }
+    }
+
+    async fn break_glass(
+        &self,
+        token: &str,
+        request: BreakGlassRequest,
+    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+        let answered = self.emergency(token, request).await?;
+        if let Err(denied) = &answered {
+            tracing::warn!(%denied, "refused a break-glass");
+        }
+        Ok(answered)
     }
 }
 
-/// Holds the key while the store is open; nothing is written after that.
-struct KeyStore {
-    seed: [u8; 32],
+/// All that is in force.
+#[derive(Debug, Clone)]
+struct State {
+    policies: Arc<Policies>,
+    revision: u64,
+    decision_key: DecisionKey,
+    /// By when they begin to sign.
+    keys: BTreeMap<i64, PrivateKey>,
+    emergencies: Emergencies,
+    emergencies_last: u64,
 }
 
-impl Machine for KeyStore {
-    type Command = std::convert::Infallible;
-    type Answer = std::convert::Infallible;
+impl State {
+    /// The key that signs at `now`: the newest that has begun to.
+    fn signing_key(&self, now: i64) -> &PrivateKey {
+        let begun = self.keys.range(..=now).next_back().or_else(|| self.keys.first_key_value());
+        begun.expect("there is a key from the first start on").1
+    }
+}
 
-    fn execute(&self, _: &WriteTransaction, batch: Vec<Self::Command>) -> Result<Vec<Self::Answer>, redb::Error> {
-        Ok(batch)
+/// The state machine behind the store.
+struct Office {
+    state: RwLock<Arc<State>>,
+    /// What is in force once the commit under way is durable.
+    next: Mutex<Option<Arc<State>>>,
+    revision: watch::Sender<u64>,
+}
+
+enum Change {
+    Reload(Box<Policies>),
+    Rotate {
+        from: i64,
+        now: i64,
+        key: PrivateKey,
+    },
+    /// A new emergency, or one that is approved.
+    Open(BreakGlass),
+    End(Vec<u64>),
+}
+
+impl Office {
+    fn load(
+        within: &WriteTransaction,
+        policies: Policies,
+        signing: &PrivateKey,
+        decision: &DecisionKey,
+        now: i64,
+    ) -> Result<Self, redb::Error> {
+        let mut keys = within.open_table(SIGNING_KEYS)?;
+        if keys.first()?.is_none() {
+            keys.insert(now, signing.seed())?;
+        }
+        let keys = keys.iter()?.map(|row| row.map(|(from, seed)| (from.value(), PrivateKey::from_seed(&seed.value()))));
+        let keys = keys.collect::<Result<_, _>>()?;
+        let mut table = within.open_table(DECISION_KEY)?;
+        let kept = table.get(())?.map(|kept| DecisionKey::from_bytes(kept.value()));
+        let decision_key = kept.unwrap_or_else(|| decision.clone());
+        table.insert((), decision_key.to_bytes())?;
+        let mut table = within.open_table(REVISION)?;
+        let (last, fingerprint) = table.get(())?.map(|kept| kept.value()).unwrap_or_default();
+        let revision = if fingerprint == policies.fingerprint() { last } else { last + 1 };
+        table.insert((), (revision, policies.fingerprint()))?;
+        let mut emergencies = BTreeMap::new();
+        for row in within.open_table(EMERGENCIES)?.iter()? {
+            let (number, open) = row?;
+            emergencies.insert(number.value(), decode(open.value())?);
+        }
+        let emergencies_last = within.open_table(EMERGENCIES_LAST)?.get(())?.map_or(0, |last| last.value());
+        let (policies, emergencies) = (Arc::new(policies), Emergencies(emergencies));
+        let state = State { policies, revision, decision_key, keys, emergencies, emergencies_last };
+        Ok(Self { state: RwLock::new(Arc::new(state)), next: Mutex::default(), revision: watch::Sender::new(revision) })
+    }
+}
+
+impl Machine for Office {
+    type Command = Change;
+    type Answer = ();
+
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Change>) -> Result<Vec<()>, redb::Error> {
+        let mut state = State::clone(&self.state.read().expect("no holder panics"));
+        let mut emergencies = within.open_table(EMERGENCIES)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for change in batch {
+            match change {
+                Change::Reload(policies) if policies.fingerprint() == state.policies.fingerprint() => {}
+                Change::Reload(policies) => {
+                    state.policies = Arc::from(policies);
+                    state.revision += 1;
+                }
+                Change::Rotate { from, now, key } => {
+                    let mut table = within.open_table(SIGNING_KEYS)?;
+                    table.insert(from, key.seed())?;
+                    state.keys.insert(from, key);
+                    // A key goes when the one after it has signed for as long as a grant lives.
+                    while let Some(next) =
+                        state.keys.keys().nth(1).filter(|next| **next + PUBLISHED_AFTER_SECONDS < now)
+                    {
+                        let (next, oldest) = (*next, *state.keys.keys().next().expect("there are two"));
+                        tracing::info!(from = oldest, until = next, "a key for grants is forgotten");
+                        table.remove(oldest)?;
+                        state.keys.remove(&oldest);
+                    }
+                }
+                Change::Open(open) => {
+                    let kept = state.emergencies.0.get(&open.number);
+                    // Decided on what was committed then: another may have been faster.
+                    let fits = match (&open.approved, kept) {
+                        (None, kept) => kept.is_none() && open.number == state.emergencies_last + 1,
+                        (Some(_), kept) => kept.is_some_and(|kept| kept.approved.is_none()),
+                    };
+                    if fits {
+                        emergencies.insert(open.number, encode(&open).as_slice())?;
+                        state.emergencies_last = state.emergencies_last.max(open.number);
+                        within.open_table(EMERGENCIES_LAST)?.insert((), state.emergencies_last)?;
+                        state.emergencies.0.insert(open.number, open);
+                    }
+                }
+                Change::End(numbers) => {
+                    for number in numbers {
+                        emergencies.remove(number)?;
+                        let ended = state.emergencies.0.remove(&number);
+                        // What it permitted must not be relied on any more.
+                        state.revision += u64::from(ended.is_some_and(|ended| ended.approved.is_some()));
+                    }
+                }
+            }
+            answers.push(());
+        }
+        within.open_table(REVISION)?.insert((), (state.revision, state.policies.fingerprint()))?;
+        *self.next.lock().expect("no holder panics") = Some(Arc::new(state));
+        Ok(answers)
     }
 
-    fn committed(&self, _: &[Self::Answer]) {}
+    fn committed(&self, _: &[()]) {
+        if let Some(next) = self.next.lock().expect("no holder panics").take() {
+            let revision = next.revision;
+            *self.state.write().expect("no holder panics") = next;
+            self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::break_glass::APPROVE_WITHIN_MINUTES;
+    use crate::auth::{Binding, Directory};
+    use crate::grant::{CLOCK_LEEWAY_SECONDS, Envelope, Verifier, VerifyError};
+    use crate::ids::Name;
+    use crate::testing::{Bench, OPERATOR, credit, tenant};
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).unwrap()
+    }
+
+    fn policies(text: &str) -> Policies {
+        Policies::default_over(Directory::parse(text).unwrap())
+    }
+
+    const EMERGENCY: &str = r#"
+        tenants = ["acme", "globex"]
+        team = [{ name = "on-call", members = ["olaf"] }, { name = "duty-managers", members = ["dan", "olaf"] }]
+    "#;
+
+    fn ask(minutes: u64) -> BreakGlassRequest {
+        BreakGlassRequest::Ask { tenant: tenant("acme"), reason: "the pager rang".into(), minutes }
+    }
+
+    #[tokio::test]
+    async fn a_role_that_is_taken_away_is_gone_with_the_reload_and_stays_gone_after_a_restart() {
+        let bench = Bench::new().await;
+        let asked = async || bench.authority.recheck(&user(OPERATOR), &tenant("acme"), Permission::IssueCredit).await;
+        let before = asked().await.unwrap();
+        assert!(matches!(&before.verdict, Verdict::Permit { policies } if policies == &["admin-manages-everything"]));
+        let same = bench.authority.reload(Policies::default_over(bench.authority.policies().directory().clone())).await;
+        assert_eq!(same, Ok(before.revision), "nothing has changed");
+        let without = bench.authority.policies().directory().without(&user(OPERATOR), &tenant("acme"));
+        assert_eq!(bench.authority.reload(Policies::default_over(without)).await, Ok(before.revision + 1));
+        let after = asked().await.unwrap();
+        assert!(matches!(&after.verdict, Verdict::Deny { reason } if reason.contains("holds no role")), "{after:?}");
+        assert_eq!(after.revision, before.revision + 1);
+    }
+
+    #[tokio::test]
+    async fn the_revision_never_goes_back_and_grows_when_the_files_changed_while_auth_was_down() {
+        let bench = Bench::new().await;
+        let (first, later) = (
+            bench.authority.in_force_now(),
+            Directory::new([Binding {
+                user: user("bob"),
+                tenant: tenant("acme"),
+                role: Name::parse("viewer").unwrap(),
+            }]),
+        );
+        let (world, issuer, _folder) = bench.stopped();
+        let again = EmbeddedAuthority::open(&world, issuer, Policies::default_over(later.unwrap())).await.unwrap();
+        let standing = again.in_force_now();
+        assert_eq!((standing.revision, standing.key), (first.revision + 1, first.key));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_follows_hears_of_a_change_at_once_and_of_none_when_the_wait_is_over() {
+        let bench = Bench::new().await;
+        let known = bench.authority.in_force_now().revision;
+        let begin = Instant::now();
+        let wait = Duration::from_secs(2);
+        assert_eq!(bench.authority.in_force(known, wait).await.unwrap().revision, known);
+        assert_eq!(begin.elapsed(), wait);
+        let (heard, _) =
+            tokio::join!(bench.authority.in_force(known, wait), bench.authority.reload(policies(EMERGENCY)));
+        assert_eq!(heard.unwrap().revision, known + 1);
+        assert_eq!(begin.elapsed(), wait);
+    }
+
+    #[tokio::test]
+    async fn break_glass_takes_two_ends_with_its_time_and_takes_its_decisions_along() {
+        let bench = Bench::new().await;
+        let auth = &bench.authority;
+        auth.reload(policies(EMERGENCY)).await.unwrap();
+        let act = async |who: &str, request| auth.break_glass(&bench.token(who), request).await.unwrap();
+        let may = async || auth.recheck(&user("olaf"), &tenant("acme"), Permission::ManageLimits).await.unwrap();
+        assert!(act("ana", ask(30)).await.is_err(), "ana is not on call");
+        let asked = act("olaf", ask(30)).await.unwrap().remove(0);
+        assert!(matches!(may().await.verdict, Verdict::Deny { .. }), "asked is not approved");
+        let own = act("olaf", BreakGlassRequest::Approve { number: asked.number }).await.unwrap_err().to_string();
+        assert!(own.contains("another person must approve it"), "olaf is a duty manager too: {own}");
+        let approved = act("dan", BreakGlassRequest::Approve { number: asked.number }).await.unwrap().remove(0);
+        assert_eq!(approved.approved.as_ref().map(|(by, _)| by.as_str()), Some("dan"));
+        let held = may().await;
+        assert!(matches!(&held.verdict, Verdict::Permit { policies } if policies == &["break-glass"]), "{held:?}");
+        assert_eq!(act("dan", BreakGlassRequest::List).await.unwrap(), [approved]);
+        assert_eq!(act("ana", BreakGlassRequest::List).await.unwrap(), []);
+        act("dan", BreakGlassRequest::End { number: asked.number }).await.unwrap();
+        let ended = may().await;
+        assert!(matches!(ended.verdict, Verdict::Deny { .. }) && ended.revision == held.revision + 1, "{ended:?}");
+        assert!(act("dan", BreakGlassRequest::Approve { number: asked.number }).await.is_err(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_known_before_it_signs_and_the_old_ones_grants_verify_on() {
+        let bench = Bench::new().await;
+        let old = bench.envelope("acme", "m-1", credit("acme", "m-1", 1)).await;
+        bench.verifier.command(old.clone()).await.unwrap();
+        bench.authority.rotate().await.unwrap();
+        let state = bench.authority.state();
+        let now = bench.world.clock.unix_seconds();
+        assert_eq!(state.keys.len(), 2);
+        let (before, after) = (state.signing_key(now), state.signing_key(now + PUBLISHED_BEFORE_SECONDS + 1));
+        assert_ne!(before.seed(), after.seed());
+        let keys = bench.authority.keys().await.unwrap();
+        assert!(keys.knows(before.kid()) && keys.knows(after.kid()), "both are published");
+        let later = grant::issue(after, user(OPERATOR), tenant("acme"), Purpose::Read, now);
+        let fresh = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
+        assert!(fresh.read(later).await.is_ok() && fresh.command(old).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_only_when_no_grant_of_theirs_can_be_alive() {
+        let bench = Bench::new().await;
+        let now = bench.world.clock.unix_seconds();
+        let rotate = async |now: i64| {
+            let key = PrivateKey::generate(&*bench.world.entropy);
+            bench.authority.change(Change::Rotate { from: now + PUBLISHED_BEFORE_SECONDS, now, key }).await.unwrap();
+            bench.authority.state().keys.len()
+        };
+        assert_eq!(rotate(now).await, 2);
+        let last_grant = now + PUBLISHED_BEFORE_SECONDS;
+        let dies = last_grant + grant::PROCESS_WITHIN_SECONDS + CLOCK_LEEWAY_SECONDS;
+        assert_eq!(rotate(dies).await, 3, "its last grant may still be believed");
+        assert_eq!(rotate(dies + 2 * CLOCK_LEEWAY_SECONDS).await, 3, "the first is forgotten, a fourth is there");
+    }
+
+    #[tokio::test]
+    async fn a_grant_for_a_tenant_that_nobody_named_is_refused() {
+        let bench = Bench::new().await;
+        let refused = bench.grant("initech", Purpose::Read).await.unwrap_err().to_string();
+        assert!(refused.contains("auth knows no tenant initech"), "{refused}");
+        let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into() };
+        assert!(matches!(bench.verifier.command(forged).await, Err(VerifyError::Token(_))));
+    }
+
+    #[test]
+    fn an_emergency_waits_an_hour_at_most() {
+        let asked = BreakGlass {
+            number: 1,
+            tenant: tenant("acme"),
+            requester: user("olaf"),
+            reason: String::new(),
+            minutes: 240,
+            asked_at: 0,
+            approved: None,
+        };
+        assert_eq!(asked.ends_at(), APPROVE_WITHIN_MINUTES * 60);
+        assert_eq!(BreakGlass { approved: Some((user("dan"), 60)), ..asked }.ends_at(), 60 + 240 * 60);
+    }
 }

@@ -1,13 +1,18 @@
 //! The auth service: who is this, and may they? It fails closed.
 //!
-//! It believes operators' tokens of the identity providers it was told to trust, looks up what an operator may do on a
-//! tenant, and signs grants. At the moment of effect it is asked again: a grant says that a command was allowed when it
+//! It believes operators' tokens of the identity providers it was told to trust, asks Cedar policies what an operator may do
+//! on a tenant, and signs grants. At the moment of effect it is asked again: a grant says that a command was allowed when it
 //! was sent, a [`Decision`] says whether it is allowed now.
 
+mod break_glass;
+mod decision;
 mod directory;
 mod embedded;
 mod identity;
+mod policy;
 pub(crate) mod remote;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -18,9 +23,12 @@ use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
 
-pub use directory::{Binding, Directory, DirectoryError, Role};
-pub use embedded::EmbeddedAuthority;
+pub use break_glass::{BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN};
+pub use decision::{Decision, DecisionKey, InForce, Verdict};
+pub use directory::{Binding, Directory, DirectoryError, Role, Segment, Team};
+pub use embedded::{EmbeddedAuthority, PUBLISHED_BEFORE_SECONDS};
 pub use identity::{IdentityProvider, TrustedIssuer};
+pub use policy::{Ask, DEFAULT_POLICIES, Emergency, Policies, PolicyError, Ruling, SCHEMA};
 pub use remote::{AuthorityService, RemoteAuthority};
 
 /// Authenticates, authorizes, signs.
@@ -34,6 +42,18 @@ pub trait Authority: Send + Sync + 'static {
 
     /// The keys that verify grants.
     async fn keys(&self) -> Result<PublicKeys, CallError>;
+
+    /// Where authority stands, once that is another revision than `known`, or when `wait` is over: for the ledger, which
+    /// follows it.
+    async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError>;
+
+    /// Asks for an emergency right, approves, ends or lists them, for the operator of `token`; answers with those that were
+    /// meant.
+    async fn break_glass(
+        &self,
+        token: &str,
+        request: BreakGlassRequest,
+    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError>;
 }
 
 /// A wish for a grant.
@@ -58,31 +78,4 @@ pub enum Denied {
     /// We do, and they may not.
     #[error("{0}")]
     Forbidden(String),
-}
-
-/// An answer at the moment of effect, and the revision of authority it was made at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
-    /// They may.
-    Permit {
-        /// The directory's revision.
-        revision: u64,
-    },
-    /// They may not.
-    Deny {
-        /// The directory's revision.
-        revision: u64,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl Decision {
-    /// The revision of authority it was made at.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        match self {
-            Self::Permit { revision } | Self::Deny { revision, .. } => *revision,
-        }
-    }
 }

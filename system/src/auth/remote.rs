@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Authority, Decision, Denied, GrantRequest};
+use super::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce};
 use crate::action::Permission;
 use crate::call::CallError;
 use crate::capability::Network;
@@ -18,6 +18,8 @@ use crate::rpc::{Client, Service};
 
 /// Auth works in memory.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// What must be durable waits for one or two syncs.
+const DURABLE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What can be asked of auth: one variant per method of its trait.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub enum Request {
     Grant(GrantRequest),
     Recheck { user: UserId, tenant: TenantId, permission: Permission },
     Keys,
+    InForce { known: u64, wait_ms: u32 },
+    BreakGlass { token: String, request: BreakGlassRequest },
 }
 
 /// What it answers.
@@ -33,6 +37,8 @@ pub enum Reply {
     Granted(Result<GrantToken, Denied>),
     Decided(Decision),
     Keys(PublicKeys),
+    InForce(InForce),
+    BreakGlass(Result<Vec<BreakGlass>, Denied>),
 }
 
 /// Offers any auth service to the network.
@@ -45,7 +51,8 @@ impl Service for AuthorityService {
 
     fn may(client: Role, request: &Request) -> bool {
         match request {
-            Request::Grant(_) => client == Role::Producer,
+            Request::Grant(_) | Request::BreakGlass { .. } => client == Role::Producer,
+            Request::InForce { .. } => client == Role::Ledger,
             Request::Recheck { .. } => client == Role::Consumer,
             Request::Keys => matches!(client, Role::Producer | Role::Consumer | Role::Ledger),
         }
@@ -58,6 +65,10 @@ impl Service for AuthorityService {
                 self.0.recheck(&user, &tenant, permission).await.map(Reply::Decided)
             }
             Request::Keys => self.0.keys().await.map(Reply::Keys),
+            Request::InForce { known, wait_ms } => {
+                self.0.in_force(known, Duration::from_millis(wait_ms.into())).await.map(Reply::InForce)
+            }
+            Request::BreakGlass { token, request } => self.0.break_glass(&token, request).await.map(Reply::BreakGlass),
         }
     }
 }
@@ -95,6 +106,25 @@ impl Authority for RemoteAuthority {
     async fn keys(&self) -> Result<PublicKeys, CallError> {
         match self.client.call(&Request::Keys, DEADLINE).await? {
             Reply::Keys(keys) => Ok(keys),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        match self.client.call(&Request::InForce { known, wait_ms }, wait + DEADLINE).await? {
+            Reply::InForce(standing) => Ok(standing),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn break_glass(
+        &self,
+        token: &str,
+        request: BreakGlassRequest,
+    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+        match self.client.call(&Request::BreakGlass { token: token.into(), request }, DURABLE_DEADLINE).await? {
+            Reply::BreakGlass(answered) => Ok(answered),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

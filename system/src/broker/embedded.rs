@@ -60,6 +60,7 @@ const OVERLOAD_RETRY_MS: u64 = 500;
 struct Stored {
     tenant: TenantId,
     message_id: MessageId,
+    published_at: i64,
     envelope: Envelope,
 }
 
@@ -169,7 +170,13 @@ impl Broker for EmbeddedBroker {
             return Err(CallError::failed(format!("a body of {body} bytes with a grant of {grant}: {limits}")));
         }
         // Everything that needs no order is done here, before the one writer.
-        let message = Queued::new(key(tenant, message_id), body_sha256(&envelope.body), message_id.clone(), envelope);
+        let message = Queued::new(
+            key(tenant, message_id),
+            body_sha256(&envelope.body),
+            message_id.clone(),
+            self.clock.unix_seconds(),
+            envelope,
+        );
         match self.store.execute(Command::Publish { tenant: tenant.clone(), message }).await? {
             Answer::Accepted { sequence } => Ok(Published::Accepted { sequence }),
             Answer::Duplicate { sequence } => Ok(Published::Duplicate { sequence }),
@@ -351,9 +358,9 @@ impl Mailroom {
         let attempts = within.open_table(ATTEMPTS)?;
         for row in within.open_table(MESSAGES)?.iter()? {
             let (sequence, stored) = row?;
-            let Stored { tenant, message_id, envelope } = decode(stored.value())?;
+            let Stored { tenant, message_id, published_at, envelope } = decode(stored.value())?;
             let hash = body_sha256(&envelope.body);
-            let mut message = Queued::new(key(&tenant, &message_id), hash, message_id, envelope);
+            let mut message = Queued::new(key(&tenant, &message_id), hash, message_id, published_at, envelope);
             message.sequence = sequence.value();
             if let Some(kept) = attempts.get(message.sequence)? {
                 message.restore(decode(kept.value())?);
@@ -486,8 +493,8 @@ impl Machine for Mailroom {
         let decided = self.lock().decide(batch);
         let mut messages = within.open_table(MESSAGES)?;
         for (tenant, message) in &decided.arrivals {
-            let Queued { message_id, envelope, .. } = message.clone();
-            let stored = Stored { tenant: tenant.clone(), message_id, envelope };
+            let Queued { message_id, published_at, envelope, .. } = message.clone();
+            let stored = Stored { tenant: tenant.clone(), message_id, published_at, envelope };
             messages.insert(message.sequence, encode(&stored).as_slice())?;
         }
         let (mut attempts, mut settled) = (within.open_table(ATTEMPTS)?, within.open_table(SETTLED)?);

@@ -81,6 +81,8 @@ pub struct Queued {
     pub sequence: u64,
     /// Its id.
     pub message_id: MessageId,
+    /// When it was published, in seconds since the Unix epoch.
+    pub(super) published_at: i64,
     /// What was published.
     pub envelope: Envelope,
     /// How publishes of it are recognised.
@@ -94,8 +96,23 @@ pub struct Queued {
 
 impl Queued {
     /// A message that has no place yet.
-    pub(super) fn new(key: Key, body_hash: BodyHash, message_id: MessageId, envelope: Envelope) -> Self {
-        Self { sequence: 0, message_id, envelope, key, body_hash, deliveries: 0, attempts: VecDeque::new() }
+    pub(super) fn new(
+        key: Key,
+        body_hash: BodyHash,
+        message_id: MessageId,
+        published_at: i64,
+        envelope: Envelope,
+    ) -> Self {
+        Self {
+            sequence: 0,
+            message_id,
+            published_at,
+            envelope,
+            key,
+            body_hash,
+            deliveries: 0,
+            attempts: VecDeque::new(),
+        }
     }
 
     /// Gives it the attempts of a former life.
@@ -301,6 +318,7 @@ impl Lanes {
                     position: Position { epoch, sequence: message.sequence },
                     message_id: message.message_id.clone(),
                     attempt: message.deliveries,
+                    published_at: message.published_at,
                     envelope: message.envelope.clone(),
                 }
             };

@@ -27,7 +27,7 @@ impl World {
         self.sequence += 1;
         let envelope = Envelope { body: vec![b'x'; bytes].into(), grant: "".into() };
         let id = MessageId::parse(&format!("m-{}", self.sequence)).unwrap();
-        let message = Queued { sequence: self.sequence, ..Queued::new(Key::default(), [0; 32], id, envelope) };
+        let message = Queued { sequence: self.sequence, ..Queued::new(Key::default(), [0; 32], id, 0, envelope) };
         self.lanes.push(&tenant(name), message);
     }
 

@@ -5,7 +5,7 @@
 //! written.
 
 use crate::broker::{Again, Delivered, Ending, Position, Settlement};
-use crate::grant::{VerifiedCommand, VerifyError};
+use crate::grant::{CLOCK_LEEWAY_SECONDS, VerifiedCommand, VerifyError};
 use crate::ids::TenantId;
 use crate::ledger::Applied;
 
@@ -35,6 +35,10 @@ pub(super) fn look(verified: Result<VerifiedCommand, VerifyError>, lane: &Tenant
     if named != carried {
         return Looked::Refused(format!("it was published as {named}, its body says {carried}"));
     }
+    let late = delivered.published_at - command.publish_by();
+    if late > CLOCK_LEEWAY_SECONDS {
+        return Looked::Refused(format!("it was published {late} s after its grant allowed it"));
+    }
     Looked::Command(Box::new(command))
 }
 
@@ -62,6 +66,9 @@ pub(super) fn settlement(refused: Vec<(Position, Option<String>)>, applied: Vec<
                 Some(Applied::Overtaken { by }) => {
                     let reason = format!("it came after its place in the order: the tenant's history has reached {by}");
                     Ending::DeadLetter { reason }
+                }
+                Some(Applied::Undecided(reason)) => {
+                    return Settlement { ended, again: Again { reason, after_ms: None } };
                 }
                 Some(Applied::Paused) => {
                     return Settlement {
@@ -91,6 +98,7 @@ mod tests {
             position: Position::default(),
             message_id: MessageId::parse("msg-1").unwrap(),
             attempt: 1,
+            published_at: 0,
             envelope: Envelope { body: "".into(), grant: "".into() },
         };
         look(Err(error), &TenantId::parse("acme").unwrap(), &delivered)
@@ -145,5 +153,7 @@ mod tests {
         assert_eq!((paused.ended, paused.again), (vec![Ending::Done], again("the tenant is paused")));
         let unanswered = settlement(refused(), Vec::new(), again("the ledger is down"));
         assert_eq!((unanswered.ended, unanswered.again), (Vec::new(), again("the ledger is down")));
+        let undecided = settlement(refused(), vec![now(), Applied::Undecided("stale".into())], Again::default());
+        assert_eq!((undecided.ended, undecided.again), (vec![Ending::Done], again("stale")));
     }
 }

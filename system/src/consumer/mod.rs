@@ -233,7 +233,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::auth::{Denied, GrantRequest};
+    use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
     use crate::grant::{GrantToken, VerifiedPause, VerifiedRead};
     use crate::ids::{MessageId, TenantId};
@@ -259,12 +259,22 @@ mod tests {
         async fn keys(&self) -> Result<PublicKeys, CallError> {
             self.inner.keys().await
         }
+        async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
+            self.inner.in_force(known, wait).await
+        }
+        async fn break_glass(
+            &self,
+            token: &str,
+            request: BreakGlassRequest,
+        ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+            self.inner.break_glass(token, request).await
+        }
     }
 
     /// Publishes one credit, lets a consumer handle it whose auth now says `now`, and returns broker and ledger.
     async fn handled(bench: &Bench, now: Result<Decision, CallError>) -> (Arc<EmbeddedBroker>, Arc<EmbeddedLedger>) {
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = bench.ledger().await;
         let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
         let published = broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await;
         assert_eq!(published, Ok(Published::Accepted { sequence: 1 }));
@@ -281,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_allowed_when_it_was_sent_is_asked_again_at_the_effect() {
         let bench = Bench::new().await;
-        let deny = Decision::Deny { revision: 2, reason: "the role was taken away".into() };
+        let deny = bench.deny("acme", "the role was taken away");
         let (broker, ledger) = handled(&bench, Ok(deny)).await;
         let state = ledger.state(&bench.read("acme").await).await.unwrap();
         assert_eq!((state.version, state.credits.len()), (1, 0), "an outcome, and no effect");
@@ -302,7 +312,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_permitted_command_is_applied_and_settled() {
         let bench = Bench::new().await;
-        let (broker, ledger) = handled(&bench, Ok(Decision::Permit { revision: 1 })).await;
+        let (broker, ledger) = handled(&bench, Ok(bench.permit("acme", Permission::IssueCredit))).await;
         assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
         assert_eq!(broker.depth(), 0);
     }
@@ -342,7 +352,7 @@ mod tests {
     async fn an_answer_that_was_lost_is_asked_for_again_at_once_and_the_effect_stays_one() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let inner = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let inner = bench.ledger().await;
         let ledger = Arc::new(Mumbling { inner, mumbles: 2.into() });
         let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
         broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await.unwrap();
@@ -359,7 +369,7 @@ mod tests {
     async fn what_comes_too_fast_waits_its_time_in_order_and_is_not_lost() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = bench.ledger().await;
         for index in 0..30 {
             let id = format!("m-{index}");
             let envelope = bench.envelope("acme", &id, credit("acme", &id, 1)).await;
@@ -400,13 +410,23 @@ mod tests {
                 false => self.inner.keys().await,
             }
         }
+        async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
+            self.inner.in_force(known, wait).await
+        }
+        async fn break_glass(
+            &self,
+            token: &str,
+            request: BreakGlassRequest,
+        ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+            self.inner.break_glass(token, request).await
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_overtakes_a_command_that_must_wait() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = bench.ledger().await;
         let ids = ["m-1", "m-2"];
         for id in ids {
             let envelope = bench.envelope("acme", id, credit("acme", id, 1)).await;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
-use crate::auth::Decision;
+use crate::action::Permission;
+use crate::auth::{DecisionKey, Verdict};
 use crate::broker::Position;
-use crate::testing::{Bench, credit, message_id};
+use crate::ids::UserId;
+use crate::testing::{Bench, OPERATOR, credit, message_id, tenant};
 
 /// A ledger that keeps nothing yet.
 type Subject = Arc<dyn Ledger>;
@@ -39,6 +41,7 @@ async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
         a_broker_that_had_to_start_anew_is_not_taken_for_one_that_is_behind
         nothing_takes_effect_while_a_tenant_is_paused
         a_command_that_auth_denies_at_the_effect_is_rejected_on_record
+        a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_nothing
         whoever_expects_an_old_version_of_a_limit_overwrites_nothing
         whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant
     );
@@ -46,7 +49,7 @@ async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
 
 async fn a_command_that_is_applied_again_finds_its_outcome_and_changes_nothing(bench: Bench, ledger: Subject) {
     let Applied::Now(outcome) = apply(&bench, &ledger, "m-1", 5, 1).await else { panic!("not applied") };
-    assert_eq!((outcome.version, outcome.authority_revision), (1, 7));
+    assert_eq!((outcome.version, outcome.authority_revision), (1, bench.authority.in_force_now().revision));
     // At its own place, or, from a broker that took it in once more, at a later one.
     for sequence in [1, 9] {
         assert_eq!(apply(&bench, &ledger, "m-1", 5, sequence).await, Applied::Before(outcome.clone()));
@@ -122,15 +125,37 @@ async fn nothing_takes_effect_while_a_tenant_is_paused(bench: Bench, ledger: Sub
 }
 
 async fn a_command_that_auth_denies_at_the_effect_is_rejected_on_record(bench: Bench, ledger: Subject) {
-    let decision = Decision::Deny { revision: 8, reason: "the role was taken away".into() };
+    let decision = bench.deny("acme", "the role was taken away");
+    let revision = decision.revision;
     let position = Position { epoch: 1, sequence: 1 };
     let work = Work { command: bench.credit("acme", "m-1", 5).await, decision, position };
     let denied = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
-    let Applied::Now(Outcome { verdict: Err(rejection), authority_revision: 8, .. }) = &denied[0] else {
+    let Applied::Now(Outcome { verdict: Err(rejection), authority_revision, .. }) = &denied[0] else {
         panic!("{denied:?}")
     };
+    assert_eq!(*authority_revision, revision);
     assert_eq!(rejection.to_string(), "forbidden: the role was taken away");
     assert_eq!(eur(&bench, &ledger, "acme").await, None);
+}
+
+async fn a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_nothing(bench: Bench, ledger: Subject) {
+    let standing = bench.authority.in_force_now();
+    let (ana, permission) = (UserId::parse(OPERATOR).unwrap(), Permission::IssueCredit);
+    let permit = || Verdict::Permit { policies: Vec::new() };
+    let key = DecisionKey::generate(&*bench.world.entropy);
+    let forged = key.decide(&ana, &tenant("acme"), permission, permit(), u64::MAX);
+    let overtaken = standing.key.decide(&ana, &tenant("acme"), permission, permit(), standing.revision - 1);
+    let others = bench.permit("globex", permission);
+    let for_less = bench.permit("acme", Permission::Read);
+    for (decision, why) in [(forged, "not made by auth"), (overtaken, "revision"), (others, "not"), (for_less, "not")] {
+        let position = Position { epoch: 1, sequence: 1 };
+        let work = Work { command: bench.credit("acme", "m-1", 5).await, decision, position };
+        let answer = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
+        assert!(matches!(&answer[0], Applied::Undecided(told) if told.contains(why)), "{answer:?}");
+    }
+    let untouched = state(&bench, &ledger, "acme").await;
+    assert_eq!((untouched.version, untouched.credits.len()), (0, 0));
+    assert!(matches!(apply(&bench, &ledger, "m-1", 5, 1).await, Applied::Now(_)), "another decision counts");
 }
 
 async fn whoever_expects_an_old_version_of_a_limit_overwrites_nothing(bench: Bench, ledger: Subject) {
@@ -144,7 +169,7 @@ async fn whoever_expects_an_old_version_of_a_limit_overwrites_nothing(bench: Ben
             .replace(r#"{"amount_minor":0,"currency":"EUR"}"#, &payload);
         let command = bench.command("acme", &id, "update_billing_limit", body).await;
         let position = Position { epoch: 1, sequence: index as u64 + 2 };
-        let work = Work { command, decision: Decision::Permit { revision: 1 }, position };
+        let work = Work { command, decision: bench.permit("acme", Permission::ManageLimits), position };
         let applied = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
         let Applied::Now(outcome) = &applied[0] else { panic!("{applied:?}") };
         verdicts.push(outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.clone(), |_| "applied".into()));
@@ -172,14 +197,14 @@ mod implementations {
     use crate::call::CallError;
     use crate::grant::{VerifiedPause, VerifiedRead, Verifier};
     use crate::ids::MessageId;
-    use crate::ledger::{EmbeddedLedger, LedgerService, RemoteLedger};
+    use crate::ledger::{LedgerService, RemoteLedger};
     use crate::rights::Role;
     use crate::rpc;
 
     async fn embedded() -> (Bench, Subject) {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
-        (bench, Arc::new(ledger))
+        let ledger = bench.ledger().await;
+        (bench, ledger)
     }
 
     #[tokio::test(start_paused = true)]

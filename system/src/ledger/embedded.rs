@@ -10,11 +10,12 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::fence::{Fence, Unheeded};
 use super::keyspace::{self, Recorded, Tables, TenantTransaction};
 use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::action::{Declined, Rejection};
 use crate::audit::AuditEntry;
-use crate::auth::Decision;
+use crate::auth::Verdict;
 use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
@@ -86,6 +87,11 @@ impl EmbeddedLedger {
         self.store.machine().outbox_grew.notified().await;
     }
 
+    /// What it knows of authority.
+    pub(super) fn fence(&self) -> &Fence {
+        &self.store.machine().fence
+    }
+
     fn committed_outcome(&self, read: &VerifiedRead, message_id: &MessageId) -> Result<Option<Outcome>, CallError> {
         let kept = self.store.read().and_then(|kept| keyspace::outcome(&kept, read.scope(), message_id));
         kept.map_err(CallError::failed)
@@ -147,6 +153,7 @@ impl Ledger for EmbeddedLedger {
 /// The state machine behind the store.
 struct Books {
     clock: Arc<dyn Clock>,
+    fence: Fence,
     /// The audit log has the outbox's entries up to this number.
     relayed: Mutex<u64>,
     outbox_grew: Notify,
@@ -171,7 +178,8 @@ impl Books {
         within.open_table(OUTBOX_LAST)?;
         let oldest = outbox.first()?.map(|(number, _)| number.value());
         let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
-        let books = Self { clock, relayed, outbox_grew: Notify::new(), awaited: Arc::default() };
+        let books =
+            Self { clock, fence: Fence::default(), relayed, outbox_grew: Notify::new(), awaited: Arc::default() };
         books.outbox_grew.notify_one();
         Ok(books)
     }
@@ -207,13 +215,22 @@ impl Books {
         if *position <= tenant.head.position {
             return Ok(Applied::Overtaken { by: tenant.head.position });
         }
-        let verdict = match decision {
-            Decision::Permit { .. } => match message.action.decide(tenant) {
-                Ok(changes) => Ok(changes),
-                Err(Declined::Rejected(rejection)) => Err(rejection),
+        // In the effect's own transaction, too: no revocation that is known here can come between.
+        let (scope, permission) = (command.scope(), message.action.permission());
+        if let Err(unheeded) = self.fence.check(decision, &message.user_id, scope.tenant(), permission) {
+            if unheeded == Unheeded::Forged {
+                tracing::error!(tenant = %scope.tenant(), user = %message.user_id, message_id = %message.message_id,
+                    "a decision that is not auth's came with a command");
+            }
+            return Ok(Applied::Undecided(unheeded.to_string()));
+        }
+        let (verdict, policies) = match &decision.verdict {
+            Verdict::Permit { policies } => match message.action.decide(tenant) {
+                Ok(changes) => (Ok(changes), policies.clone()),
+                Err(Declined::Rejected(rejection)) => (Err(rejection), policies.clone()),
                 Err(Declined::Unreadable(error)) => return Err(error),
             },
-            Decision::Deny { reason, .. } => Err(Rejection::new("forbidden", reason.clone())),
+            Verdict::Deny { reason } => (Err(Rejection::new("forbidden", reason.clone())), Vec::new()),
         };
         let version = tenant.head.version + 1;
         for change in verdict.iter().flatten() {
@@ -224,11 +241,11 @@ impl Books {
             verdict,
             version,
             at_unix_ms: self.clock.now().as_millisecond(),
-            authority_revision: decision.revision(),
+            authority_revision: decision.revision,
         };
         let recorded = Recorded { body_hash, outcome };
         tenant.record(&message.message_id, &recorded)?;
-        outbox.push(&entry(command, &recorded.outcome))?;
+        outbox.push(&entry(command, &recorded.outcome, policies))?;
         Ok(Applied::Now(recorded.outcome))
     }
 }
@@ -291,7 +308,7 @@ impl Machine for Books {
     }
 }
 
-fn entry(command: &VerifiedCommand, outcome: &Outcome) -> AuditEntry {
+fn entry(command: &VerifiedCommand, outcome: &Outcome, policies: Vec<String>) -> AuditEntry {
     let message = command.message();
     let (code, detail) = match &outcome.verdict {
         Ok(changes) => ("applied", format!("{changes:?}")),
@@ -307,6 +324,7 @@ fn entry(command: &VerifiedCommand, outcome: &Outcome) -> AuditEntry {
         outcome: code.into(),
         detail,
         authority_revision: outcome.authority_revision,
+        policies,
     }
 }
 
@@ -370,7 +388,7 @@ mod tests {
     #[tokio::test]
     async fn the_same_command_twice_in_one_commit_is_applied_once() {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        let ledger = bench.ledger().await;
         let run = bench.run("acme", "m-1", 5, 1).await;
         let (first, second) = tokio::join!(ledger.apply(&run), ledger.apply(&run));
         let (first, second) = (first.unwrap().remove(0), second.unwrap().remove(0));
@@ -381,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_that_follows_a_pause_in_its_own_commit_takes_effect() {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        let ledger = bench.ledger().await;
         let (before, right, after) =
             (bench.run("acme", "m-1", 5, 1).await, bench.pause("acme").await, bench.run("acme", "m-2", 5, 2).await);
         let (before, paused, after) =
@@ -393,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn no_waiter_is_left_behind() {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        let ledger = bench.ledger().await;
         let waited = ledger.outcome(&bench.read("acme").await, &message_id("m-1"), Duration::from_millis(1)).await;
         assert_eq!(waited.unwrap(), None);
         assert!(ledger.store.machine().awaited.waiters.lock().unwrap().is_empty());
@@ -402,7 +420,7 @@ mod tests {
     #[tokio::test]
     async fn the_outbox_is_read_in_order_and_forgets_what_was_relayed() {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        let ledger = bench.ledger().await;
         for (id, sequence) in [("m-1", 1), ("m-2", 2), ("m-3", 3)] {
             ledger.apply(&bench.run("acme", id, 1, sequence).await).await.unwrap();
         }

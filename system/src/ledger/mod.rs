@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod conformance;
 mod embedded;
+mod fence;
 mod keyspace;
 mod outbox;
 pub(crate) mod remote;
@@ -31,6 +32,7 @@ use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
 use crate::ids::{MessageId, Name, TenantId};
 
 pub use embedded::EmbeddedLedger;
+pub use fence::{STALE_MAX, follow};
 pub use outbox::relay;
 pub use remote::{LedgerService, RemoteLedger};
 
@@ -166,6 +168,8 @@ pub enum Applied {
     },
     /// The tenant is paused: nothing was done.
     Paused,
+    /// The decision does not count here and now, because of this: nothing was done, and auth is to be asked again.
+    Undecided(String),
     /// The ledger's own verification refuses it for good, because of this: nothing was done.
     Refused(String),
 }

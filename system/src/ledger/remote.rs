@@ -158,19 +158,19 @@ impl Ledger for RemoteLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::EmbeddedLedger;
+    use crate::action::Permission;
     use crate::testing::{Bench, credit};
 
     #[tokio::test]
     async fn a_command_that_will_never_do_holds_up_no_other_of_its_run() {
         let bench = Bench::new().await;
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = bench.ledger().await;
         let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
         let service = LedgerService { ledger: ledger.clone(), verifier };
         let mut run = Vec::new();
         for (sequence, id) in (1..).zip(["m-1", "m-2", "m-3"]) {
             let envelope = bench.envelope("acme", id, credit("acme", id, 5)).await;
-            run.push((envelope, Decision::Permit { revision: 1 }, Position { epoch: 1, sequence }));
+            run.push((envelope, bench.permit("acme", Permission::IssueCredit), Position { epoch: 1, sequence }));
         }
         // Another body than the grant is for.
         run[1].0.body = credit("acme", "m-2", 500).into();

@@ -1,6 +1,7 @@
 //! The configuration: where data is kept, where each role listens, how often one may ask.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -15,6 +16,8 @@ use tenantry_system::role::Addresses;
 pub(crate) struct Config {
     /// Each role keeps its files in a folder of its own below.
     pub(crate) data: PathBuf,
+    /// A key that signs grants is replaced after this many days, at least 1.
+    pub(crate) grant_key_days: NonZeroU32,
     /// Where each role listens.
     pub(crate) addresses: Addresses,
     /// How often one may ask: at the producer, and once more at the consumer.
@@ -23,7 +26,12 @@ pub(crate) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data: "./data".into(), addresses: Addresses::default(), rate_limits: RateLimits::default() }
+        Self {
+            data: "./data".into(),
+            addresses: Addresses::default(),
+            grant_key_days: NonZeroU32::new(30).expect("30 is not 0"),
+            rate_limits: RateLimits::default(),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The development identity: an identity provider and a first directory of operators, kept in the data folder.
+//! The development identity: an identity provider, kept in the data folder.
 //!
 //! It is an ordinary provider that auth is told to trust, not a way round it. Whoever can read the data folder can make
 //! tokens with it, so its key is readable by its owner alone.
@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use tenantry_system::auth::{Directory, IdentityProvider};
+use tenantry_system::auth::IdentityProvider;
 use tenantry_system::capability::{Clock, OsEntropy, SystemClock, file_error};
 use tenantry_system::ids::UserId;
 
@@ -20,25 +20,9 @@ pub(crate) const TENANT: &str = "acme";
 
 const ISSUER: &str = "urn:tenantry:development";
 const KEY_FILE: &str = "identity.key";
-const DIRECTORY_FILE: &str = "operators.toml";
 
 /// A token lives for a working day and some more.
 const TOKEN_LIFETIME_SECONDS: i64 = 12 * 3600;
-
-const FIRST_DIRECTORY: &str = r#"# Who holds which role on which tenant: viewer, billing or admin. What is not bound is forbidden.
-# Read at start; raise the revision with every change.
-revision = 1
-
-[[binding]]
-user = "dev-operator"
-tenant = "acme"
-role = "admin"
-
-[[binding]]
-user = "dev-operator"
-tenant = "globex"
-role = "viewer"
-"#;
 
 /// The provider kept in `data`, made at the first call.
 pub(crate) fn identity(data: &Path) -> anyhow::Result<IdentityProvider> {
@@ -51,13 +35,6 @@ pub(crate) fn identity(data: &Path) -> anyhow::Result<IdentityProvider> {
         anyhow!("{} does not hold 64 hexadecimal digits; remove it to have a new one made", path.display())
     })?;
     Ok(IdentityProvider::from_seed(ISSUER, &seed))
-}
-
-/// The directory kept in `data`, made at the first call.
-pub(crate) fn directory(data: &Path) -> anyhow::Result<Directory> {
-    let path = data.join(DIRECTORY_FILE);
-    let kept = read_or_create(&path, || FIRST_DIRECTORY.into())?;
-    Directory::parse(&kept).with_context(|| format!("failed to read {}", path.display()))
 }
 
 /// A token for `user`.
@@ -76,7 +53,7 @@ pub(crate) fn existing_token(data: &Path, user: &str) -> anyhow::Result<String> 
 }
 
 /// The text of `path`; if there is none, that of `make`, written in full or not at all.
-fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
+pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         read => return Ok(read.map_err(|error| file_error(&error, "read", path))?),

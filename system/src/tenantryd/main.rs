@@ -2,6 +2,7 @@
 
 mod config;
 mod development;
+mod policies;
 mod serve;
 mod up;
 
@@ -68,8 +69,42 @@ enum Command {
         #[arg(long, default_value = development::OPERATOR)]
         user: String,
     },
+    /// Look at who may do what, as `operators.toml` and `policies.cedar` in the data folder say.
+    #[command(subcommand)]
+    Policy(Policy),
     /// Print the default configuration of `serve`.
     Config,
+}
+
+#[derive(Subcommand)]
+enum Policy {
+    /// Say whether the files can be used, or everything that is wrong with them.
+    Check {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Say what an operator may do on a tenant, and which policies decide it. An emergency right is not looked at.
+    Explain {
+        /// The operator.
+        user: String,
+        /// The tenant.
+        tenant: String,
+        /// Only this permission, such as manage_limits.
+        permission: Option<String>,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Print the policies that a new installation starts from.
+    Default,
+    /// Print the Cedar schema that policies are checked against.
+    Schema,
+}
+
+#[derive(clap::Args)]
+struct Data {
+    /// The data folder.
+    #[arg(long, default_value = "./data", env = "TENANTRY_DATA")]
+    data: PathBuf,
 }
 
 fn roles() -> impl TypedValueParser<Value = Role> {
@@ -109,6 +144,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Token { data, user } => {
             let token = development::existing_token(&data, &user)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
+        }
+        Command::Policy(policy) => {
+            let told = match policy {
+                Policy::Check { data: Data { data } } => policies::check(&data)? + "\n",
+                Policy::Explain { user, tenant, permission, data: Data { data } } => {
+                    policies::explain(&data, &user, &tenant, permission.as_deref())?
+                }
+                Policy::Default => tenantry_system::auth::DEFAULT_POLICIES.into(),
+                Policy::Schema => tenantry_system::auth::SCHEMA.into(),
+            };
+            Ok(write!(std::io::stdout(), "{told}")?)
         }
         Command::Config => {
             let config = Config::default().to_toml()?;

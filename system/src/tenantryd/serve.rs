@@ -12,7 +12,7 @@ use tenantry_system::role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{development, store_failed};
+use crate::{development, policies, store_failed};
 
 /// Runs `role` until `stop`, or until its store fails.
 pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
@@ -31,9 +31,13 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             broker.flush().await?;
         }
         Role::Auth => {
-            let (identity, directory) = (development::identity(data)?, development::directory(data)?);
-            let authority = EmbeddedAuthority::open(&world, identity.trusted(), directory).await?;
-            role::serve_authority(&world, at, Arc::new(authority), stop).await?;
+            let (identity, policies) = (development::identity(data)?, policies::load(data)?);
+            let authority = Arc::new(EmbeddedAuthority::open(&world, identity.trusted(), policies).await?);
+            tokio::select! {
+                served = role::serve_authority(&world, at, authority.clone(), stop) => served?,
+                why = authority.failed() => return Err(store_failed("auth", &why)),
+                () = policies::keep(&authority, data, config.grant_key_days.get()) => {}
+            }
         }
         Role::Ledger => {
             let ledger = Arc::new(EmbeddedLedger::open(&world).await?);

@@ -1,5 +1,6 @@
 //! `tenantryd up`: every role in one process, wired directly, each with a disk folder of its own.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,18 +8,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tenantry_system::action::Permission;
 use tenantry_system::audit::EmbeddedAudit;
-use tenantry_system::auth::{Authority, Directory, EmbeddedAuthority};
+use tenantry_system::auth::{Ask, Authority, EmbeddedAuthority, Policies, Ruling};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::consumer::Consumer;
-use tenantry_system::ids::{TenantId, UserId};
-use tenantry_system::ledger::{EmbeddedLedger, Ledger, relay};
+use tenantry_system::ids::{Name, TenantId, UserId};
+use tenantry_system::ledger::{EmbeddedLedger, Ledger, follow, relay};
 use tenantry_system::producer::{self, Producer};
 use tenantry_system::rights::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, must_be_loopback};
-use crate::{development, store_failed};
+use crate::{development, policies, store_failed};
 
 /// Runs until `stop`, or until a store fails.
 pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
@@ -28,10 +29,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let world = |role: Role| World::real(&data.join(role.name()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
     let identity = development::identity(data)?;
-    let directory = development::directory(data)?;
-    let welcomed = directory.clone();
-    let authority: Arc<dyn Authority> =
-        Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
+    let engine = Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), policies::load(data)?).await?);
+    let authority: Arc<dyn Authority> = engine.clone();
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
     let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
@@ -39,14 +38,15 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
 
     let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
-    print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
+    print_welcome(data, &listener.local_address(), &engine.policies(), &*clock)?;
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
     let consumer_stop = CancellationToken::new();
-    let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock, rate_limits));
+    let consumer = Arc::new(Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
+    let mut follow = tokio::spawn(follow(ledger.clone(), authority));
 
     tokio::select! {
         // First: at a stop the HTTP server ends too, as it should.
@@ -55,27 +55,35 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         why = broker.failed() => return Err(store_failed("broker", &why)),
         why = ledger.failed() => return Err(store_failed("ledger", &why)),
         why = audit.failed() => return Err(store_failed("audit log", &why)),
+        why = engine.failed() => return Err(store_failed("auth", &why)),
+        () = policies::keep(&engine, data, config.grant_key_days.get()) => {}
         // None of them ends before it is told to: what is left would confirm commands that nobody deals with.
         ended = &mut http => bail!("the HTTP server ended: {ended:?}"),
         ended = &mut consumer => bail!("the consumer ended: {ended:?}"),
         ended = &mut relay => bail!("the audit relay ended: {ended:?}"),
+        ended = &mut follow => bail!("the ledger follows auth no longer: {ended:?}"),
     }
     // In the order of a command's way: first nothing new comes in, then what is in work ends.
     http.await?;
     consumer_stop.cancel();
     consumer.await?;
     relay.abort();
+    follow.abort();
     broker.flush().await?;
     eprintln!("stopped");
     Ok(())
 }
 
-fn print_welcome(data: &Path, address: &str, directory: &Directory, clock: &dyn Clock) -> anyhow::Result<()> {
+fn print_welcome(data: &Path, address: &str, policies: &Policies, clock: &dyn Clock) -> anyhow::Result<()> {
     let operator = UserId::parse(development::OPERATOR)?;
-    let roles: Vec<_> = directory.roles_of(&operator).collect();
-    let told: Vec<_> = roles.iter().map(|(tenant, role)| format!("{} of tenant {tenant}", role.name())).collect();
+    let roles: Vec<_> = policies.directory().roles_of(&operator).collect();
+    let joined = |roles: &BTreeSet<Name>| roles.iter().map(Name::as_str).collect::<Vec<_>>().join(" and ");
+    let told: Vec<_> = roles.iter().map(|(tenant, roles)| format!("{} of tenant {tenant}", joined(roles))).collect();
     let told = if told.is_empty() { "without any role".into() } else { told.join(", ") };
-    let able = |(tenant, _): &&(&TenantId, _)| directory.check(&operator, tenant, Permission::ManageLimits).is_ok();
+    let able = |(tenant, _): &&(&TenantId, _)| {
+        let ask = Ask::Permission(Permission::ManageLimits, None);
+        matches!(policies.rule(&operator, tenant, ask, clock.now()), Ruling::Permit(_))
+    };
     let tenant = roles.iter().find(able).map_or(development::TENANT, |(tenant, _)| tenant.as_str());
     let operator = operator.as_str();
     let token = development::token(data, operator)?;
@@ -89,7 +97,7 @@ fn print_welcome(data: &Path, address: &str, directory: &Directory, clock: &dyn 
         r#"Tenantry is up at http://{address}, data in {data}; stop it with Ctrl-C.
 
 The development operator is {operator}, {told}
-(see {data}/operators.toml). Their token, for 12 hours; `tenantryd token` prints another:
+(see {data}/operators.toml and {data}/policies.cedar). Their token, for 12 hours; `tenantryd token` prints another:
 
 {token}
 

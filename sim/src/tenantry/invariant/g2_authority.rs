@@ -1,5 +1,9 @@
-//! G2: an operator's "stop" holds at the moment of effect: from the confirmed pause of a tenant until someone begins to
-//! resume it no command on it has an outcome, whoever had it in work.
+//! G2: what may take effect is decided at the moment of effect.
+//!
+//! From the confirmed pause of a tenant until someone begins to resume it no command on it has an outcome, whoever had it
+//! in work. And no command is applied by a decision of an earlier revision of authority than the ledger knew of, nor of one
+//! that had the role in question taken away already, nor later than the stated bound after that was in force. What is
+//! rejected as forbidden was forbidden.
 
 use super::{Case, Finding};
 
@@ -8,5 +12,21 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     // Seen while running: around every effect, and before each resume.
     finding.compared += case.seen.pauses.compared;
     finding.violations.extend(case.seen.pauses.violations.iter().cloned());
+    let revocations = &case.seen.revocations;
+    finding.compared += revocations.compared;
+    finding.violations.extend(revocations.violations.iter().cloned());
+    for ((tenant, message_id), outcome) in &case.kept.outcomes {
+        if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden")
+            && let Some(command) = case.seen.commands.get(message_id.as_str())
+        {
+            let at = crate::tenantry::world::since_epoch(outcome.at_unix_ms);
+            finding.expect(revocations.explains(&command.operator, tenant, at), || {
+                format!(
+                    "{message_id}: {} was rejected on {tenant}, where nobody had taken their role",
+                    command.operator
+                )
+            });
+        }
+    }
     finding
 }

@@ -21,6 +21,11 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             let id = message_id.as_str();
             let asked = case.seen.reused_first.get(id).or(case.seen.commands.get(id).map(|command| &command.ask));
             let Some(ask) = asked else { continue };
+            if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden") {
+                // Whether it was is G2's affair; here it must have changed nothing.
+                model.reject();
+                continue;
+            }
             let should = model.apply(ask);
             finding.expect(should == outcome.verdict.is_ok(), || {
                 let verb = if should { "apply" } else { "reject" };

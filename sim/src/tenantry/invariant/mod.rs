@@ -78,8 +78,9 @@ impl Finding {
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    let mut checks = vec![
+    let checks = [
         g1_isolation::check as fn(&Case<'_>) -> Finding,
+        g2_authority::check,
         g3_one_outcome::check,
         g4_nothing_lost::check,
         g5_order::check,
@@ -87,10 +88,6 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g8_fair_share::check,
         g10_liveness::check,
     ];
-    // Where nobody pauses there is nothing to compare.
-    if case.seen.pauses_planned > 0 {
-        checks.push(g2_authority::check);
-    }
     checks.iter().map(|check| check(case)).collect()
 }
 
@@ -157,6 +154,7 @@ mod tests {
                     outcome: "applied".into(),
                     detail: String::new(),
                     authority_revision: 1,
+                    policies: Vec::new(),
                 });
                 kept.outcomes.insert((acme.clone(), id(name)), outcome);
             }

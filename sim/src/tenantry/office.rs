@@ -1,0 +1,90 @@
+//! Whoever keeps auth's files: takes roles away and gives them back, and has keys for grants made, at the plan's times.
+//!
+//! What auth goes by follows from the time alone, as from files that someone edits whether auth is up or not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tenantry_system::auth::{Directory, EmbeddedAuthority, Policies};
+use tenantry_system::ids::{TenantId, UserId};
+use tokio::time::sleep;
+
+use super::evidence::Evidence;
+use super::workload::{Act, Timed};
+
+/// Auth's host, as the trace names it.
+const HOST: &str = "auth";
+
+/// What changes, and when.
+pub struct Office {
+    directory: Directory,
+    /// Roles that are gone from the first until the second time.
+    gone: Vec<(Duration, Duration, (UserId, TenantId))>,
+    rotations: Vec<Duration>,
+}
+
+impl Office {
+    /// The office that begins with `directory` and does `acts`.
+    #[must_use]
+    pub fn new(directory: Directory, acts: &Timed<Act>) -> Self {
+        let ms = Duration::from_millis;
+        let (mut gone, mut rotations) = (Vec::new(), Vec::new());
+        for (at, act) in acts {
+            match act {
+                Act::Revoke(role) => {
+                    gone.push((ms(*at), ms(at + role.for_ms), (role.operator.clone(), role.tenant.clone())));
+                }
+                Act::RotateKey => rotations.push(ms(*at)),
+                _ => unreachable!("others' acts"),
+            }
+        }
+        rotations.sort_unstable();
+        Self { directory, gone, rotations }
+    }
+
+    /// The roles that are gone at `now`.
+    #[must_use]
+    pub fn gone(&self, now: Duration) -> BTreeSet<(UserId, TenantId)> {
+        let gone = self.gone.iter().filter(|(from, until, _)| (*from..*until).contains(&now));
+        gone.map(|(.., pair)| pair.clone()).collect()
+    }
+
+    /// The policies over the directory without the roles that are gone.
+    #[must_use]
+    pub fn policies(&self, gone: &BTreeSet<(UserId, TenantId)>) -> Policies {
+        let without = |directory: Directory, (user, tenant): &(UserId, TenantId)| directory.without(user, tenant);
+        Policies::default_over(gone.iter().fold(self.directory.clone(), without))
+    }
+
+    /// Has `auth` go by it from now on, for ever.
+    pub async fn work(&self, auth: &EmbeddedAuthority, evidence: &Evidence) {
+        let mut last = super::world::now();
+        loop {
+            let now = super::world::now();
+            let gone = self.gone(now);
+            if gone != self.gone(last) {
+                evidence.seen().revocations.begin(&gone);
+                // A store that fails ends the process; it starts anew by the files as they are then.
+                if let Ok(revision) = auth.reload(self.policies(&gone)).await {
+                    evidence.seen().revocations.in_force(&gone, revision);
+                    evidence.record(HOST, "auth.reloaded", &format!("revision {revision} without {gone:?}"));
+                    evidence.mark("revoked");
+                }
+            }
+            for _ in self.rotations.iter().filter(|at| (last..now).contains(at)) {
+                if auth.rotate().await.is_ok() {
+                    evidence.record(HOST, "auth.rotated", "");
+                    evidence.mark("grant_key_rotated");
+                }
+            }
+            last = now;
+            let changes = self.gone.iter().flat_map(|(from, until, _)| [*from, *until]).chain(self.rotations.clone());
+            let next = changes.filter(|at| *at > now).min();
+            match next {
+                // A moment later, so that a rotation at its very time lies behind.
+                Some(next) => sleep(next + Duration::from_millis(1) - now).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! What is permitted: Cedar policies over the directory.
+//!
+//! Policies are a file of the operations team's; the schema is ours, for it says what we ask. Both are checked against each
+//! other when they are loaded: a policy with a misspelt attribute, or one that could fail on some request, never comes into
+//! force. A decision names the policies that made it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use cedar_policy::{
+    Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet, Request,
+    RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::Directory;
+use crate::action::Permission;
+use crate::ids::{Name, TenantId, UserId};
+
+/// What policies can speak of.
+pub const SCHEMA: &str = include_str!("../../policies/tenantry.cedarschema");
+
+/// The policies that a new installation starts from.
+pub const DEFAULT_POLICIES: &str = include_str!("../../policies/default.cedar");
+
+/// What is asked of the policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Whether an operator holds a permission, with or without an emergency right.
+    Permission(Permission, Option<&'a Emergency>),
+    /// Whether an operator may ask for an emergency right.
+    AskBreakGlass,
+    /// Whether an operator may approve the emergency right that this one asked for.
+    ApproveBreakGlass(&'a UserId),
+    /// Whether an operator may end the emergency right that this one asked for.
+    EndBreakGlass(&'a UserId),
+}
+
+impl Ask<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Permission(permission, _) => permission.name(),
+            Self::AskBreakGlass => "ask_break_glass",
+            Self::ApproveBreakGlass(_) => "approve_break_glass",
+            Self::EndBreakGlass(_) => "end_break_glass",
+        }
+    }
+}
+
+/// An approved emergency right, as policies see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emergency {
+    /// The second person.
+    pub approved_by: UserId,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// What the policies say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// They may, because of these policies.
+    Permit(Vec<String>),
+    /// They may not, because of this.
+    Deny(String),
+}
+
+/// Policies that can't be used, with everything that is wrong with them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PolicyError(String);
+
+impl PolicyError {
+    fn new(what: impl fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
+static SCHEMA_PARSED: LazyLock<Schema> =
+    LazyLock::new(|| Schema::from_cedarschema_str(SCHEMA).expect("the schema of this build is valid").0);
+
+fn entity_type(name: &str) -> EntityTypeName {
+    EntityTypeName::from_str(name).expect("a type of the schema")
+}
+
+static OPERATOR: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Operator"));
+static TENANT: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Tenant"));
+static TEAM: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Team"));
+static SEGMENT: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Segment"));
+static ACTION: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Action"));
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+/// Policies and the directory they are over, checked and ready to decide.
+pub struct Policies {
+    policies: PolicySet,
+    directory: Directory,
+    entities: Entities,
+    fingerprint: [u8; 32],
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policies({})", hex::encode(&self.fingerprint[..8]))
+    }
+}
+
+impl Policies {
+    /// Takes the text of policies, and the directory they are over.
+    ///
+    /// # Errors
+    /// Everything that is wrong: where the text is no policy, a policy without an `@id` or with another's, and whatever
+    /// does not fit the schema.
+    pub fn new(text: &str, directory: Directory) -> Result<Self, PolicyError> {
+        let policies = named(text)?;
+        let checked = Validator::new(SCHEMA_PARSED.clone()).validate(&policies, ValidationMode::Strict);
+        let wrong: BTreeSet<_> = checked.validation_errors().map(ToString::to_string).collect();
+        if !wrong.is_empty() {
+            return Err(PolicyError(wrong.into_iter().collect::<Vec<_>>().join("; ")));
+        }
+        for warning in checked.validation_warnings().map(ToString::to_string).collect::<BTreeSet<_>>() {
+            tracing::warn!(warning, "a policy looks wrong");
+        }
+        let entities = entities(&directory)?;
+        let mut hash = Sha256::new();
+        // What decides, in one order whatever the order of lines was.
+        for part in [SCHEMA, text, &serde_json::to_string(&Sorted(&directory)).map_err(PolicyError::new)?] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Ok(Self { policies, directory, entities, fingerprint: hash.finalize().into() })
+    }
+
+    /// Those that a new installation starts from, over `directory`.
+    ///
+    /// # Panics
+    /// Never: they are tested.
+    #[must_use]
+    pub fn default_over(directory: Directory) -> Self {
+        Self::new(DEFAULT_POLICIES, directory).expect("the policies of this build are valid")
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// SHA-256 of all that decides.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// What the policies say to `user`, who asks `ask` of `tenant` at `now`.
+    #[must_use]
+    pub fn rule(&self, user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Ruling {
+        if !self.directory.tenants.contains_key(tenant) {
+            return Ruling::Deny(format!("auth knows no tenant {tenant}; operators.toml names those that exist"));
+        }
+        let request = match request(user, tenant, ask, now) {
+            Ok(request) => request,
+            Err(error) => return Ruling::Deny(format!("the policies can't be asked for {}: {error}", ask.name())),
+        };
+        let response = AUTHORIZER.is_authorized(&request, &self.policies, &self.entities);
+        let mut because: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
+        // Cedar gives them in no order.
+        because.sort_unstable();
+        if let Some(error) = response.diagnostics().errors().next() {
+            // The schema leaves no room for one; and a policy that fails must not permit by its absence.
+            tracing::error!(%error, %user, %tenant, "a policy failed; the request is denied");
+            return Ruling::Deny(format!("a policy failed: {error}"));
+        }
+        if response.decision() == cedar_policy::Decision::Allow {
+            return Ruling::Permit(because);
+        }
+        let standing = self.directory.standing(user, tenant);
+        Ruling::Deny(match because.is_empty() {
+            true => format!("{standing}, and no policy permits {} to them", ask.name()),
+            false => format!("{standing}, and {} is forbidden by policy {}", ask.name(), because.join(", ")),
+        })
+    }
+}
+
+/// The policies in `text`, each under the name that its `@id` gives.
+fn named(text: &str) -> Result<PolicySet, PolicyError> {
+    let parsed = PolicySet::from_str(text).map_err(|error| PolicyError::new(miette_free(&error)))?;
+    if parsed.templates().next().is_some() {
+        return Err(PolicyError::new("templates are not linked to anything here: write policies"));
+    }
+    let (mut names, mut policies) = (BTreeSet::new(), Vec::new());
+    for policy in parsed.policies() {
+        let Some(name) = policy.annotation("id").filter(|name| Name::parse(name).is_ok()) else {
+            let what =
+                "a policy has no @id(\"...\") of lowercase letters, digits and '-', by which decisions could name it";
+            return Err(PolicyError::new(format!("{what}: {}", first_line(&policy.to_string()))));
+        };
+        if !names.insert(name.to_owned()) {
+            return Err(PolicyError::new(format!("two policies have the @id {name:?}")));
+        }
+        policies.push(policy.new_id(PolicyId::new(name)));
+    }
+    PolicySet::from_policies(policies).map_err(PolicyError::new)
+}
+
+/// A parse error with where it is: Cedar keeps the place apart from the words.
+fn miette_free(error: &cedar_policy::ParseErrors) -> String {
+    error.to_string()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// Its maps are sorted: one text for one directory.
+struct Sorted<'a>(&'a Directory);
+
+impl serde::Serialize for Sorted<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0.roles, &self.0.tenants, &self.0.teams).serialize(serializer)
+    }
+}
+
+fn entities(directory: &Directory) -> Result<Entities, PolicyError> {
+    let text = |text: &str| RestrictedExpression::new_string(text.into());
+    let operators: BTreeSet<_> = directory.roles.keys().chain(directory.teams.keys()).collect();
+    let mut all = Vec::new();
+    for user in operators {
+        let tags = directory.roles.get(user).into_iter().flatten().map(|(tenant, roles)| {
+            let roles = roles.iter().map(|role| text(role.as_str()));
+            (tenant.to_string(), RestrictedExpression::new_set(roles))
+        });
+        let teams = directory.teams.get(user).into_iter().flatten().map(|team| uid(&TEAM, team.as_str()));
+        all.push(Entity::new_with_tags(uid(&OPERATOR, user.as_str()), [], teams, tags).map_err(PolicyError::new)?);
+    }
+    for (tenant, segments) in &directory.tenants {
+        let name = [("name".to_owned(), text(tenant.as_str()))].into_iter().collect();
+        let segments = segments.iter().map(|segment| uid(&SEGMENT, segment.as_str())).collect();
+        all.push(Entity::new(uid(&TENANT, tenant.as_str()), name, segments).map_err(PolicyError::new)?);
+    }
+    Entities::from_entities(all, Some(&SCHEMA_PARSED)).map_err(PolicyError::new)
+}
+
+fn request(user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Result<Request, String> {
+    // Cedar's datetime has milliseconds.
+    let datetime = |at: Timestamp| RestrictedExpression::new_datetime(format!("{at:.3}"));
+    let operator = |user: &UserId| uid(&OPERATOR, user.as_str());
+    let mut context = vec![("now".to_owned(), datetime(now))];
+    match ask {
+        Ask::Permission(_, Some(Emergency { approved_by, until })) => {
+            let approved_by = RestrictedExpression::new_entity_uid(operator(approved_by));
+            let fields = [("approved_by".to_owned(), approved_by), ("until".to_owned(), datetime(*until))];
+            let emergency = RestrictedExpression::new_record(fields).map_err(|error| error.to_string())?;
+            context.push(("break_glass".to_owned(), emergency));
+        }
+        Ask::Permission(_, None) | Ask::AskBreakGlass => {}
+        Ask::ApproveBreakGlass(requester) | Ask::EndBreakGlass(requester) => {
+            context.push(("requester".to_owned(), RestrictedExpression::new_entity_uid(operator(requester))));
+        }
+    }
+    let context = Context::from_pairs(context).map_err(|error| error.to_string())?;
+    let action = uid(&ACTION, ask.name());
+    let resource = uid(&TENANT, tenant.as_str());
+    Request::new(operator(user), action, resource, context, Some(&SCHEMA_PARSED)).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIRECTORY: &str = r#"
+        tenants = ["initech"]
+        binding = [
+            { user = "ana", tenant = "acme", role = "billing" },
+            { user = "ana", tenant = "acme", role = "viewer" },
+            { user = "ada", tenant = "acme", role = "admin" },
+            { user = "ada", tenant = "hooli", role = "admin" },
+            { user = "sue", tenant = "acme", role = "admin" },
+        ]
+        team = [
+            { name = "support", members = ["sam"] },
+            { name = "on-call", members = ["olaf", "dora"] },
+            { name = "duty-managers", members = ["dora", "dan"] },
+            { name = "suspended", members = ["sue"] },
+        ]
+        segment = [{ name = "supported", tenants = ["acme", "globex"] }, { name = "locked", tenants = ["hooli"] }]
+    "#;
+
+    fn policies() -> Policies {
+        Policies::default_over(Directory::parse(DIRECTORY).unwrap())
+    }
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn ask(who: &str, tenant: &str, ask: Ask<'_>) -> Result<Vec<String>, String> {
+        match policies().rule(&user(who), &TenantId::parse(tenant).unwrap(), ask, at("2026-01-01T00:00:00Z")) {
+            Ruling::Permit(policies) => Ok(policies),
+            Ruling::Deny(why) => Err(why),
+        }
+    }
+
+    fn may(who: &str, tenant: &str, permission: Permission) -> Result<Vec<String>, String> {
+        ask(who, tenant, Ask::Permission(permission, None))
+    }
+
+    /// Every permission of the system is an action of the schema, and every default role's rights are these and no others.
+    #[test]
+    fn roles_permit_what_they_say_and_nothing_else() {
+        use Permission::{IssueCredit, ManageLimits, PauseTenant, Read};
+        let held = |who, tenant| {
+            let held = Permission::ALL.into_iter().filter(|permission| may(who, tenant, *permission).is_ok());
+            held.collect::<Vec<_>>()
+        };
+        assert_eq!(held("ana", "acme"), [Read, ManageLimits, IssueCredit]);
+        assert_eq!(held("ada", "acme"), Permission::ALL);
+        assert_eq!(held("ada", "hooli"), [Read, PauseTenant], "hooli is locked");
+        assert_eq!(held("sam", "acme"), [Read]);
+        assert_eq!(held("sam", "globex"), [Read]);
+        assert_eq!(held("olaf", "initech"), [PauseTenant]);
+        for (who, tenant) in [("sam", "initech"), ("ana", "globex"), ("sue", "acme"), ("bob", "acme"), ("ada", "acm")] {
+            assert_eq!(held(who, tenant), [], "{who} on {tenant}");
+        }
+    }
+
+    #[test]
+    fn a_decision_says_which_policies_made_it() {
+        assert_eq!(
+            may("ana", "acme", Permission::Read).unwrap(),
+            ["billing-manages-limits-and-credit", "viewer-reads"]
+        );
+        assert_eq!(
+            may("ana", "acme", Permission::ManageEntitlements).unwrap_err(),
+            "operator ana is billing and viewer on tenant acme, and no policy permits manage_entitlements to them"
+        );
+        assert_eq!(
+            may("sue", "acme", Permission::Read).unwrap_err(),
+            "operator sue of team suspended is admin on tenant acme, and read is forbidden by policy suspended-operators-do-nothing"
+        );
+        assert_eq!(
+            may("ana", "acme-2", Permission::Read).unwrap_err(),
+            "auth knows no tenant acme-2; operators.toml names those that exist"
+        );
+    }
+
+    #[test]
+    fn break_glass_takes_another_person_and_ends() {
+        let emergency = |by: &str, until| Emergency { approved_by: user(by), until: at(until) };
+        let may =
+            |who, emergency: &Emergency| ask(who, "globex", Ask::Permission(Permission::ManageLimits, Some(emergency)));
+        assert_eq!(may("olaf", &emergency("dan", "2026-01-01T00:00:01Z")).unwrap(), ["break-glass"]);
+        assert!(may("olaf", &emergency("dan", "2026-01-01T00:00:00Z")).is_err(), "it has ended");
+        assert!(may("olaf", &emergency("olaf", "2026-01-01T00:00:01Z")).is_err(), "one person is not two");
+        assert!(ask("olaf", "globex", Ask::AskBreakGlass).is_ok());
+        assert!(ask("ana", "acme", Ask::AskBreakGlass).is_err());
+        assert!(ask("dan", "globex", Ask::ApproveBreakGlass(&user("olaf"))).is_ok());
+        assert!(ask("olaf", "globex", Ask::ApproveBreakGlass(&user("dora"))).is_err(), "no duty manager");
+        let own = ask("dora", "globex", Ask::ApproveBreakGlass(&user("dora"))).unwrap_err();
+        assert!(own.ends_with("forbidden by policy nobody-approves-their-own-break-glass"), "{own}");
+        assert!(ask("olaf", "globex", Ask::EndBreakGlass(&user("olaf"))).is_ok());
+        assert!(ask("ana", "globex", Ask::EndBreakGlass(&user("olaf"))).is_err());
+    }
+
+    #[test]
+    fn a_policy_that_could_fail_or_has_no_name_is_refused_and_says_why() {
+        let error = |text: &str| Policies::new(text, Directory::default()).unwrap_err().to_string();
+        let permit = |when: &str| {
+            format!("@id(\"p\") permit (principal, action == Action::\"read\", resource) when {{ {when} }};")
+        };
+        assert!(error(&permit("resource.nmae == \"acme\"")).contains("nmae"), "a misspelt attribute");
+        assert!(
+            error(&permit("principal.getTag(resource.name).contains(\"x\")")).contains("tag"),
+            "a tag that may be absent"
+        );
+        assert!(error("@id(\"p\") permit (principal, action == Action::\"raed\", resource);").contains("raed"));
+        assert!(error("permit (principal, action, resource);").contains("has no @id"));
+        let twice = "@id(\"p\") permit (principal, action, resource);".repeat(2);
+        assert_eq!(error(&twice), "two policies have the @id \"p\"");
+        assert!(!error("permit (principal").is_empty());
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_what_decides() {
+        let parse = |text: &str| Policies::default_over(Directory::parse(text).unwrap()).fingerprint();
+        let one = r#"binding = [{ user = "a", tenant = "t", role = "r" }, { user = "b", tenant = "t", role = "r" }]"#;
+        let other_order =
+            r#"binding = [{ user = "b", tenant = "t", role = "r" }, { user = "a", tenant = "t", role = "r" }]"#;
+        assert_eq!(parse(one), parse(other_order));
+        assert_ne!(parse(one), parse(&one.replace("\"b\"", "\"c\"")));
+        let text = format!("{DEFAULT_POLICIES}\n// a remark");
+        assert_ne!(Policies::new(&text, Directory::parse(one).unwrap()).unwrap().fingerprint(), parse(one));
+    }
+}
