@@ -6,6 +6,7 @@
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
 //! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
+//! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /healthz` | 200 while the process serves |
 //!
 //! Any of them but the last: 429 to an address that asks too often.
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer};
+use super::{Problem, Producer, break_glass};
 use crate::auth::GrantRequest;
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
@@ -56,6 +57,8 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands", post(submit))
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
+        .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
+        .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(
@@ -279,8 +282,8 @@ async fn take_body(request: Request, next: Next) -> Response {
 }
 
 /// Someone whose address may ask just now, and who brings a token.
-struct Caller {
-    token: String,
+pub(super) struct Caller {
+    pub(super) token: String,
 }
 
 impl FromRequestParts<Arc<Producer>> for Caller {
@@ -327,7 +330,7 @@ fn bearer(headers: &HeaderMap) -> Result<String, Problem> {
     token.map(str::to_owned).ok_or_else(|| refused("the Authorization header must be `Bearer TOKEN`".into()))
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
     let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_BYTES).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
