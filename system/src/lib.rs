@@ -30,7 +30,9 @@ pub mod rate_limit;
 pub mod rights;
 pub mod role;
 pub mod rpc;
+pub mod schema;
 pub mod store;
+pub mod whole;
 
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,7 @@
 mod api;
 mod http;
 mod problem;
+mod schemas;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::grant::Verifier;
 use crate::ledger::Ledger;
 use crate::rate_limit::{Limiter, RateLimits};
 
-pub use api::{WAIT_MAX_MS, router};
+pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
 pub use problem::Problem;
 
