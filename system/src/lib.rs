@@ -35,4 +35,6 @@ pub mod store;
 pub mod whole;
 
 #[cfg(test)]
+mod hostile_ids;
+#[cfg(test)]
 mod testing;

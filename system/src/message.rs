@@ -19,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 use crate::action::{self, Action};
@@ -158,11 +159,11 @@ pub(crate) fn strict_object<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str
 pub(crate) fn strict_json<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Refusal> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { "" } else { &path };
         let (named, problem) = in_our_words(error.inner());
-        let parts = [prefix, &shown(path), &named];
-        let field = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(".");
+        // A key that could not be read has no name.
+        let path = error.path().iter().filter(|part| !matches!(part, Segment::Unknown));
+        let parts = std::iter::once(prefix.into()).chain(path.map(|part| shown(&part.to_string()))).chain([named]);
+        let field = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
         Refusal::new(field, problem)
     })?;
     deserializer.end().map_err(|error| Refusal::new(prefix, in_our_words(&error).1))?;

@@ -59,13 +59,18 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with_tenants(&["acme", "globex"]).await
+    }
+
+    /// The same, for an administrator of `tenants`.
+    pub(crate) async fn with_tenants(tenants: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let disk = Arc::new(Inline(RealDisk::open(folder.path()).unwrap()));
         let world = World { disk, ..World::real(folder.path()).unwrap() };
         let provider = IdentityProvider::new("urn:test", &*world.entropy);
         let user = UserId::parse(OPERATOR).unwrap();
         let bindings =
-            ["acme", "globex"].map(|name| Binding { user: user.clone(), tenant: tenant(name), role: Role::Admin });
+            tenants.iter().map(|name| Binding { user: user.clone(), tenant: tenant(name), role: Role::Admin });
         let directory = Directory::new(1, bindings).unwrap();
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), directory).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());

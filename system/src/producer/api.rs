@@ -393,3 +393,38 @@ async fn read_body(body: Body) -> Result<Bytes, Problem> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_query_is_refused_with_the_parameter() {
+        let cases = [
+            ("", "tenant_id", "is missing"),
+            ("?", "tenant_id", "is missing"),
+            ("?wait_ms=5", "tenant_id", "is missing"),
+            ("?tenant_id=", "tenant_id", "1 to 63"),
+            ("?tenant_id=Acme", "tenant_id", "has 'A' as character 1"),
+            ("?tenant_id=acme%00", "tenant_id", "as character 5"),
+            ("?tenant_id=%ff", "tenant_id", "as character 1"),
+            ("?tenant_id=acme&tenant_id=acme", "tenant_id", "is given twice"),
+            ("?tenant_id=acme&tenant%5Fid=globex", "tenant_id", "is given twice"),
+            ("?tenant_id=acme&wait_ms=1&wait_ms=2", "wait_ms", "is given twice"),
+            ("?tenant_id=acme&wait_ms=", "wait_ms", "must be a whole number from 0 to 30000"),
+            ("?tenant_id=acme&wait_ms=%2B5", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=-1", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=1.5", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=30001", "wait_ms", "not \"30001\""),
+            ("?tenant_id=acme&wait_ms=99999999999999999999", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&Wait_ms=5", "Wait_ms", "is unknown"),
+        ];
+        for (query, field, problem) in cases {
+            let uri = format!("/v1/commands/m-1{query}").try_into().unwrap();
+            let refused = StatusQuery::parse(&uri).expect_err(query);
+            assert!(refused.field == field && refused.problem.contains(problem), "{query}: {refused}");
+        }
+        let right = StatusQuery::parse(&Uri::from_static("/?tenant_id=acme&wait_ms=30000")).unwrap();
+        assert_eq!((right.tenant_id.as_str(), right.wait_ms), ("acme", WAIT_MAX_MS));
+    }
+}
