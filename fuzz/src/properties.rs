@@ -26,8 +26,11 @@ use tenantry_system::message::{MAX_BODY_BYTES, Message, Refusal};
 use tenantry_system::producer::{StatusQuery, WAIT_MAX_MS};
 use tenantry_system::rpc::{Frame, Service};
 
+/// Asserts what must hold of an input.
+pub type Check = fn(&[u8]);
+
 /// Every target with its properties; each has a folder of this name in the corpus.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Check)] = &[
     ("message", message),
     ("payload", payload),
     ("grant", grant),
@@ -146,8 +149,11 @@ pub fn operator_token(data: &[u8]) {
     assert!(elsewhere.is_err(), "nobody has a role on this tenant");
     if granted.is_ok() {
         let claims = token.split('.').nth(1).and_then(|claims| BASE64URL.decode(claims).ok()).expect("claims");
-        let other: Value = serde_json::from_slice(&claims).expect("what is believed is JSON");
-        assert_eq!(other["sub"], "ana");
+        assert!(std::str::from_utf8(&claims).is_ok());
+        // Claims that we pass over may hold what only a stricter reader refuses: a number out of range, half a surrogate.
+        if let Ok(other) = serde_json::from_slice::<Value>(&claims) {
+            assert_eq!(other["sub"], "ana");
+        }
     }
 }
 

@@ -167,6 +167,8 @@ pub(crate) fn strict_json<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) 
         Refusal::new(field, problem)
     })?;
     deserializer.end().map_err(|error| Refusal::new(prefix, in_our_words(&error).1))?;
+    // Of what a type passes over, serde_json does not look at the characters.
+    std::str::from_utf8(json).map_err(|error| Refusal::new(prefix, format!("is no UTF-8: {error}")))?;
     Ok(value)
 }
 
@@ -389,5 +391,16 @@ mod tests {
         assert!(Message::parse(bytes.into()).is_err());
         let huge = format!("{SEED_EXAMPLE}{}", " ".repeat(MAX_BODY_BYTES));
         assert!(refusal(&huge).problem.contains("the limit is 65536"));
+    }
+
+    #[test]
+    fn bad_utf8_is_refused_even_where_nobody_looks() {
+        #[derive(Debug, Deserialize)]
+        struct Some {
+            a: u8,
+        }
+        assert_eq!(strict_json::<Some>(br#"{"a": 1, "b": "c"}"#, "").unwrap().a, 1);
+        let refused = strict_json::<Some>(b"{\"a\": 1, \"b\": \"\xff\"}", "").unwrap_err();
+        assert!(refused.problem.starts_with("is no UTF-8"), "{refused}");
     }
 }

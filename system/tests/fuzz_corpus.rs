@@ -29,6 +29,26 @@ fn every_committed_input_keeps_every_property() {
     }
 }
 
+/// No fuzzer, but its first thousand steps: every byte of every short input is gone, is another, or is the last.
+#[test]
+fn every_committed_input_bent_by_one_byte_keeps_every_property() {
+    for (target, check) in properties::TARGETS {
+        for file in files(&corpus().join(target)) {
+            let input = std::fs::read(&file).unwrap();
+            for place in (0..input.len()).take(400) {
+                check(&input[..place]);
+                let mut bent = input.clone();
+                for byte in [0, 0x80, 0xff, b'"', b'\\', b'{', b'-', b'9', b'A', input[place] ^ 1] {
+                    bent[place] = byte;
+                    check(&bent);
+                }
+                bent.remove(place);
+                check(&bent);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_target_has_a_corpus_and_every_corpus_a_target() {
     let targets: BTreeSet<_> = properties::TARGETS.iter().map(|(target, _)| (*target).to_owned()).collect();

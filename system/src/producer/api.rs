@@ -337,7 +337,7 @@ impl FromRequestParts<Arc<Producer>> for Anyone {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
-        producer.limiter.request(&source(parts).0.to_string())?;
+        producer.limiter.request(&source(parts).0)?;
         Ok(Self)
     }
 }
