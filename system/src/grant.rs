@@ -126,7 +126,21 @@ pub struct Envelope {
     pub grant: GrantToken,
 }
 
-/// The right to touch one tenant's data: proof that a grant was verified.
+/// The right to touch one tenant's data: proof that a grant was verified. It is handed on, but made nowhere else:
+///
+/// ```
+/// use tenantry_system::grant::{TenantScope, VerifiedRead};
+/// fn scope(read: &VerifiedRead) -> TenantScope {
+///     read.scope().clone()
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use tenantry_system::{grant::TenantScope, ids::TenantId};
+/// fn scope(tenant: TenantId) -> TenantScope {
+///     TenantScope { tenant }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantScope {
     tenant: TenantId,
@@ -140,7 +154,23 @@ impl TenantScope {
     }
 }
 
-/// A command whose grant was verified: message, scope and the bytes that prove it to the next service.
+/// A command whose grant was verified: message, scope and the bytes that prove it to the next service. Only a [`Verifier`]
+/// makes one:
+///
+/// ```
+/// use tenantry_system::grant::{Envelope, VerifiedCommand, Verifier, VerifyError};
+/// async fn command(envelope: Envelope, verifier: &Verifier) -> Result<VerifiedCommand, VerifyError> {
+///     verifier.command(envelope).await
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use tenantry_system::grant::{Envelope, TenantScope, VerifiedCommand};
+/// use tenantry_system::message::Message;
+/// fn command(scope: TenantScope, message: Message, envelope: Envelope) -> VerifiedCommand {
+///     VerifiedCommand { scope, message, envelope }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifiedCommand {
     scope: TenantScope,
@@ -325,12 +355,12 @@ impl Verifier {
         if claims.iss != ISSUER || claims.aud != audience {
             return mismatch(format!("it is from {} for {}, not for {audience}", claims.iss, claims.aud));
         }
-        if now > claims.process_by + CLOCK_LEEWAY_SECONDS {
-            return mismatch(format!("it expired {} s ago", now - claims.process_by));
+        if now > claims.process_by.saturating_add(CLOCK_LEEWAY_SECONDS) {
+            return mismatch(format!("it expired {} s ago", now.saturating_sub(claims.process_by)));
         }
-        if now < claims.iat - CLOCK_LEEWAY_SECONDS {
+        if now < claims.iat.saturating_sub(CLOCK_LEEWAY_SECONDS) {
             // It is our clock or auth's, and waiting cures it: no honest command may die of it.
-            return Err(VerifyError::NotYet(claims.iat - now));
+            return Err(VerifyError::NotYet(claims.iat.saturating_sub(now)));
         }
         Ok(claims)
     }

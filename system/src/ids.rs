@@ -4,9 +4,11 @@
 //! room for Unicode look-alikes, letter case, NUL, path or SQL or key-prefix tricks: two identifiers are the same tenant
 //! exactly when their bytes are equal. Past the edge a `String` is never a tenant.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest identifier, in bytes: that of a DNS label, which many of them end up as.
@@ -42,7 +44,7 @@ fn check(text: &str, also: &[char], allowed: &'static str) -> Result<(), IdError
 }
 
 macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident, also $also:expr, $allowed:literal) => {
+    ($(#[$doc:meta])* $name:ident, also $also:expr, $allowed:literal, $class:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -81,8 +83,23 @@ macro_rules! identifier {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                let text = Cow::<str>::deserialize(deserializer)?;
                 Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let pattern = format!(concat!("^[", $class, "]{{1,{}}}$"), MAX_ID_BYTES);
+                json_schema!({"type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES, "pattern": pattern})
             }
         }
     };
@@ -90,19 +107,19 @@ macro_rules! identifier {
 
 identifier!(
     /// A customer of the platform. A newtype, never made from a message's claim alone: see `TenantScope`.
-    TenantId, also ['-'], "lowercase ASCII letters, digits and '-'"
+    TenantId, also ['-'], "lowercase ASCII letters, digits and '-'", "a-z0-9-"
 );
 identifier!(
     /// An operator of the panel.
-    UserId, also ['-'], "lowercase ASCII letters, digits and '-'"
+    UserId, also ['-'], "lowercase ASCII letters, digits and '-'", "a-z0-9-"
 );
 identifier!(
     /// One command of one tenant; a retry reuses it. Unique within its tenant only.
-    MessageId, also ['-'], "lowercase ASCII letters, digits and '-'"
+    MessageId, also ['-'], "lowercase ASCII letters, digits and '-'", "a-z0-9-"
 );
 identifier!(
     /// The name of a limit or an entitlement, like `api_requests`.
-    Name, also ['-', '_', '.'], "lowercase ASCII letters, digits, '-', '_' and '.'"
+    Name, also ['-', '_', '.'], "lowercase ASCII letters, digits, '-', '_' and '.'", "a-z0-9_.-"
 );
 
 #[cfg(test)]

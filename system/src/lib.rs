@@ -30,7 +30,11 @@ pub mod rate_limit;
 pub mod rights;
 pub mod role;
 pub mod rpc;
+pub mod schema;
 pub mod store;
+pub mod whole;
 
+#[cfg(test)]
+mod hostile_ids;
 #[cfg(test)]
 mod testing;

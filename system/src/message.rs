@@ -15,18 +15,29 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 use crate::action::{self, Action};
 use crate::ids::{MessageId, TenantId, UserId};
+use crate::whole::Whole;
 
 /// The largest accepted body, in bytes. Payloads are a handful of fields; a frame must hold a batch of them.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The only schema version there is so far.
 pub const SCHEMA_VERSION: u64 = 1;
+
+/// How deep a payload may nest: objects and arrays within each other, itself included. None needs more than two; what is
+/// deeper is meant for someone's stack.
+pub const MAX_PAYLOAD_DEPTH: usize = 8;
+
+/// How much of what a sender wrote is quoted back to them, in characters. An error is to be read, and it is logged.
+const QUOTED_MAX: usize = 40;
 
 /// Why a body is no message: the field, as a dotted path (empty for the whole body), and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,25 +80,37 @@ pub struct Message {
     pub body: Bytes,
 }
 
-#[derive(Deserialize)]
+/// A command of the operations panel, on one tenant.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wire<'a> {
+#[schemars(title = "Tenantry message", transform = action::describe_payloads)]
+pub(crate) struct Wire<'a> {
+    /// The tenant to act on.
     tenant_id: TenantId,
+    /// The operator who asks: the subject of the token it is sent with.
     user_id: UserId,
+    /// What to do.
     #[serde(borrow)]
+    #[schemars(schema_with = "action::names_schema")]
     action: Cow<'a, str>,
+    /// The action's own fields.
     #[serde(borrow)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     payload: &'a RawValue,
+    /// Unique within the tenant; a retry reuses it.
     message_id: MessageId,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    /// When it was made.
+    timestamp: Instant,
+    /// The version of this schema; absent means 1.
+    #[expect(dead_code, reason = "there is only one so far, and its type refuses any other")]
     #[serde(default, deserialize_with = "given")]
-    schema_version: Option<u64>,
+    #[schemars(with = "Whole<SCHEMA_VERSION, SCHEMA_VERSION>")]
+    schema_version: Option<Whole<SCHEMA_VERSION, SCHEMA_VERSION>>,
 }
 
 /// A field that may be absent, but not null.
-pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    u64::deserialize(deserializer).map(Some)
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl Message {
@@ -100,13 +123,8 @@ impl Message {
             return Err(Refusal::new("", format!("is {} bytes long; the limit is {MAX_BODY_BYTES}", body.len())));
         }
         let wire: Wire<'_> = strict_object(&body, "")?;
-        let version = wire.schema_version.unwrap_or(SCHEMA_VERSION);
-        if version != SCHEMA_VERSION {
-            return Err(Refusal::new("schema_version", format!("is {version}; known is {SCHEMA_VERSION}")));
-        }
-        let timestamp = instant(&wire.timestamp).map_err(|problem| Refusal::new("timestamp", problem))?;
+        let Wire { tenant_id, user_id, message_id, timestamp: Instant(timestamp), .. } = wire;
         let action = action::parse(&wire.action, wire.payload)?;
-        let (tenant_id, user_id, message_id) = (wire.tenant_id, wire.user_id, wire.message_id);
         Ok(Self { tenant_id, user_id, action, message_id, timestamp, body })
     }
 
@@ -130,6 +148,9 @@ pub fn body_sha256(body: &[u8]) -> BodyHash {
 pub(crate) fn strict_object<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Refusal> {
     match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => strict_json(json, prefix),
+        Some(b'\xef') if json.starts_with(b"\xef\xbb\xbf") => {
+            Err(Refusal::new(prefix, "must be a JSON object, without a byte order mark before it"))
+        }
         _ => Err(Refusal::new(prefix, "must be a JSON object")),
     }
 }
@@ -138,24 +159,147 @@ pub(crate) fn strict_object<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str
 pub(crate) fn strict_json<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Refusal> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let problem = error.inner().to_string();
-        // serde finds these two after or before the field itself, so the path ends at what should have held it.
-        let named = ["missing field `", "duplicate field `"].iter().find_map(|start| problem.strip_prefix(start));
-        let named = named.and_then(|rest| rest.split('`').next());
-        let path = error.path().to_string();
-        let path = if path == "." { "" } else { &path };
-        let parts = [prefix, path, named.unwrap_or("")];
-        Refusal::new(parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("."), problem)
+        let (named, problem) = in_our_words(error.inner());
+        // A key that could not be read has no name.
+        let path = error.path().iter().filter(|part| !matches!(part, Segment::Unknown));
+        let parts = std::iter::once(prefix.into()).chain(path.map(|part| shown(&part.to_string()))).chain([named]);
+        let field = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+        Refusal::new(field, problem)
     })?;
-    deserializer.end().map_err(|error| Refusal::new(prefix, error))?;
+    deserializer.end().map_err(|error| Refusal::new(prefix, in_our_words(&error).1))?;
+    // Of what a type passes over, serde_json does not look at the characters.
+    std::str::from_utf8(json).map_err(|error| Refusal::new(prefix, format!("is no UTF-8: {error}")))?;
     Ok(value)
 }
 
-/// RFC 3339 in UTC with the letters `T` and `Z`, to at most nanoseconds: one way to write one instant.
+/// What serde_json found, without the names of Rust's types and without the value: it may be long, or a secret. Where the
+/// error's path ends at what should have held a field, the field's name comes first.
+fn in_our_words(error: &serde_json::Error) -> (String, String) {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    if error.classify() != Category::Data {
+        return (String::new(), format!("is no JSON: {text}"));
+    }
+    // The field is named, and a place in a payload would be counted from the payload's own beginning.
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    let name = |start| text.strip_prefix(start).and_then(|rest: &str| rest.split('`').next()).map(str::to_owned);
+    let expected = |mark| text.rsplit_once(mark).map_or("nothing", |(_, expected)| expected);
+    if let Some(name) = name("missing field `") {
+        (name, "is missing".into())
+    } else if let Some(name) = name("duplicate field `") {
+        (name, "is given twice".into())
+    } else if text.starts_with("unknown field `") {
+        (String::new(), format!("is unknown; known is {}", expected("`, expected ")))
+    } else if text.starts_with("unknown variant `") {
+        (String::new(), format!("is unknown; must be {}", expected("`, expected ")))
+    } else if let Some(found) = text.strip_prefix("invalid type: ") {
+        let expected = plain(expected(", expected "));
+        match json_type(found) {
+            // The number is what is wrong with it: too large, too small, or no whole one.
+            "a number" if expected.contains("number") => (String::new(), format!("must be {expected}")),
+            found => (String::new(), format!("must be {expected}, not {found}")),
+        }
+    } else if text.starts_with("invalid value: ") || text.starts_with("invalid length ") {
+        (String::new(), format!("must be {}", plain(expected(", expected "))))
+    } else {
+        (String::new(), text.into())
+    }
+}
+
+/// What serde expected, where it says so in Rust.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a boolean" => "true or false",
+        "a sequence" => "an array",
+        expected if expected.starts_with("struct ") || expected == "a map" => "an object",
+        expected if expected.starts_with("a tuple ") => "an array",
+        expected => expected,
+    }
+}
+
+/// What serde found, as JSON calls it.
+fn json_type(found: &str) -> &'static str {
+    let types = [
+        ("string", "a string"),
+        ("floating point", "a number"),
+        ("integer", "a number"),
+        ("number", "a number"),
+        ("boolean", "true or false"),
+        ("null", "null"),
+        ("sequence", "an array"),
+        ("map", "an object"),
+    ];
+    types.iter().find(|(start, _)| found.starts_with(start)).map_or("that", |(_, name)| name)
+}
+
+/// The beginning of what a sender wrote, fit to be shown.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(QUOTED_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(QUOTED_MAX).is_some() {
+        shown.push('\u{2026}');
+    }
+    shown
+}
+
+/// The same in quotation marks. Not for fields that may hold a secret.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}
+
+/// How deep a JSON text nests: objects and arrays within each other.
+pub(crate) fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// An instant as a message writes it.
+struct Instant(Timestamp);
+
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        instant(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Instant {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Instant".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = "^(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}\
+            T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$";
+        json_schema!({"type": "string", "format": "date-time", "pattern": pattern})
+    }
+}
+
+/// RFC 3339 in UTC with the letters `T` and `Z`, from 1970 on, to at most nanoseconds. No leap second: a reader that knows
+/// none would take it for the second before or after.
 fn instant(text: &str) -> Result<Timestamp, String> {
     let right = "must be an RFC 3339 instant in UTC such as 2024-10-27T10:00:00Z";
     let shaped = text.len() >= 20
         && text.len() <= 30
+        && text.len() != 21
         && text.bytes().enumerate().all(|(index, byte)| match index {
             4 | 7 => byte == b'-',
             10 => byte == b'T',
@@ -165,9 +309,15 @@ fn instant(text: &str) -> Result<Timestamp, String> {
             _ => byte.is_ascii_digit(),
         });
     if !shaped {
-        return Err(format!("{right}, not {text:?}"));
+        return Err(format!("{right}, not {}", quoted(text)));
     }
-    text.parse().map_err(|error| format!("{right}: {error}"))
+    if &text[17..19] == "60" {
+        return Err(format!("{right}; leap seconds are not taken"));
+    }
+    if &text[..4] < "1970" {
+        return Err(format!("{right}, from 1970 on"));
+    }
+    text.parse().map_err(|_| format!("{right}, not {}: there is no such day or hour", quoted(text)))
 }
 
 #[cfg(test)]
@@ -241,5 +391,16 @@ mod tests {
         assert!(Message::parse(bytes.into()).is_err());
         let huge = format!("{SEED_EXAMPLE}{}", " ".repeat(MAX_BODY_BYTES));
         assert!(refusal(&huge).problem.contains("the limit is 65536"));
+    }
+
+    #[test]
+    fn bad_utf8_is_refused_even_where_nobody_looks() {
+        #[derive(Debug, Deserialize)]
+        struct Some {
+            a: u8,
+        }
+        assert_eq!(strict_json::<Some>(br#"{"a": 1, "b": "c"}"#, "").unwrap().a, 1);
+        let refused = strict_json::<Some>(b"{\"a\": 1, \"b\": \"\xff\"}", "").unwrap_err();
+        assert!(refused.problem.starts_with("is no UTF-8"), "{refused}");
     }
 }

@@ -62,12 +62,17 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with_tenants(&["acme", "globex"]).await
+    }
+
+    /// The same, for an administrator of `tenants`.
+    pub(crate) async fn with_tenants(tenants: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let disk = Arc::new(Inline(RealDisk::open(folder.path()).unwrap()));
         let world = World { disk, ..World::real(folder.path()).unwrap() };
         let provider = IdentityProvider::new("urn:test", &*world.entropy);
         let user = UserId::parse(OPERATOR).unwrap();
-        let bindings = ["acme", "globex"].map(|name| Binding {
+        let bindings = tenants.iter().map(|name| Binding {
             user: user.clone(),
             tenant: tenant(name),
             role: Role::parse("admin").unwrap(),

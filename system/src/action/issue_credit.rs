@@ -1,15 +1,23 @@
 //! `issue_credit`: adds to the tenant's credit. Additive on purpose: whatever applies a command twice shows here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
-use crate::message::Refusal;
+use crate::schema;
+use crate::whole::Whole;
 
-pub(super) const SPEC: Spec =
-    Spec { name: "issue_credit", permission: Permission::IssueCredit, parse: |json| Ok(Arc::new(read(json)?)) };
+pub(super) const SPEC: Spec = Spec {
+    name: "issue_credit",
+    permission: Permission::IssueCredit,
+    example: r#"{"amount_minor": 500, "currency": "EUR"}"#,
+    schema: schema::of::<IssueCredit>,
+    parse: |json| Ok(Arc::new(payload::<IssueCredit>(json)?)),
+};
 
 /// The most credit one command may give, in minor units: ten million of a currency with cents.
 const MAX_AMOUNT_MINOR: u64 = 1_000_000_000;
@@ -30,7 +38,7 @@ impl Currency {
     pub fn parse(text: &str) -> Result<Self, String> {
         match <[u8; 3]>::try_from(text.as_bytes()) {
             Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(Self(code)),
-            _ => Err(format!("must be an ISO 4217 code of three capital letters such as EUR, not {text:?}")),
+            _ => Err("must be an ISO 4217 code of three capital letters such as EUR".into()),
         }
     }
 
@@ -50,7 +58,7 @@ fn as_text<S: serde::Serializer>(code: &[u8; 3], serializer: S) -> Result<S::Ok,
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let text = Cow::<str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
@@ -61,28 +69,37 @@ impl fmt::Display for Currency {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IssueCredit {
-    amount_minor: u64,
-    currency: Currency,
+impl JsonSchema for Currency {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Currency".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[A-Z]{3}$"})
+    }
 }
 
-fn read(json: &serde_json::value::RawValue) -> Result<IssueCredit, Refusal> {
-    let read: IssueCredit = payload(json)?;
-    if read.amount_minor == 0 || read.amount_minor > MAX_AMOUNT_MINOR {
-        let problem = format!("is {}; must be 1 to {MAX_AMOUNT_MINOR} minor units", read.amount_minor);
-        return Err(Refusal::new("payload.amount_minor", problem));
-    }
-    Ok(read)
+/// Credit for the tenant, on top of what it has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct IssueCredit {
+    /// How much, in the currency's smallest unit: cents, for EUR.
+    amount_minor: Whole<1, MAX_AMOUNT_MINOR>,
+    /// The currency, as ISO 4217 writes it.
+    currency: Currency,
 }
 
 impl Decide for IssueCredit {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
         let before = tenant.credit(&self.currency)?;
-        let sum = before.checked_add(self.amount_minor).filter(|sum| *sum <= MAX_BALANCE_MINOR);
+        let amount = self.amount_minor.get();
+        let sum = before.checked_add(amount).filter(|sum| *sum <= MAX_BALANCE_MINOR);
         let Some(balance_minor) = sum else {
-            let detail = format!("{before} + {} exceeds {MAX_BALANCE_MINOR} {}", self.amount_minor, self.currency);
+            let detail = format!("{before} + {amount} exceeds {MAX_BALANCE_MINOR} {}", self.currency);
             return Err(Rejection::new("credit_ceiling", detail).into());
         };
         Ok(vec![Change::SetCredit { currency: self.currency, balance_minor }])

@@ -9,14 +9,16 @@ mod issue_credit;
 mod revoke_entitlement;
 mod update_billing_limit;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::ids::Name;
-use crate::message::{Refusal, strict_object};
+use crate::message::{MAX_PAYLOAD_DEPTH, Refusal, depth, quoted, strict_object};
 
 pub use issue_credit::Currency;
 
@@ -25,13 +27,24 @@ pub const REGISTRY: &[Spec] =
     &[update_billing_limit::SPEC, grant_entitlement::SPEC, revoke_entitlement::SPEC, issue_credit::SPEC];
 
 /// One action as the registry knows it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Spec {
     /// The `action` of a message.
     pub name: &'static str,
     /// What an operator must hold on the tenant.
     pub permission: Permission,
+    /// A payload that is right, as JSON: for people, and for tests that need one of every action.
+    pub example: &'static str,
+    /// The payload's JSON Schema, from the type it is read into: [`crate::schema::of`].
+    pub schema: fn() -> Schema,
     parse: fn(&RawValue) -> Result<Arc<dyn Decide>, Refusal>,
+}
+
+impl fmt::Debug for Spec {
+    /// The name stands for the rest: where a function lies in memory differs from run to run.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What an operator may hold on a tenant.
@@ -194,14 +207,39 @@ pub fn find(name: &str) -> Option<&'static Spec> {
 pub fn parse(name: &str, payload: &RawValue) -> Result<Action, Refusal> {
     let spec = find(name).ok_or_else(|| {
         let known: Vec<_> = REGISTRY.iter().map(|spec| spec.name).collect();
-        Refusal::new("action", format!("{name:?} is unknown; known are {}", known.join(", ")))
+        Refusal::new("action", format!("{} is unknown; known are {}", quoted(name), known.join(", ")))
     })?;
     Ok(Action { spec, payload: (spec.parse)(payload)? })
 }
 
-/// How each action's file reads its payload: strictly, then by its own `check`.
+/// How each action's file reads its payload: strictly, then by its own checks.
 fn payload<'a, P: Deserialize<'a>>(json: &'a RawValue) -> Result<P, Refusal> {
+    let depth = depth(json.get());
+    if depth > MAX_PAYLOAD_DEPTH {
+        return Err(Refusal::new("payload", format!("nests {depth} levels deep; the limit is {MAX_PAYLOAD_DEPTH}")));
+    }
     strict_object(json.get().as_bytes(), "payload")
+}
+
+/// The schema of a message's `action`: one of the registry's names.
+pub(crate) fn names_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": REGISTRY.iter().map(|spec| spec.name).collect::<Vec<_>>()})
+}
+
+/// Adds to a message's schema what each action's payload must be.
+pub(crate) fn describe_payloads(message: &mut Schema) {
+    let (mut rules, mut definitions) = (Vec::new(), serde_json::Map::new());
+    for spec in REGISTRY {
+        let mut payload = (spec.schema)();
+        payload.remove("$schema");
+        definitions.insert(spec.name.into(), payload.into());
+        rules.push(json!({
+            "if": {"properties": {"action": {"const": spec.name}}, "required": ["action"]},
+            "then": {"properties": {"payload": {"$ref": format!("#/$defs/{}", spec.name)}}},
+        }));
+    }
+    message.insert("allOf".into(), Value::Array(rules));
+    message.insert("$defs".into(), definitions.into());
 }
 
 /// A tenant's state in memory, for the actions' tests.

@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
 use crate::ids::Name;
+use crate::schema;
 
 pub(super) const SPEC: Spec = Spec {
     name: "revoke_entitlement",
     permission: Permission::ManageEntitlements,
+    example: r#"{"entitlement": "sso"}"#,
+    schema: schema::of::<RevokeEntitlement>,
     parse: |json| Ok(Arc::new(payload::<RevokeEntitlement>(json)?)),
 };
 
-#[derive(Debug, Deserialize)]
+/// A feature that the tenant may use no longer.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RevokeEntitlement {
+    /// The feature.
     entitlement: Name,
 }
 

@@ -5,15 +5,21 @@
 
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
 use crate::ids::Name;
 use crate::message::{Refusal, given};
+use crate::schema;
+use crate::whole::{WHOLE_MAX, Whole};
 
 pub(super) const SPEC: Spec = Spec {
     name: "update_billing_limit",
     permission: Permission::ManageLimits,
+    example: r#"{"limit_type": "api_requests", "new_limit": 10000}"#,
+    schema: schema::of::<UpdateBillingLimit>,
     parse: |json| Ok(Arc::new(read(json)?)),
 };
 
@@ -25,35 +31,54 @@ struct Guardrail {
     ceiling: u64,
 }
 
-/// Of limits that have no other.
-const ANY: Guardrail = Guardrail { floor: 0, ceiling: 1_000_000_000_000 };
+/// The ceiling of limits that have no other.
+const CEILING: u64 = 1_000_000_000_000;
 
 /// Limits with a guardrail of their own. No seats would lock every user of the tenant out.
 const GUARDRAILS: &[(&str, Guardrail)] = &[("seats", Guardrail { floor: 1, ceiling: 1_000_000 })];
 
-#[derive(Debug, Deserialize)]
+/// A new value for one of the tenant's billing limits.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = describe_guardrails)]
 struct UpdateBillingLimit {
+    /// Which limit.
     limit_type: Name,
-    new_limit: u64,
+    /// Its new value, in the limit's own unit.
+    new_limit: Whole<0, CEILING>,
+    /// The tenant's version at which the limit was set last, 0 if it never was: rejected unless it still is. Absent: set
+    /// whatever it is.
     #[serde(default, deserialize_with = "given")]
-    expected_version: Option<u64>,
+    #[schemars(with = "Whole<0, WHOLE_MAX>")]
+    expected_version: Option<Whole<0, WHOLE_MAX>>,
 }
 
 fn read(json: &serde_json::value::RawValue) -> Result<UpdateBillingLimit, Refusal> {
     let read: UpdateBillingLimit = payload(json)?;
     let own = GUARDRAILS.iter().find(|(limit_type, _)| *limit_type == read.limit_type.as_str());
-    let Guardrail { floor, ceiling } = own.map_or(ANY, |(_, guardrail)| *guardrail);
-    if read.new_limit < floor || read.new_limit > ceiling {
-        let problem = format!("is {}; {} must be {floor} to {ceiling}", read.new_limit, read.limit_type);
+    if let Some((limit_type, Guardrail { floor, ceiling })) = own
+        && !(*floor..=*ceiling).contains(&read.new_limit.get())
+    {
+        let problem = format!("is {}; {limit_type} must be {floor} to {ceiling}", read.new_limit.get());
         return Err(Refusal::new("payload.new_limit", problem));
     }
     Ok(read)
 }
 
+/// Adds the guardrails of single limits to the schema.
+fn describe_guardrails(schema: &mut Schema) {
+    let rule = |(limit_type, Guardrail { floor, ceiling }): &(&str, Guardrail)| {
+        json!({
+            "if": {"properties": {"limit_type": {"const": limit_type}}, "required": ["limit_type"]},
+            "then": {"properties": {"new_limit": {"minimum": floor, "maximum": ceiling}}},
+        })
+    };
+    schema.insert("allOf".into(), Value::Array(GUARDRAILS.iter().map(rule).collect()));
+}
+
 impl Decide for UpdateBillingLimit {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
-        if let Some(expected) = self.expected_version {
+        if let Some(expected) = self.expected_version.map(Whole::get) {
             let actual = tenant.limit_version(&self.limit_type)?;
             if actual != expected {
                 let set = if actual == 0 { "was never set".into() } else { format!("was set at version {actual}") };
@@ -61,7 +86,7 @@ impl Decide for UpdateBillingLimit {
                 return Err(Rejection::new("version_conflict", detail).into());
             }
         }
-        Ok(vec![Change::SetLimit { limit_type: self.limit_type.clone(), value: self.new_limit }])
+        Ok(vec![Change::SetLimit { limit_type: self.limit_type.clone(), value: self.new_limit.get() }])
     }
 }
 
@@ -78,10 +103,10 @@ mod tests {
     #[test]
     fn sets_the_limit_between_floor_and_ceiling_and_no_further() {
         let expected = |limit_type, value| Change::SetLimit { limit_type: Name::parse(limit_type).unwrap(), value };
-        assert_eq!(set("api_requests", ANY.ceiling), Ok(vec![expected("api_requests", ANY.ceiling)]));
+        assert_eq!(set("api_requests", CEILING), Ok(vec![expected("api_requests", CEILING)]));
         assert_eq!(
-            set("api_requests", ANY.ceiling + 1),
-            Err("payload.new_limit: is 1000000000001; api_requests must be 0 to 1000000000000".into())
+            set("api_requests", CEILING + 1),
+            Err("payload.new_limit: is 1000000000001; must be a whole number from 0 to 1000000000000, without fraction or exponent".into())
         );
         assert_eq!(set("seats", 1), Ok(vec![expected("seats", 1)]));
         assert_eq!(set("seats", 0), Err("payload.new_limit: is 0; seats must be 1 to 1000000".into()));

@@ -95,11 +95,11 @@ impl Authenticator {
                 claims
             }
         };
-        if now_seconds > claims.exp + CLOCK_LEEWAY_SECONDS {
-            return refused(format!("the token expired {} s ago", now_seconds - claims.exp));
+        if now_seconds > claims.exp.saturating_add(CLOCK_LEEWAY_SECONDS) {
+            return refused(format!("the token expired {} s ago", now_seconds.saturating_sub(claims.exp)));
         }
-        if now_seconds < claims.iat - CLOCK_LEEWAY_SECONDS {
-            return refused(format!("the token is from {} s in the future", claims.iat - now_seconds));
+        if now_seconds < claims.iat.saturating_sub(CLOCK_LEEWAY_SECONDS) {
+            return refused(format!("the token is from {} s in the future", claims.iat.saturating_sub(now_seconds)));
         }
         Ok(claims.sub)
     }

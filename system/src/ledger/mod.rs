@@ -36,7 +36,33 @@ pub use fence::{STALE_MAX, follow};
 pub use outbox::relay;
 pub use remote::{LedgerService, RemoteLedger};
 
-/// Keeps tenants' state and commands' outcomes.
+/// Keeps tenants' state and commands' outcomes. What opens it is a verified right:
+///
+/// ```
+/// use tenantry_system::{call::CallError, grant::VerifiedRead};
+/// use tenantry_system::ledger::{Ledger, TenantState};
+/// async fn state(ledger: &dyn Ledger, read: &VerifiedRead) -> Result<TenantState, CallError> {
+///     ledger.state(read).await
+/// }
+/// ```
+///
+/// A bare id opens nothing, for reading or for writing:
+///
+/// ```compile_fail,E0308
+/// use tenantry_system::{call::CallError, ids::TenantId};
+/// use tenantry_system::ledger::{Ledger, TenantState};
+/// async fn state(ledger: &dyn Ledger, read: &TenantId) -> Result<TenantState, CallError> {
+///     ledger.state(read).await
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use tenantry_system::{call::CallError, ids::TenantId};
+/// use tenantry_system::ledger::{Applied, Ledger};
+/// async fn apply(ledger: &dyn Ledger, tenant: &TenantId) -> Result<Vec<Applied>, CallError> {
+///     ledger.apply(tenant).await
+/// }
+/// ```
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     /// Ends the commands of `run`, in order: applies each, or records why not. Answers once that is durable, with as many
@@ -89,7 +115,22 @@ pub struct Paused {
     pub version: u64,
 }
 
-/// Commands of one tenant in the order in which they are to take effect.
+/// Commands of one tenant in the order in which they are to take effect. There is no way to one but past the check that
+/// they are of one tenant:
+///
+/// ```
+/// use tenantry_system::ledger::{Run, RunError, Work};
+/// fn run(works: Vec<Work>) -> Result<Run, RunError> {
+///     Run::new(works)
+/// }
+/// ```
+///
+/// ```compile_fail,E0423
+/// use tenantry_system::ledger::{Run, Work};
+/// fn run(works: Vec<Work>) -> Run {
+///     Run(works)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Run(Vec<Work>);
 

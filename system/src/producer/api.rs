@@ -7,18 +7,19 @@
 //! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
+//! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
 //! | `GET /healthz` | 200 while the process serves |
 //!
-//! Any of them but the last: 429 to an address that asks too often.
+//! Any of them but the last: 429 to an address that asks too often. The last two lines want no token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -30,14 +31,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, break_glass};
+use super::{Problem, Producer, break_glass, schemas};
 use crate::auth::GrantRequest;
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
-use crate::message::{MAX_BODY_BYTES, Message, strict_object};
+use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
 pub const WAIT_MAX_MS: u64 = 30_000;
@@ -59,6 +60,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
+        .merge(schemas::routes())
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(
@@ -128,32 +130,60 @@ fn accepted(status: StatusCode, message: &Message, sequence: u64, duplicate: boo
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatusQuery {
-    tenant_id: Option<String>,
-    #[serde(default)]
-    wait_ms: u64,
+/// The query of a command's status: whose command, and how long to wait for its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusQuery {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Milliseconds; 0 if none were given, at most [`WAIT_MAX_MS`].
+    pub wait_ms: u64,
+}
+
+impl StatusQuery {
+    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    ///
+    /// # Errors
+    /// The first parameter found wrong.
+    pub fn parse(uri: &Uri) -> Result<Self, Refusal> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Refusal::new("query", "must be such as ?tenant_id=acme&wait_ms=5000"))?;
+        let (mut tenant_id, mut wait_ms) = (None, None);
+        for (name, value) in &pairs {
+            let again = match name.as_str() {
+                "tenant_id" => {
+                    tenant_id.replace(TenantId::parse(value).map_err(|error| Refusal::new(name, error))?).is_some()
+                }
+                "wait_ms" => wait_ms.replace(Self::wait(value).map_err(|error| Refusal::new(name, error))?).is_some(),
+                other => return Err(Refusal::new(shown(other), "is unknown; known are `tenant_id`, `wait_ms`")),
+            };
+            if again {
+                return Err(Refusal::new(name, "is given twice"));
+            }
+        }
+        let missing = "is missing: a message id is unique within its tenant only, add ?tenant_id=...";
+        let tenant_id = tenant_id.ok_or_else(|| Refusal::new("tenant_id", missing))?;
+        Ok(Self { tenant_id, wait_ms: wait_ms.unwrap_or(0) })
+    }
+
+    /// Digits alone: `u64` would also read a sign.
+    fn wait(text: &str) -> Result<u64, String> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let wait = text.parse().ok().filter(|wait| digits && *wait <= WAIT_MAX_MS);
+        wait.ok_or_else(|| format!("must be a whole number from 0 to {WAIT_MAX_MS}, not {}", quoted(text)))
+    }
 }
 
 async fn status(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<String>, PathRejection>,
-    query: Result<Query<StatusQuery>, QueryRejection>,
+    uri: Uri,
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
     let Path(message_id) = path.map_err(|error| Problem::invalid("message_id", error.body_text()))?;
-    let Query(query) = query.map_err(|error| Problem::invalid("", error.body_text()))?;
-    let tenant = query.tenant_id.ok_or_else(|| {
-        Problem::invalid("tenant_id", "is missing: a message id is unique within its tenant only, add ?tenant_id=...")
-    })?;
-    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let StatusQuery { tenant_id: tenant, wait_ms } = StatusQuery::parse(&uri)?;
     let message_id = MessageId::parse(&message_id).map_err(|error| Problem::invalid("message_id", error))?;
-    if query.wait_ms > WAIT_MAX_MS {
-        return Err(Problem::invalid("wait_ms", format!("is {}; at most {WAIT_MAX_MS}", query.wait_ms)));
-    }
     let read = producer.read_scope(token, &tenant).await?;
-    let give_up = Instant::now() + Duration::from_millis(query.wait_ms);
+    let give_up = Instant::now() + Duration::from_millis(wait_ms);
     loop {
         let wait = (give_up - Instant::now()).min(DEAD_LETTER_CHECK);
         if let Some(outcome) = producer.ledger.outcome(&read, &message_id, wait).await.map_err(unchanged)? {
@@ -202,7 +232,7 @@ async fn tenant(
         "credits" => |state| json!({ "credits_minor": state.credits }),
         "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
-            let detail = format!("a tenant has limits, entitlements, credits and paused, but no {part:?}");
+            let detail = format!("a tenant has limits, entitlements, credits and paused, but no {}", quoted(&part));
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };
@@ -231,7 +261,7 @@ async fn set(
 ) -> Result<Json<Value>, Problem> {
     let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     if part != "paused" {
-        let detail = format!("{part:?} of a tenant is changed by commands; only paused is set");
+        let detail = format!("{} of a tenant is changed by commands; only paused is set", quoted(&part));
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail));
     }
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
@@ -290,11 +320,28 @@ impl FromRequestParts<Arc<Producer>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
-        let Source(source) = parts.extensions.get().expect("the server notes where a request came from");
+        let Source(source) = source(parts);
         // A stop must come through whatever else this address asks: it has a bucket of its own.
         let stop = parts.method == Method::PUT;
         producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
         Ok(Self { token: bearer(&parts.headers)? })
+    }
+}
+
+/// Where a request came from.
+fn source(parts: &Parts) -> &Source {
+    parts.extensions.get().expect("the server notes where a request came from")
+}
+
+/// Someone whose address may ask just now, for what is no secret.
+pub(super) struct Anyone;
+
+impl FromRequestParts<Arc<Producer>> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
+        producer.limiter.request(&source(parts).0)?;
+        Ok(Self)
     }
 }
 
@@ -347,5 +394,40 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
             "The body did not arrive in time",
             format!("it must arrive within {} s", BODY_DEADLINE.as_secs()),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_query_is_refused_with_the_parameter() {
+        let cases = [
+            ("", "tenant_id", "is missing"),
+            ("?", "tenant_id", "is missing"),
+            ("?wait_ms=5", "tenant_id", "is missing"),
+            ("?tenant_id=", "tenant_id", "1 to 63"),
+            ("?tenant_id=Acme", "tenant_id", "has 'A' as character 1"),
+            ("?tenant_id=acme%00", "tenant_id", "as character 5"),
+            ("?tenant_id=%ff", "tenant_id", "as character 1"),
+            ("?tenant_id=acme&tenant_id=acme", "tenant_id", "is given twice"),
+            ("?tenant_id=acme&tenant%5Fid=globex", "tenant_id", "is given twice"),
+            ("?tenant_id=acme&wait_ms=1&wait_ms=2", "wait_ms", "is given twice"),
+            ("?tenant_id=acme&wait_ms=", "wait_ms", "must be a whole number from 0 to 30000"),
+            ("?tenant_id=acme&wait_ms=%2B5", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=-1", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=1.5", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&wait_ms=30001", "wait_ms", "not \"30001\""),
+            ("?tenant_id=acme&wait_ms=99999999999999999999", "wait_ms", "must be a whole number"),
+            ("?tenant_id=acme&Wait_ms=5", "Wait_ms", "is unknown"),
+        ];
+        for (query, field, problem) in cases {
+            let uri = format!("/v1/commands/m-1{query}").try_into().unwrap();
+            let refused = StatusQuery::parse(&uri).expect_err(query);
+            assert!(refused.field == field && refused.problem.contains(problem), "{query}: {refused}");
+        }
+        let right = StatusQuery::parse(&Uri::from_static("/?tenant_id=acme&wait_ms=30000")).unwrap();
+        assert_eq!((right.tenant_id.as_str(), right.wait_ms), ("acme", WAIT_MAX_MS));
     }
 }

@@ -8,6 +8,7 @@ mod api;
 mod break_glass;
 mod http;
 mod problem;
+mod schemas;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::grant::Verifier;
 use crate::ledger::Ledger;
 use crate::rate_limit::{Limiter, RateLimits};
 
-pub use api::{WAIT_MAX_MS, router};
+pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
 pub use problem::Problem;
 
