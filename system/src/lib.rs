@@ -31,6 +31,7 @@ pub mod rights;
 pub mod role;
 pub mod rpc;
 pub mod store;
+pub mod tls;
 
 #[cfg(test)]
 mod testing;
