@@ -62,6 +62,15 @@ pub fn tenantry(arguments: &[&str]) -> Output {
     command.current_dir(root()).args(arguments).output().expect("tenantry runs")
 }
 
+/// Runs `tenantryd` with `arguments` to its end.
+///
+/// # Panics
+/// When it can't be started.
+#[must_use]
+pub fn tenantryd(arguments: &[&str]) -> Output {
+    Command::new(binary("tenantryd")).args(arguments).output().expect("tenantryd runs")
+}
+
 /// `[rate_limits]` that no test's load comes near. Buckets are empty at a start, so the rate is high; and a bucket tells
 /// time to within burst / rate, so the burst is a second's worth: a request whose thread sleeps between reading the clock
 /// and taking its share finds one filled after its own time.

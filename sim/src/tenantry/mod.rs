@@ -15,6 +15,7 @@ pub mod http;
 pub mod invariant;
 pub mod model;
 pub mod operators;
+pub mod pki;
 pub mod run;
 pub mod section;
 pub mod watch;

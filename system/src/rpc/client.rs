@@ -1,6 +1,7 @@
 //! The calling side: one shared connection, opened by the first call that needs it and again after it broke.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -199,6 +200,10 @@ async fn read_frames(
         };
         let frame = match read {
             Some(Ok(bytes)) => Frame::decode(bytes.freeze()),
+            // What a TLS server says to a plain caller is no frame.
+            Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                break format!("{error}; one side may speak TLS and the other not");
+            }
             Some(Err(error)) => break error.to_string(),
             None => break "the other side closed the connection".into(),
         };

@@ -106,8 +106,8 @@ impl Tls {
         now(&self.current)
     }
 
-    async fn listen(&self, inner: io::Result<Box<dyn Listener>>, public: bool) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(TlsListener { inner: inner?, current: self.current.clone(), public }))
+    fn listener(&self, inner: Box<dyn Listener>, public: bool) -> Box<dyn Listener> {
+        Box::new(TlsListener { inner, current: self.current.clone(), public })
     }
 }
 
@@ -118,11 +118,11 @@ fn now(current: &Current) -> Arc<Credentials> {
 #[async_trait]
 impl Network for Tls {
     async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        self.listen(self.inner.bind(address).await, false).await
+        Ok(self.listener(self.inner.bind(address).await?, false))
     }
 
     async fn bind_public(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        self.listen(self.inner.bind_public(address).await, true).await
+        Ok(self.listener(self.inner.bind_public(address).await?, true))
     }
 
     async fn connect(&self, address: &str, server: Role) -> io::Result<Channel> {
