@@ -68,7 +68,8 @@ impl Cluster {
     /// When there is no folder or no port to be had, or no keys can be made.
     #[must_use]
     pub fn encrypted() -> Self {
-        let cluster = Self { tls: true, ..Self::new(None) };
+        let mut cluster = Self::new(None);
+        cluster.tls = true;
         let config = cluster.folder.path().join("tenantry.toml");
         let text = std::fs::read_to_string(&config).expect("it was just written");
         write_file(&config, &format!("{text}[tls]\nfolder = {:?}\n", cluster.keys()));
