@@ -408,7 +408,7 @@ struct Connection(SendRequest<Full<bytes::Bytes>>);
 
 impl Connection {
     async fn open(address: &str) -> Self {
-        let stream = Tcp.connect(address).await.expect("a connection");
+        let stream = Tcp.connect(address, tenantry_system::rights::Role::Producer).await.expect("a connection").stream;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(async move { connection.await.ok() });
         Self(sender)

@@ -32,6 +32,7 @@ pub mod role;
 pub mod rpc;
 pub mod schema;
 pub mod store;
+pub mod tls;
 pub mod whole;
 
 #[cfg(test)]

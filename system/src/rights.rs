@@ -12,8 +12,10 @@
 //! | auth | what is in force | ledger |
 //! | auth | keys | producer, consumer, ledger |
 //!
-//! Who a client is, is what it says: channels carry no proof yet, which is why they must not leave the machine. The rights
-//! hold against a service that goes wrong, not against one that lies.
+//! Who a client is, its certificate proves where channels are encrypted (see [`crate::tls`]): a greeting that says otherwise
+//! is refused, and so is a server whose certificate is not of the role that is wanted there. On plain channels a client is
+//! what it says, which is why those must not leave the machine: there the rights hold against a service that goes wrong,
+//! not against one that lies.
 
 use std::fmt;
 
@@ -40,7 +42,7 @@ impl Role {
 
     /// Its name on command lines, in folders and in errors.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Producer => "producer",
             Self::Broker => "broker",
@@ -62,6 +64,18 @@ impl Role {
             Self::Ledger => "Keeps limits, entitlements, credits and outcomes",
             Self::Audit => "Keeps the audit log",
         }
+    }
+
+    /// Whether it offers something to others.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        self != Self::Consumer
+    }
+
+    /// Whether it asks something of others.
+    #[must_use]
+    pub fn calls(self) -> bool {
+        matches!(self, Self::Producer | Self::Consumer | Self::Ledger)
     }
 
     /// The role called `name`.

@@ -160,7 +160,7 @@ pub async fn serve_producer(
 ) -> io::Result<()> {
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
     let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits));
-    let listener = world.network.bind(&at.producer).await?;
+    let listener = world.network.bind_public(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;
     Ok(())
 }

@@ -5,12 +5,15 @@ use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tenantry_system::capability::{Network, SystemClock, Tcp};
+use tenantry_system::tls::{Credentials, Tls};
 
-use crate::{NO_RATE_LIMITS, Panel, Process, binary, eventually, write_file};
+use crate::{NO_RATE_LIMITS, Panel, Process, binary, eventually, tenantryd, write_file};
 
 /// Every role, as `tenantryd serve` names it.
 pub const ROLES: [&str; 6] = ["auth", "broker", "ledger", "audit", "consumer", "producer"];
@@ -28,7 +31,10 @@ const LINES_SHOWN: usize = 12;
 /// Six roles on one folder. All of them die with their holder.
 pub struct Cluster {
     folder: TempDir,
-    producer: String,
+    /// Where each role but the consumer listens.
+    addresses: BTreeMap<&'static str, String>,
+    /// Whether channels are encrypted.
+    tls: bool,
     running: BTreeMap<&'static str, Process>,
 }
 
@@ -41,10 +47,11 @@ impl Cluster {
     pub fn new(operators: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder of the test's");
         let data = folder.path().join("data");
-        let producer = free_address();
-        let mut config = format!("data = {data:?}\n[addresses]\nproducer = \"{producer}\"\n");
-        for role in ["broker", "auth", "ledger", "audit"] {
-            config += &format!("{role} = \"{}\"\n", free_address());
+        let listening = ["producer", "broker", "auth", "ledger", "audit"];
+        let addresses = BTreeMap::from(listening.map(|role| (role, free_address())));
+        let mut config = format!("data = {data:?}\n[addresses]\n");
+        for (role, address) in &addresses {
+            config += &format!("{role} = \"{address}\"\n");
         }
         config += NO_RATE_LIMITS;
         write_file(&folder.path().join("tenantry.toml"), &config);
@@ -52,7 +59,34 @@ impl Cluster {
         if let Some(operators) = operators {
             write_file(&data.join("operators.toml"), operators);
         }
-        Self { folder, producer, running: BTreeMap::new() }
+        Self { folder, addresses, tls: false, running: BTreeMap::new() }
+    }
+
+    /// The same, with keys and certificates made by `tenantryd keys init`: every channel is encrypted.
+    ///
+    /// # Panics
+    /// When there is no folder or no port to be had, or no keys can be made.
+    #[must_use]
+    pub fn encrypted() -> Self {
+        let mut cluster = Self::new(None);
+        cluster.tls = true;
+        let config = cluster.folder.path().join("tenantry.toml");
+        let text = std::fs::read_to_string(&config).expect("it was just written");
+        write_file(&config, &format!("{text}[tls]\nfolder = {:?}\n", cluster.keys()));
+        assert!(tenantryd(&["keys", "init", "--out", &cluster.keys()]).status.success());
+        cluster
+    }
+
+    /// The folder of keys and certificates.
+    #[must_use]
+    pub fn keys(&self) -> String {
+        self.folder.path().join("tls").display().to_string()
+    }
+
+    /// Where `role` listens.
+    #[must_use]
+    pub fn address(&self, role: &str) -> &str {
+        &self.addresses[role]
     }
 
     /// The data folder.
@@ -137,7 +171,15 @@ impl Cluster {
             let token = || String::from_utf8(printed.stdout).expect("text").trim().to_owned();
             printed.status.success().then(token)
         });
-        let panel = Panel::new(self.producer.clone(), token.await);
+        let network: Arc<dyn Network> = if self.tls {
+            let ca =
+                std::fs::read_to_string(self.folder.path().join("tls/ca.pem")).expect("the authority's certificate");
+            let trusting = Credentials::of_operator(&ca, Arc::new(SystemClock)).expect("a CA");
+            Arc::new(Tls::new(Arc::new(Tcp), trusting))
+        } else {
+            Arc::new(Tcp)
+        };
+        let panel = Panel::over(network, self.address("producer"), token.await);
         eventually("the API listens", UP_MAX, async || panel.get("/healthz").await.ok()).await;
         panel
     }

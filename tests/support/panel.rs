@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenantry_sim::tenantry::http::{Answer, HttpClient};
-use tenantry_system::capability::Tcp;
+use tenantry_system::capability::{Network, Tcp};
 
 use crate::{NO_RATE_LIMITS, Process, binary, write_file};
 
@@ -26,7 +26,13 @@ impl Panel {
     /// The operator who has `token`, at the API that listens at `address`.
     #[must_use]
     pub fn new(address: impl Into<String>, token: String) -> Self {
-        Self { client: HttpClient::new(Arc::new(Tcp), address), token }
+        Self::over(Arc::new(Tcp), address, token)
+    }
+
+    /// The same, reached by `network`.
+    #[must_use]
+    pub fn over(network: Arc<dyn Network>, address: impl Into<String>, token: String) -> Self {
+        Self { client: HttpClient::new(network, address), token }
     }
 
     /// Sends a command.

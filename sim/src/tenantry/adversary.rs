@@ -40,7 +40,7 @@ pub async fn run(
     forgeries: Timed<Forgery>,
 ) {
     let begin = Instant::now();
-    // Inside, where a client is who it says.
+    // Inside, with what the producer proves itself by where a proof is asked for.
     let role = Role::Producer;
     let (authority, broker) = (remote_authority(&world, &at, role), remote_broker(&world, &at, role));
     for (at_ms, forgery) in forgeries {

@@ -115,7 +115,14 @@ impl House {
         let start = move || -> Software {
             let world = house.worlds.start(&host);
             house.evidence.record(&host, "host.start", "");
-            Box::pin(software(house.clone(), world))
+            let (software, worlds, host) = (software(house.clone(), world), house.worlds.clone(), host.clone());
+            Box::pin(async move {
+                tokio::select! {
+                    biased;
+                    ended = software => ended,
+                    () = worlds.keep_certified(&host) => unreachable!("it is kept up for ever"),
+                }
+            })
         };
         Host { name: name.into(), start: Box::new(start) }
     }

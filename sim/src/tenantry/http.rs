@@ -9,6 +9,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tenantry_system::capability::Network;
+use tenantry_system::rights::Role;
 use tokio::time::timeout;
 
 /// Connecting may take this long.
@@ -76,9 +77,9 @@ impl HttpClient {
                 return Ok(connection);
             }
         }
-        let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address));
-        let stream = connecting.await.map_err(|_| "no connection in time")?.map_err(|error| error.to_string())?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address, Role::Producer));
+        let channel = connecting.await.map_err(|_| "no connection in time")?.map_err(|error| error.to_string())?;
+        let (sender, connection) = handshake(TokioIo::new(channel.stream)).await.map_err(|error| error.to_string())?;
         // Ends with the connection; its error shows in the request that met it.
         tokio::spawn(async move { connection.await.ok() });
         Ok(sender)

@@ -16,6 +16,7 @@ pub mod invariant;
 pub mod model;
 pub mod office;
 pub mod operators;
+pub mod pki;
 pub mod run;
 pub mod section;
 pub mod watch;

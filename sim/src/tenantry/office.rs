@@ -71,7 +71,7 @@ impl Office {
                     evidence.mark("revoked");
                 }
             }
-            for _ in self.rotations.iter().filter(|at| (last..now).contains(at)) {
+            for _ in self.rotations.iter().filter(|at| (last..now).contains(*at)) {
                 if auth.rotate().await.is_ok() {
                     evidence.record(HOST, "auth.rotated", "");
                     evidence.mark("grant_key_rotated");

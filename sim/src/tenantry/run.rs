@@ -44,6 +44,8 @@ pub struct Setup {
     pub plan: Plan<Act>,
     /// The consumers' hosts.
     pub consumers: Vec<String>,
+    /// Whether channels are encrypted and prove who is at their ends.
+    pub tls: bool,
     /// How often one may ask.
     pub rate_limits: RateLimits,
     /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
@@ -91,6 +93,7 @@ impl Setup {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
+            tls: scenario.topology.tls,
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
             latency_ms: scenario.network.latency_ms.clone(),
@@ -110,6 +113,7 @@ impl Setup {
             plan: Plan::new(seed, name, &[], acts),
             cast,
             consumers: vec!["consumer".into()],
+            tls: false,
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
             latency_ms: 1..=4,
@@ -129,6 +133,7 @@ impl Setup {
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
+        let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
         let house = House {
             worlds: worlds.clone(),

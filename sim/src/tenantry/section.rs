@@ -17,6 +17,8 @@ pub type Scenario = crate::engine::scenario::Scenario<Topology, Workload>;
 pub struct Topology {
     /// Consumers, 1 to 8. One is called `consumer`, several `consumer-1`, `consumer-2`, ...
     pub consumers: Spanned<u64>,
+    /// Whether channels are encrypted and prove who is at their ends; certificates are renewed every two seconds.
+    pub tls: bool,
     /// How often one tenant may be acted on; the system's default when the file is silent.
     pub tenant_rate: Option<Spanned<Rate>>,
     /// How often one user may ask; the system's default when the file is silent.
@@ -25,7 +27,7 @@ pub struct Topology {
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { consumers: Spanned::new(0..0, 1), tenant_rate: None, user_rate: None }
+        Self { consumers: Spanned::new(0..0, 1), tls: false, tenant_rate: None, user_rate: None }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Each host's outside world, made from the simulation: turmoil's network, a disk image, simulated time, seeded entropy.
 //!
 //! The network writes every chunk that goes out or comes in to the trace: the digest covers each byte that any two hosts
-//! exchanged, and when.
+//! exchanged, and when. If channels are encrypted it writes what they carry, not what is on the wire: ciphertext differs
+//! from run to run (handshakes draw on randomness of the TLS library's own), its length and its times do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,9 +18,14 @@ use jiff::Timestamp;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
-use tenantry_system::capability::{BoxStream, Clock, Disk, DiskFile, Entropy, Job, Listener, Network, World};
+use tenantry_system::capability::{
+    BoxStream, Channel, Clock, Disk, DiskFile, Entropy, Incoming, Job, Listener, Network, World,
+};
+use tenantry_system::rights::Role;
+use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::pki::Pki;
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
@@ -57,6 +63,7 @@ pub struct Worlds {
     sync_ms: std::ops::RangeInclusive<u64>,
     hosts: Arc<Mutex<BTreeMap<String, Hosted>>>,
     lying_sync: bool,
+    pki: Option<Arc<Pki>>,
 }
 
 struct Hosted {
@@ -64,13 +71,22 @@ struct Hosted {
     starts: u64,
     losses: u64,
     rots: u64,
+    /// The encrypted network of its present life.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Worlds {
     /// Worlds in which a sync takes `sync_ms` of virtual milliseconds, and, if `lying_sync`, does nothing.
     #[must_use]
     pub fn new(dice: Dice, trace: Trace, sync_ms: std::ops::RangeInclusive<u64>, lying_sync: bool) -> Self {
-        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync }
+        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync, pki: None }
+    }
+
+    /// The same, with channels that are encrypted and prove who is at their ends.
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.pki = Some(Arc::new(Pki::new(Arc::new(SimClock), &self.entropy("world.tls", "", 0))));
+        self
     }
 
     /// The world of `host`, for one life of its process.
@@ -81,8 +97,14 @@ impl Worlds {
         hosted.starts += 1;
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
         let handle = Handle { image: hosted.image.clone(), epoch };
+        let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.into(), life: Life::of(&handle) });
+        if let Some(pki) = &self.pki {
+            let tls = Arc::new(Tls::new(network, pki.issue(host, &self.tls_entropy(host))));
+            hosted.tls = Some(tls.clone());
+            network = tls;
+        }
         World {
-            network: Arc::new(SimNetwork { host: host.into(), trace: self.trace.clone(), life: Life::of(&handle) }),
+            network: Arc::new(Traced { inner: network, host: host.into(), trace: self.trace.clone() }),
             disk: Arc::new(SimDisk {
                 handle,
                 host: host.into(),
@@ -93,8 +115,28 @@ impl Worlds {
                 trace: self.trace.clone(),
             }),
             clock: Arc::new(SimClock),
-            entropy: Arc::new(SimEntropy(Mutex::new(self.dice.rng("world.entropy", host, hosted.starts)))),
+            entropy: Arc::new(self.entropy("world.entropy", host, hosted.starts)),
         }
+    }
+
+    /// Renews the certificate of `host` again and again, if channels are encrypted.
+    pub async fn keep_certified(&self, host: &str) {
+        let Some(pki) = &self.pki else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(super::pki::RENEWAL).await;
+            if let Some(tls) = self.lock().get(host).and_then(|hosted| hosted.tls.clone()) {
+                tls.renew(pki.issue(host, &self.tls_entropy(host)));
+            }
+        }
+    }
+
+    /// Keys by host and time: a life more or less leaves the others' alone.
+    fn tls_entropy(&self, host: &str) -> SimEntropy {
+        self.entropy("world.tls", host, now().as_millis() as u64 + 1)
+    }
+
+    fn entropy(&self, stream: &str, host: &str, counter: u64) -> SimEntropy {
+        SimEntropy(Mutex::new(self.dice.rng(stream, host, counter)))
     }
 
     /// How many operations full and failing disks have refused, over all hosts.
@@ -108,7 +150,7 @@ impl Worlds {
         hosts.entry(host.to_owned()).or_insert_with(|| {
             let mut image = DiskImage::new();
             image.lying_sync = self.lying_sync;
-            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0 }
+            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0, tls: None }
         })
     }
 
@@ -244,10 +286,9 @@ impl Entropy for SimEntropy {
     }
 }
 
-/// turmoil's network, written down.
+/// turmoil's network.
 struct SimNetwork {
     host: Arc<str>,
-    trace: Trace,
     life: Life,
 }
 
@@ -303,16 +344,12 @@ impl Network for SimNetwork {
     async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let (_, port) = host_and_port(address)?;
         let inner = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
-        let (host, trace, life) = (self.host.clone(), self.trace.clone(), self.life.clone());
-        Ok(Box::new(SimListener { inner, host, trace, life }))
+        Ok(Box::new(SimListener { inner, host: self.host.clone(), life: self.life.clone() }))
     }
 
-    async fn connect(&self, address: &str) -> io::Result<BoxStream> {
-        let (peer, port) = host_and_port(address)?;
-        let opened = turmoil::net::TcpStream::connect((peer, port)).await;
-        let told = if opened.is_ok() { "opened" } else { "refused" };
-        self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
-        Ok(Box::new(Watched::new(opened?, &self.host, peer, &self.trace, &self.life)))
+    async fn connect(&self, address: &str, _: Role) -> io::Result<Channel> {
+        let opened = turmoil::net::TcpStream::connect(host_and_port(address)?).await?;
+        Ok(Channel::plain(Held::new(opened, &self.life)))
     }
 }
 
@@ -324,18 +361,15 @@ fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
 struct SimListener {
     inner: turmoil::net::TcpListener,
     host: Arc<str>,
-    trace: Trace,
     life: Life,
 }
 
 #[async_trait]
 impl Listener for SimListener {
-    async fn accept(&self) -> io::Result<(BoxStream, String)> {
+    async fn accept(&self) -> io::Result<Incoming> {
         let (inner, peer): (_, SocketAddr) = self.inner.accept().await?;
         let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_else(|| peer.ip().to_string());
-        self.trace.record(now(), &self.host, "net.accept", &peer);
-        let watched = Watched::new(inner, &self.host, &peer, &self.trace, &self.life);
-        Ok((Box::new(watched), peer))
+        Ok(Incoming::plain(peer, Held::new(inner, &self.life)))
     }
 
     fn local_address(&self) -> String {
@@ -343,26 +377,23 @@ impl Listener for SimListener {
     }
 }
 
-/// A stream whose every chunk goes into the trace.
-struct Watched {
+/// A stream that ends with its process.
+struct Held {
     number: u64,
     slot: Slot,
     life: Life,
-    host: Arc<str>,
-    peer: Arc<str>,
-    trace: Trace,
 }
 
-impl Drop for Watched {
+impl Drop for Held {
     fn drop(&mut self) {
         self.life.close(self.number);
     }
 }
 
-impl Watched {
-    fn new(inner: turmoil::net::TcpStream, host: &Arc<str>, peer: &str, trace: &Trace, life: &Life) -> Self {
+impl Held {
+    fn new(inner: turmoil::net::TcpStream, life: &Life) -> Self {
         let (number, slot) = life.add(inner);
-        Self { number, slot, life: life.clone(), host: host.clone(), peer: peer.into(), trace: trace.clone() }
+        Self { number, slot, life: life.clone() }
     }
 
     /// Polls the stream, while there is one.
@@ -375,28 +406,17 @@ impl Watched {
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
-
-    fn record(&self, kind: &'static str, chunk: &[u8]) {
-        let hash = Sha256::digest(chunk);
-        let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
-        self.trace.record(now(), &self.host, kind, &detail);
-    }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Held {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(self.poll(|stream| stream.poll_read(cx, buf)))?;
-        self.record("net.in", &buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+        self.poll(|stream| stream.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Held {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll(|stream| stream.poll_write(cx, data)))?;
-        self.record("net.out", &data[..written]);
-        Poll::Ready(Ok(written))
+        self.poll(|stream| stream.poll_write(cx, data))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -408,6 +428,113 @@ impl AsyncWrite for Watched {
     }
 }
 
+/// A network whose every connection, and every chunk of its channels, goes into the trace.
+struct Traced {
+    inner: Arc<dyn Network>,
+    host: Arc<str>,
+    trace: Trace,
+}
+
+impl Traced {
+    fn listener(&self, inner: Box<dyn Listener>) -> Box<dyn Listener> {
+        Box::new(TracedListener { inner, host: self.host.clone(), trace: self.trace.clone() })
+    }
+}
+
+#[async_trait]
+impl Network for Traced {
+    async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        Ok(self.listener(self.inner.bind(address).await?))
+    }
+
+    async fn bind_public(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        Ok(self.listener(self.inner.bind_public(address).await?))
+    }
+
+    async fn connect(&self, address: &str, server: Role) -> io::Result<Channel> {
+        let (peer, _) = host_and_port(address)?;
+        let opened = self.inner.connect(address, server).await;
+        let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
+        self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
+        Ok(traced(opened?, &self.host, peer, &self.trace))
+    }
+}
+
+struct TracedListener {
+    inner: Box<dyn Listener>,
+    host: Arc<str>,
+    trace: Trace,
+}
+
+#[async_trait]
+impl Listener for TracedListener {
+    async fn accept(&self) -> io::Result<Incoming> {
+        let incoming = self.inner.accept().await?;
+        let (peer, host, trace) = (incoming.peer.clone(), self.host.clone(), self.trace.clone());
+        Ok(Incoming::new(peer.clone(), async move {
+            let opened = incoming.open().await;
+            let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
+            trace.record(now(), &host, "net.accept", &format!("{peer} {told}"));
+            Ok(traced(opened?, &host, &peer, &trace))
+        }))
+    }
+
+    fn local_address(&self) -> String {
+        self.inner.local_address()
+    }
+}
+
+fn traced(channel: Channel, host: &Arc<str>, peer: &str, trace: &Trace) -> Channel {
+    let inner = channel.stream;
+    let stream = Box::new(Watched { inner, host: host.clone(), peer: peer.into(), trace: trace.clone() });
+    Channel { stream, ..channel }
+}
+
+/// A stream whose every chunk goes into the trace.
+struct Watched {
+    inner: BoxStream,
+    host: Arc<str>,
+    peer: Arc<str>,
+    trace: Trace,
+}
+
+impl Watched {
+    fn record(&self, kind: &'static str, chunk: &[u8]) {
+        let hash = Sha256::digest(chunk);
+        let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
+        self.trace.record(now(), &self.host, kind, &detail);
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.record("net.in", &buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, data))?;
+        self.record("net.out", &data[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 #[path = "world_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "world_tls_tests.rs"]
+mod tls_tests;

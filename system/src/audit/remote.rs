@@ -27,7 +27,7 @@ pub struct Append {
 pub struct AuditService(pub Arc<dyn Audit>);
 
 impl Service for AuditService {
-    const NAME: &'static str = "audit";
+    const ROLE: Role = Role::Audit;
     type Request = Append;
     type Reply = u64;
 

@@ -45,7 +45,7 @@ pub enum Reply {
 pub struct AuthorityService(pub Arc<dyn Authority>);
 
 impl Service for AuthorityService {
-    const NAME: &'static str = "auth";
+    const ROLE: Role = Role::Auth;
     type Request = Request;
     type Reply = Reply;
 

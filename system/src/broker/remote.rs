@@ -44,7 +44,7 @@ pub enum Reply {
 pub struct BrokerService(pub Arc<dyn Broker>);
 
 impl Service for BrokerService {
-    const NAME: &'static str = "broker";
+    const ROLE: Role = Role::Broker;
     type Request = Request;
     type Reply = Reply;
 

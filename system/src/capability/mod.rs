@@ -18,7 +18,7 @@ pub use disk::{Disk, DiskFile, Job, RealDisk, file_error};
 pub use entropy::{Entropy, OsEntropy};
 #[cfg(test)]
 pub(crate) use network::testing::InMemory;
-pub use network::{BoxStream, Listener, Network, Stream, Tcp};
+pub use network::{BoxStream, Channel, Expiry, Incoming, Listener, Network, Stream, Tcp};
 
 /// The whole outside world of one process: what a composition root hands to the services it builds.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct World {
 }
 
 impl World {
-    /// The production world: TCP, files under `folder`, the system clock, the operating system's entropy.
+    /// The production world, not encrypted: TCP, files under `folder`, the system clock, the operating system's entropy.
     ///
     /// # Errors
     /// When the folder can't be created or written, with its path in the message.

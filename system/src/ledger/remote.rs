@@ -49,7 +49,7 @@ pub struct LedgerService {
 }
 
 impl Service for LedgerService {
-    const NAME: &'static str = "ledger";
+    const ROLE: Role = Role::Ledger;
     type Request = Request;
     type Reply = Reply;
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::accept_until;
-use crate::capability::{BoxStream, Listener};
+use crate::capability::{Channel, Listener};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
@@ -28,7 +28,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves `router` until `stop` is cancelled; then lets requests under way end.
 pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: CancellationToken) {
-    let conversation = |stream, peer| converse(stream, peer, router.clone(), stop.clone());
+    let stopping = stop.clone();
+    let conversation = move |channel, peer| converse(channel, peer, router.clone(), stopping.clone());
     let mut connections = accept_until(&stop, &*listener, CONNECTIONS_MAX, conversation).await;
     if timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(open = connections.len(), "connections were cut at the stop");
@@ -54,7 +55,7 @@ impl Source {
     }
 }
 
-async fn converse(stream: BoxStream, peer: String, router: Router, stop: CancellationToken) {
+async fn converse(channel: Channel, peer: String, router: Router, stop: CancellationToken) {
     let (source, routes) = (Source::of(&peer), TowerToHyperService::new(router));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(source.clone());
@@ -65,7 +66,7 @@ async fn converse(stream: BoxStream, peer: String, router: Router, stop: Cancell
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(channel.stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut stopping = false;
     let ended = loop {
@@ -73,6 +74,11 @@ async fn converse(stream: BoxStream, peer: String, router: Router, stop: Cancell
             biased;
             ended = connection.as_mut() => break ended,
             () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // A browser keeps its connection as long as it may: longer than our certificate, if we let it.
+            () = channel.expiry.passed(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

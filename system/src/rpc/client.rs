@@ -1,6 +1,7 @@
 //! The calling side: one shared connection, opened by the first call that needs it and again after it broke.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,18 +11,21 @@ use futures_util::StreamExt;
 use tokio::io::ReadHalf;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::frame::{MAX_CONTENT_BYTES, codec};
 use super::writer::write_frames;
 use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
-use crate::capability::{BoxStream, Network};
+use crate::capability::{BoxStream, Channel, Expiry, Network};
 use crate::rights::Role;
 
 /// Calls that may wait to be written; further callers wait for room.
 const OUTGOING_MAX: usize = 1024;
+
+/// A connection that takes no more calls is looked at this often, to close it when those under way have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// Calls one service at one address.
 pub struct Client<S> {
@@ -31,6 +35,8 @@ pub struct Client<S> {
     role: Role,
     /// Held while connecting, so that many callers share the connection that comes of it.
     connection: tokio::sync::Mutex<Option<Connection>>,
+    /// Connections that take no more calls, until those under way have ended.
+    retired: Mutex<JoinSet<()>>,
     service: PhantomData<fn() -> S>,
 }
 
@@ -43,6 +49,7 @@ struct Connection {
     outgoing: mpsc::Sender<Frame>,
     waiting: Waiting,
     next_id: u64,
+    expiry: Expiry,
     /// Reader and writer: they end with the connection.
     _tasks: JoinSet<()>,
 }
@@ -51,7 +58,8 @@ impl<S: Service> Client<S> {
     /// A client of the service at `address`, in the part of `role`. Nothing is opened yet.
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: impl Into<String>, role: Role) -> Self {
-        Self { network, address: address.into(), role, connection: tokio::sync::Mutex::default(), service: PhantomData }
+        let (address, connection, retired) = (address.into(), tokio::sync::Mutex::default(), Mutex::default());
+        Self { network, address, role, connection, retired, service: PhantomData }
     }
 
     /// Sends `request` and waits up to `deadline` for its reply.
@@ -89,6 +97,9 @@ impl<S: Service> Client<S> {
     /// Puts a request on the connection, connecting first if there is none that works.
     async fn send(&self, body: Bytes, deadline: Duration) -> Result<Expected, CallError> {
         let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.take_if(|connection| connection.works() && connection.expiry.retired()) {
+            self.retire(connection);
+        }
         let connection = match &mut *slot {
             Some(connection) if connection.works() => connection,
             broken => broken.insert(self.connect().await?),
@@ -104,26 +115,43 @@ impl<S: Service> Client<S> {
     }
 
     async fn connect(&self) -> Result<Connection, CallError> {
-        let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address));
-        let stream = connecting.await.map_err(|_| self.failed("no connection in time"))?;
-        let stream = stream.map_err(|error| self.failed(error))?;
-        Ok(Connection::start(stream, self.role, S::NAME))
+        let connecting = timeout(CONNECT_MAX, self.network.connect(&self.address, S::ROLE));
+        let channel = connecting.await.map_err(|_| self.failed("no connection in time"))?;
+        let channel = channel.map_err(|error| self.failed(error))?;
+        Ok(Connection::start(channel, self.role, S::NAME))
+    }
+
+    /// Lets the calls under way on `connection` end: cut, their outcome would be unknown.
+    fn retire(&self, connection: Connection) {
+        let mut retired = self.retired.lock().expect("no holder panics");
+        while retired.try_join_next().is_some() {}
+        retired.spawn(async move {
+            // At its expiry it ends, and then nobody waits.
+            while connection.has_callers() {
+                sleep(DRAIN_LOOK).await;
+            }
+        });
     }
 }
 
 impl Connection {
-    fn start(stream: BoxStream, role: Role, service: &'static str) -> Self {
+    fn start(channel: Channel, role: Role, service: &'static str) -> Self {
+        let Channel { stream, expiry, .. } = channel;
         let (reading, writing) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
         let mut tasks = JoinSet::new();
         tasks.spawn(write_frames(writing, Some(Frame::hello(role, service)), frames));
-        tasks.spawn(read_frames(FramedRead::new(reading, codec()), waiting.clone(), service));
-        Self { outgoing, waiting, next_id: 0, _tasks: tasks }
+        tasks.spawn(read_frames(FramedRead::new(reading, codec()), expiry, waiting.clone(), service));
+        Self { outgoing, waiting, next_id: 0, expiry, _tasks: tasks }
     }
 
     fn works(&self) -> bool {
         !self.outgoing.is_closed() && self.waiting.lock().expect("no holder panics").is_some()
+    }
+
+    fn has_callers(&self) -> bool {
+        self.waiting.lock().expect("no holder panics").as_ref().is_some_and(|waiting| !waiting.is_empty())
     }
 
     fn expect_answer(&mut self) -> Option<Expected> {
@@ -158,6 +186,7 @@ impl Drop for Expected {
 /// Hands answers to who waits for them. Ends on silence, on a broken stream or on a refusal, and tells all who wait.
 async fn read_frames(
     mut stream: FramedRead<ReadHalf<BoxStream>, LengthDelimitedCodec>,
+    expiry: Expiry,
     waiting: Waiting,
     service: &'static str,
 ) {
@@ -165,11 +194,16 @@ async fn read_frames(
         let silence = sleep_until(Instant::now() + SILENCE_MAX);
         let read = tokio::select! {
             biased;
+            () = expiry.passed() => break "what proved who they are has expired".into(),
             read = stream.next() => read,
             () = silence => break format!("silent for {} ms", SILENCE_MAX.as_millis()),
         };
         let frame = match read {
             Some(Ok(bytes)) => Frame::decode(bytes.freeze()),
+            // What a TLS server says to a plain caller is no frame.
+            Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                break format!("{error}; one side may speak TLS and the other not");
+            }
             Some(Err(error)) => break error.to_string(),
             None => break "the other side closed the connection".into(),
         };

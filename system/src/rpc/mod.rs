@@ -33,8 +33,10 @@ pub const CONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// One service's requests and replies, and what answers them.
 pub trait Service: Send + Sync + 'static {
+    /// Whose service it is: only that role may offer it.
+    const ROLE: Role;
     /// The service's name in the greeting and in errors.
-    const NAME: &'static str;
+    const NAME: &'static str = Self::ROLE.name();
     /// What can be asked.
     type Request: Serialize + DeserializeOwned + Send + 'static;
     /// What is answered.
@@ -61,6 +63,7 @@ mod tests {
     struct Sleeper;
 
     impl Service for Sleeper {
+        const ROLE: Role = Role::Broker;
         const NAME: &'static str = "sleeper";
         type Request = u64;
         type Reply = u64;
@@ -79,6 +82,7 @@ mod tests {
     struct Other;
 
     impl Service for Other {
+        const ROLE: Role = Role::Ledger;
         const NAME: &'static str = "other";
         type Request = u64;
         type Reply = u64;

@@ -17,7 +17,7 @@ use super::writer::write_frames;
 use super::{Frame, SILENCE_MAX, Service};
 use crate::accept::accept_until;
 use crate::call::CallError;
-use crate::capability::{BoxStream, Listener};
+use crate::capability::{BoxStream, Channel, Expiry, Listener};
 use crate::rights::Role;
 
 /// Requests of one connection that are handled at once; beyond, the connection is not read.
@@ -34,19 +34,23 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Accepts connections and answers requests until `stop` is cancelled; then lets those under way finish.
 pub async fn serve<S: Service>(listener: Box<dyn Listener>, service: Arc<S>, stop: CancellationToken) {
-    let conversation = |stream, peer| converse(stream, peer, service.clone(), stop.clone());
+    let stopping = stop.clone();
+    let conversation = move |channel, peer| converse(channel, peer, service.clone(), stopping.clone());
     let mut connections = accept_until(&stop, &*listener, CONNECTIONS_MAX, conversation).await;
     while connections.join_next().await.is_some() {}
 }
 
 /// Serves one connection to its end.
-async fn converse<S: Service>(stream: BoxStream, peer: String, service: Arc<S>, stop: CancellationToken) {
+async fn converse<S: Service>(channel: Channel, peer: String, service: Arc<S>, stop: CancellationToken) {
+    let Channel { stream, role, expiry } = channel;
+    let caller = Caller { peer, role, expiry };
     let (reading, writing) = tokio::io::split(stream);
     let (replies, frames) = mpsc::channel(IN_FLIGHT_MAX);
     let mut writer = JoinSet::new();
     writer.spawn(write_frames(writing, None, frames));
     let mut requests = JoinSet::new();
-    let why = read_frames(FramedRead::new(reading, codec()), &service, &replies, &mut requests, &stop).await;
+    let why = read_frames(FramedRead::new(reading, codec()), &caller, &service, &replies, &mut requests, &stop).await;
+    let peer = &caller.peer;
     tracing::debug!(service = S::NAME, peer, %why, "connection ended");
     if stop.is_cancelled() {
         let under_way = async { while requests.join_next().await.is_some() {} };
@@ -60,8 +64,30 @@ async fn converse<S: Service>(stream: BoxStream, peer: String, service: Arc<S>, 
     let _ = timeout(SILENCE_MAX, writer.join_next()).await;
 }
 
+/// What is known of a caller before it has said a word.
+struct Caller {
+    peer: String,
+    /// The role it has proven to be, where the network asks for a proof.
+    role: Option<Role>,
+    expiry: Expiry,
+}
+
+impl Caller {
+    /// What is wrong with a caller that says it is `claimed`, if anything.
+    fn refusal(&self, claimed: Option<Role>) -> Option<String> {
+        match (self.role, claimed) {
+            (_, None) => Some("the caller is nobody this service knows".into()),
+            (Some(proven), Some(claimed)) if proven != claimed => {
+                Some(format!("the certificate is the {proven}'s, the greeting says {claimed}"))
+            }
+            _ => None,
+        }
+    }
+}
+
 async fn read_frames<S: Service>(
     mut stream: FramedRead<ReadHalf<BoxStream>, LengthDelimitedCodec>,
+    caller: &Caller,
     service: &Arc<S>,
     replies: &mpsc::Sender<Frame>,
     requests: &mut JoinSet<()>,
@@ -74,6 +100,7 @@ async fn read_frames<S: Service>(
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => return "stopping".into(),
+            () = caller.expiry.passed() => return "what proved who they are has expired".into(),
             read = stream.next() => read,
             () = silence => return format!("silent for {} ms", SILENCE_MAX.as_millis()),
         };
@@ -85,18 +112,14 @@ async fn read_frames<S: Service>(
         };
         match frame {
             Ok(Frame::Hello { version, client, service: wanted }) => {
-                if let Some(reason) = Frame::refusal(version, &wanted, S::NAME) {
+                let refusal = Frame::refusal(version, &wanted, S::NAME).or_else(|| caller.refusal(client));
+                if let Some(reason) = refusal {
+                    tracing::warn!(service = S::NAME, peer = caller.peer, %reason, "refused a caller");
                     // If the writer is gone, so is who would read the reason.
                     let _ = replies.send(Frame::Refused(reason.clone())).await;
                     return reason;
                 }
                 greeted = client;
-                if greeted.is_none() {
-                    let reason = "the caller is nobody this service knows".to_owned();
-                    // If the writer is gone, so is who would read the reason.
-                    let _ = replies.send(Frame::Refused(reason.clone())).await;
-                    return reason;
-                }
             }
             Ok(Frame::Heartbeat) => {}
             Ok(Frame::Request { id, deadline_ms, body }) if greeted.is_some() => {

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tenantry_system::capability::file_error;
 use tenantry_system::rate_limit::RateLimits;
+use tenantry_system::rights::Role;
 use tenantry_system::role::Addresses;
 
 /// What `serve` needs to know, and `up` may be told.
@@ -22,6 +23,42 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// How often one may ask: at the producer, and once more at the consumer.
     pub(crate) rate_limits: RateLimits,
+    /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsFiles>,
+}
+
+/// `[tls]`: where keys and certificates are. Each role needs three files, called as `tenantryd keys init` calls them
+/// unless a path is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsFiles {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+    /// The authorities that are trusted; in the folder `ca.pem`.
+    pub(crate) ca: Option<PathBuf>,
+    /// The role's certificate; in the folder `ROLE.pem`.
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its private key; in the folder `ROLE.key`.
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Default for TlsFiles {
+    fn default() -> Self {
+        Self { folder: "./tls".into(), ca: None, certificate: None, key: None }
+    }
+}
+
+impl TlsFiles {
+    /// The files of `role`: authorities, certificate, key.
+    pub(crate) fn of(&self, role: Role) -> [PathBuf; 3] {
+        let path = |given: &Option<PathBuf>, name: String| given.clone().unwrap_or_else(|| self.folder.join(name));
+        [
+            path(&self.ca, "ca.pem".into()),
+            path(&self.certificate, format!("{role}.pem")),
+            path(&self.key, format!("{role}.key")),
+        ]
+    }
 }
 
 impl Default for Config {
@@ -31,6 +68,7 @@ impl Default for Config {
             addresses: Addresses::default(),
             grant_key_days: NonZeroU32::new(30).expect("30 is not 0"),
             rate_limits: RateLimits::default(),
+            tls: None,
         }
     }
 }
@@ -42,7 +80,7 @@ impl Config {
         let config: Self = toml::from_str(&text).with_context(|| format!("failed to read {}", path.display()))?;
         let Addresses { producer, broker, auth, ledger, audit } = &config.addresses;
         for address in [producer, broker, auth, ledger, audit] {
-            must_be_loopback(address).with_context(|| format!("failed to use {}", path.display()))?;
+            config.must_be_safe(address).with_context(|| format!("failed to use {}", path.display()))?;
         }
         Ok(config)
     }
@@ -51,14 +89,28 @@ impl Config {
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
         Ok(toml::to_string(self)?)
     }
+
+    /// Refuses an address at which something would leave this machine that is not encrypted.
+    pub(crate) fn must_be_safe(&self, address: &str) -> anyhow::Result<()> {
+        let parsed = address.parse::<SocketAddr>();
+        if self.tls.is_some() {
+            let named = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port));
+            if parsed.is_err() && !named {
+                bail!("{address:?} is no address; write one such as 10.0.0.7:7070 or broker.example.com:7071");
+            }
+            return Ok(());
+        }
+        let parsed = parsed.with_context(|| format!("{address:?} is no address; write one such as 127.0.0.1:7070"))?;
+        if !parsed.ip().is_loopback() {
+            bail!(
+                "{address} is not a loopback address, and nothing may leave this machine that is not encrypted; \
+                 `tenantryd keys init` makes certificates, and [tls] in the configuration uses them"
+            );
+        }
+        Ok(())
+    }
 }
 
-/// Channels are not encrypted yet: what crosses them must not leave the machine.
-pub(crate) fn must_be_loopback(address: &str) -> anyhow::Result<()> {
-    let parsed: SocketAddr =
-        address.parse().with_context(|| format!("{address:?} is no address; write one such as 127.0.0.1:7070"))?;
-    if !parsed.ip().is_loopback() {
-        bail!("{address} is not a loopback address; channels are not encrypted, so nothing may leave this machine");
-    }
-    Ok(())
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok()
 }

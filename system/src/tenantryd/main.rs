@@ -2,6 +2,7 @@
 
 mod config;
 mod development;
+mod keys;
 mod policies;
 mod serve;
 mod up;
@@ -41,13 +42,15 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer` and `rate_limits` count here.
+        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits` and
+        /// `tls` count here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
         #[arg(long, env = "TENANTRY_DATA")]
         data: Option<PathBuf>,
-        /// Where the HTTP API listens; on a loopback address, for it is not encrypted [default: 127.0.0.1:7070].
+        /// Where the HTTP API listens; without `[tls]` on a loopback address, for then it is not encrypted [default:
+        /// 127.0.0.1:7070].
         #[arg(long)]
         listen: Option<String>,
     },
@@ -56,7 +59,8 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]` and `[rate_limits]`; without it the defaults of `tenantryd config`.
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]` and `[tls]`; without it the defaults of `tenantryd
+        /// config`.
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -72,6 +76,9 @@ enum Command {
     /// Look at who may do what, as `operators.toml` and `policies.cedar` in the data folder say.
     #[command(subcommand)]
     Policy(Policy),
+    /// Make, renew and show the keys and certificates of encrypted channels.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Print the default configuration of `serve`.
     Config,
 }
@@ -107,7 +114,7 @@ struct Data {
     data: PathBuf,
 }
 
-fn roles() -> impl TypedValueParser<Value = Role> {
+pub(crate) fn roles() -> impl TypedValueParser<Value = Role> {
     let values = Role::ALL.map(|role| PossibleValue::new(role.name()).help(role.about()));
     PossibleValuesParser::new(values).map(|name| Role::parse(&name).expect("one of the possible values"))
 }
@@ -145,6 +152,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let token = development::existing_token(&data, &user)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }
+        Command::Keys(command) => keys::run(command),
         Command::Policy(policy) => {
             let told = match policy {
                 Policy::Check { data: Data { data } } => policies::check(&data)? + "\n",

@@ -12,13 +12,15 @@ use tenantry_system::role;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{development, policies, store_failed};
+use crate::{development, keys, policies, store_failed};
 
 /// Runs `role` until `stop`, or until its store fails.
 pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     let (at, data) = (&config.addresses, &config.data);
-    let world = World::real(&data.join(role.name()))?;
-    tracing::info!(?role, data = %data.display(), ?at, "starting");
+    // First: a role that can't prove who it is must not touch its data.
+    let network = keys::network(config, role)?;
+    let world = World { network, ..World::real(&data.join(role.name()))? };
+    tracing::info!(?role, data = %data.display(), ?at, encrypted = config.tls.is_some(), "starting");
     match role {
         Role::Producer => role::serve_producer(&world, at, &config.rate_limits, stop).await?,
         Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, stop).await,

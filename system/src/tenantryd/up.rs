@@ -18,14 +18,15 @@ use tenantry_system::producer::{self, Producer};
 use tenantry_system::rights::Role;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, must_be_loopback};
-use crate::{development, policies, store_failed};
+use crate::config::Config;
+use crate::{development, keys, policies, store_failed};
 
 /// Runs until `stop`, or until a store fails.
 pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
     let Config { data, rate_limits, .. } = config;
     let listen = &config.addresses.producer;
-    must_be_loopback(listen)?;
+    config.must_be_safe(listen)?;
+    let network = keys::network(config, Role::Producer)?;
     let world = |role: Role| World::real(&data.join(role.name()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
     let identity = development::identity(data)?;
@@ -37,8 +38,13 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let clock = broker_world.clock.clone();
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
 
-    let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
-    print_welcome(data, &listener.local_address(), &engine.policies(), &*clock)?;
+    let listener = network.bind_public(listen).await.context("choose another address with --listen")?;
+    let (scheme, curl) = match &config.tls {
+        Some(tls) => ("https", format!("curl -sS --cacert {}", tls.of(Role::Producer)[0].display())),
+        None => ("http", "curl -sS".into()),
+    };
+    let url = format!("{scheme}://{}", listener.local_address());
+    print_welcome(data, &url, &curl, &engine.policies(), &*clock)?;
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
@@ -74,7 +80,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     Ok(())
 }
 
-fn print_welcome(data: &Path, address: &str, policies: &Policies, clock: &dyn Clock) -> anyhow::Result<()> {
+fn print_welcome(data: &Path, url: &str, curl: &str, policies: &Policies, clock: &dyn Clock) -> anyhow::Result<()> {
     let operator = UserId::parse(development::OPERATOR)?;
     let roles: Vec<_> = policies.directory().roles_of(&operator).collect();
     let joined = |roles: &BTreeSet<Name>| roles.iter().map(Name::as_str).collect::<Vec<_>>().join(" and ");
@@ -94,7 +100,7 @@ fn print_welcome(data: &Path, address: &str, policies: &Policies, clock: &dyn Cl
     let mut stdout = std::io::stdout().lock();
     writeln!(
         stdout,
-        r#"Tenantry is up at http://{address}, data in {data}; stop it with Ctrl-C.
+        r#"Tenantry is up at {url}, data in {data}; stop it with Ctrl-C.
 
 The development operator is {operator}, {told}
 (see {data}/operators.toml and {data}/policies.cedar). Their token, for 12 hours; `tenantryd token` prints another:
@@ -103,11 +109,11 @@ The development operator is {operator}, {told}
 
 Send a first command, wait for its outcome, read the new limit back:
 
-curl -sS http://{address}/v1/commands -H 'Authorization: Bearer {token}' -d '{{"tenant_id": "{tenant}", "user_id": "{operator}", "action": "update_billing_limit", "payload": {{"limit_type": "api_requests", "new_limit": 10000}}, "message_id": "{id}", "timestamp": "{timestamp}"}}'
+{curl} {url}/v1/commands -H 'Authorization: Bearer {token}' -d '{{"tenant_id": "{tenant}", "user_id": "{operator}", "action": "update_billing_limit", "payload": {{"limit_type": "api_requests", "new_limit": 10000}}, "message_id": "{id}", "timestamp": "{timestamp}"}}'
 
-curl -sS 'http://{address}/v1/commands/{id}?tenant_id={tenant}&wait_ms=5000' -H 'Authorization: Bearer {token}'
+{curl} '{url}/v1/commands/{id}?tenant_id={tenant}&wait_ms=5000' -H 'Authorization: Bearer {token}'
 
-curl -sS http://{address}/v1/tenants/{tenant}/limits -H 'Authorization: Bearer {token}'
+{curl} {url}/v1/tenants/{tenant}/limits -H 'Authorization: Bearer {token}'
 "#
     )?;
     Ok(stdout.flush()?)
