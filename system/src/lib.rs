@@ -30,6 +30,7 @@ pub mod rate_limit;
 pub mod rights;
 pub mod role;
 pub mod rpc;
+pub mod secret;
 pub mod store;
 
 #[cfg(test)]

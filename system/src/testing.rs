@@ -11,10 +11,13 @@ use crate::auth::{
 };
 use crate::broker::Position;
 use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
-use crate::grant::{Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, Verifier};
-use crate::ids::{MessageId, TenantId, UserId};
+use crate::grant::{
+    Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier,
+};
+use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::ledger::{Run, Work};
 use crate::message::body_sha256;
+use crate::secret::{KeyProvider, KeySet};
 
 pub(crate) const OPERATOR: &str = "ana";
 
@@ -54,6 +57,7 @@ pub(crate) struct Bench {
     pub(crate) verifier: Verifier,
     pub(crate) authority: Arc<EmbeddedAuthority>,
     provider: IdentityProvider,
+    keys: KeySet,
     folder: TempDir,
 }
 
@@ -69,7 +73,19 @@ impl Bench {
         let directory = Directory::new(1, bindings).unwrap();
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), directory).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
-        Self { world, verifier, authority, provider, folder }
+        let keys = KeySet::generate(Name::parse("test-1").unwrap(), &*world.entropy);
+        Self { world, verifier, authority, provider, keys, folder }
+    }
+
+    /// The provider of the keys that wrap data keys.
+    pub(crate) fn keys(&self) -> Arc<dyn KeyProvider> {
+        Arc::new(self.keys.clone())
+    }
+
+    /// The right to the data keys of `name`, for the command `id`.
+    pub(crate) async fn seal(&self, name: &str, id: &str) -> VerifiedSeal {
+        let purpose = Purpose::Seal { action: "store_credential".into(), message_id: message_id(id) };
+        self.verifier.seal(self.grant(name, purpose).await.unwrap()).await.unwrap()
     }
 
     /// Where its stores lie.

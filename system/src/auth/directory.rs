@@ -33,11 +33,15 @@ impl Role {
     /// What the role allows.
     #[must_use]
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{IssueCredit, ManageEntitlements, ManageLimits, PauseTenant, Read};
+        use Permission::{
+            EraseSecrets, IssueCredit, ManageCredentials, ManageEntitlements, ManageLimits, PauseTenant, Read,
+        };
         match self {
             Self::Viewer => &[Read],
             Self::Billing => &[Read, ManageLimits, IssueCredit],
-            Self::Admin => &[Read, ManageLimits, ManageEntitlements, IssueCredit, PauseTenant],
+            Self::Admin => {
+                &[Read, ManageLimits, ManageEntitlements, IssueCredit, PauseTenant, ManageCredentials, EraseSecrets]
+            }
         }
     }
 }

@@ -235,10 +235,10 @@ mod tests {
     use super::*;
     use crate::auth::{Denied, GrantRequest};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
-    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead};
+    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
+    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
     use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 
@@ -264,7 +264,7 @@ mod tests {
     /// Publishes one credit, lets a consumer handle it whose auth now says `now`, and returns broker and ledger.
     async fn handled(bench: &Bench, now: Result<Decision, CallError>) -> (Arc<EmbeddedBroker>, Arc<EmbeddedLedger>) {
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap());
         let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
         let published = broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await;
         assert_eq!(published, Ok(Published::Accepted { sequence: 1 }));
@@ -336,13 +336,16 @@ mod tests {
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.inner.pause(right, to).await
         }
+        async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+            self.inner.data_keys(right).await
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_was_lost_is_asked_for_again_at_once_and_the_effect_stays_one() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let inner = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let inner = Arc::new(EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap());
         let ledger = Arc::new(Mumbling { inner, mumbles: 2.into() });
         let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 5)).await;
         broker.publish(&tenant("acme"), &message_id("m-1"), envelope).await.unwrap();
@@ -359,7 +362,7 @@ mod tests {
     async fn what_comes_too_fast_waits_its_time_in_order_and_is_not_lost() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap());
         for index in 0..30 {
             let id = format!("m-{index}");
             let envelope = bench.envelope("acme", &id, credit("acme", &id, 1)).await;
@@ -406,7 +409,7 @@ mod tests {
     async fn nothing_overtakes_a_command_that_must_wait() {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap());
         let ids = ["m-1", "m-2"];
         for id in ids {
             let envelope = bench.envelope("acme", id, credit("acme", id, 1)).await;

@@ -170,15 +170,15 @@ mod implementations {
     use async_trait::async_trait;
 
     use crate::call::CallError;
-    use crate::grant::{VerifiedPause, VerifiedRead, Verifier};
+    use crate::grant::{VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
     use crate::ids::MessageId;
-    use crate::ledger::{EmbeddedLedger, LedgerService, RemoteLedger};
+    use crate::ledger::{DataKeys, EmbeddedLedger, LedgerService, RemoteLedger};
     use crate::rights::Role;
     use crate::rpc;
 
     async fn embedded() -> (Bench, Subject) {
         let bench = Bench::new().await;
-        let ledger = EmbeddedLedger::open(&bench.world).await.unwrap();
+        let ledger = EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap();
         (bench, Arc::new(ledger))
     }
 
@@ -225,6 +225,9 @@ mod implementations {
         }
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.producer.pause(right, to).await
+        }
+        async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+            self.producer.data_keys(right).await
         }
     }
 }

@@ -40,7 +40,7 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer` and `rate_limits` count here.
+        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits` and `secrets` count here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -55,7 +55,7 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]` and `[rate_limits]`; without it the defaults of `tenantryd config`.
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]` and `[secrets]`; without it the defaults of `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,
     },

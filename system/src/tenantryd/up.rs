@@ -32,8 +32,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let welcomed = directory.clone();
     let authority: Arc<dyn Authority> =
         Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
+    let keys = config.keys()?;
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
-    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
+    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?, keys.clone()).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
@@ -41,7 +42,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
     print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
 
-    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
+    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock, rate_limits));
