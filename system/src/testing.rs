@@ -36,6 +36,13 @@ pub(crate) fn credit(tenant: &str, id: &str, amount_minor: u64) -> String {
     )
 }
 
+/// A message that does `action` with `payload`.
+pub(crate) fn asking(tenant: &str, id: &str, action: &str, payload: &str) -> String {
+    format!(
+        r#"{{"tenant_id":"{tenant}","user_id":"{OPERATOR}","action":"{action}","payload":{payload},"message_id":"{id}","timestamp":"2026-01-01T00:00:00Z"}}"#
+    )
+}
+
 /// Real files whose jobs run where they are asked for: no other thread, so that a test may pause tokio's time.
 struct Inline(RealDisk);
 
@@ -82,6 +89,10 @@ impl Bench {
         Arc::new(self.keys.clone())
     }
 
+    pub(crate) fn key_set(&self) -> &KeySet {
+        &self.keys
+    }
+
     /// The right to the data keys of `name`, for the command `id`.
     pub(crate) async fn seal(&self, name: &str, id: &str) -> VerifiedSeal {
         let purpose = Purpose::Seal { action: "store_credential".into(), message_id: message_id(id) };
@@ -93,10 +104,14 @@ impl Bench {
         self.folder.path()
     }
 
+    /// The operator's token.
+    pub(crate) fn token(&self) -> String {
+        self.provider.token(&UserId::parse(OPERATOR).unwrap(), self.world.clock.unix_seconds(), 60)
+    }
+
     pub(crate) async fn grant(&self, name: &str, purpose: Purpose) -> Result<GrantToken, Denied> {
         let user = UserId::parse(OPERATOR).unwrap();
-        let token = self.provider.token(&user, self.world.clock.unix_seconds(), 60);
-        let request = GrantRequest { token, user: Some(user), tenant: tenant(name), purpose };
+        let request = GrantRequest { token: self.token(), user: Some(user), tenant: tenant(name), purpose };
         self.authority.grant(&request).await.unwrap()
     }
 

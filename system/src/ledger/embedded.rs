@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Recorded, Tables, TenantTransaction};
 use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
-use crate::action::{Declined, Rejection, SECRET_FIELD};
+use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::AuditEntry;
 use crate::auth::Decision;
 use crate::call::CallError;
@@ -241,7 +241,12 @@ impl Ledger for EmbeddedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
         let tried = self.tried(run).await?;
         match self.store.execute(Command::Apply(run.clone(), tried)).await? {
-            Answer::Applied(applied) => Ok(applied),
+            Answer::Applied(applied) => {
+                if applied.iter().any(erases) {
+                    self.keys.forget(run.scope().tenant());
+                }
+                Ok(applied)
+            }
             answer => unreachable!("asked to apply, answered {answer:?}"),
         }
     }
@@ -472,6 +477,14 @@ impl Machine for Books {
     }
 }
 
+/// Whether a tenant's data keys are destroyed by now.
+fn erases(applied: &Applied) -> bool {
+    let (Applied::Now(Outcome { verdict, .. }) | Applied::Before(Outcome { verdict, .. })) = applied else {
+        return false;
+    };
+    verdict.iter().flatten().any(|change| matches!(change, Change::EraseSecrets { .. }))
+}
+
 fn entry(command: &VerifiedCommand, outcome: &Outcome) -> AuditEntry {
     let message = command.message();
     let (code, detail) = match &outcome.verdict {
@@ -542,6 +555,10 @@ impl Drop for Awaiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod secret_tests;
 
 #[cfg(test)]
 mod tests {

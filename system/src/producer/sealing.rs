@@ -57,3 +57,98 @@ fn undecidable(message: &Message) -> Problem {
     );
     Problem::new(axum::http::StatusCode::CONFLICT, "message-id-spent", "This id was used before an erasure", detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::broker::{Broker, EmbeddedBroker, Limits, Position};
+    use crate::ledger::{EmbeddedLedger, Ledger, Run, Work};
+    use crate::rate_limit::RateLimits;
+    use crate::secret::Secret;
+    use crate::testing::{Bench, asking};
+
+    struct Rig {
+        bench: Bench,
+        broker: Arc<EmbeddedBroker>,
+        ledger: Arc<EmbeddedLedger>,
+    }
+
+    impl Rig {
+        async fn new() -> Self {
+            let bench = Bench::new().await;
+            let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+            let ledger = Arc::new(EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap());
+            Self { bench, broker, ledger }
+        }
+
+        /// A producer that has just started.
+        fn producer(&self) -> Producer {
+            let (broker, ledger, clock) = (self.broker.clone(), self.ledger.clone(), self.bench.world.clock.clone());
+            let (limits, keys) = (RateLimits::default(), self.bench.keys());
+            Producer::new(broker, self.bench.authority.clone(), ledger, clock, &limits, keys)
+        }
+
+        /// Sends a secret through a producer that has just started.
+        async fn send(&self, id: &str, secret: &str) -> Result<Published, Problem> {
+            // Buckets begin empty.
+            let producer = self.producer();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let payload = format!(r#"{{"credential": "stripe", "secret": "{secret}"}}"#);
+            let body = asking("acme", id, "store_credential", &payload);
+            let message = Message::parse_submitted(body.into()).unwrap();
+            let Some(Secret::Clear(clear)) = message.action.secret() else { panic!("{message:?}") };
+            publish(&producer, self.bench.token(), &message, clear).await
+        }
+
+        async fn apply(&self, id: &str, action: &str, sequence: u64) {
+            let command = self.bench.command("acme", id, action, asking("acme", id, action, "{}")).await;
+            let decision = crate::auth::Decision::Permit { revision: 1 };
+            let work = Work { command, decision, position: Position { epoch: 1, sequence } };
+            self.ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_is_the_same_command_also_after_rotations_and_a_restart_and_another_secret_is_not() {
+        let rig = Rig::new().await;
+        assert_eq!(rig.send("m-1", "hunter2").await, Ok(Published::Accepted { sequence: 1 }));
+        assert_eq!(rig.send("m-1", "hunter2").await, Ok(Published::Duplicate { sequence: 1 }));
+        for (id, sequence) in [("r-1", 1), ("r-2", 2), ("r-3", 3)] {
+            rig.apply(id, "rotate_data_key", sequence).await;
+            assert_eq!(rig.send("m-1", "hunter2").await, Ok(Published::Duplicate { sequence: 1 }), "after {id}");
+        }
+        assert_eq!(rig.send("m-1", "hunter3").await, Ok(Published::Conflict));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_erasure_nobody_can_tell_a_retry_and_it_is_said_so() {
+        let rig = Rig::new().await;
+        rig.send("m-1", "hunter2").await.unwrap();
+        rig.apply("e-1", "erase_tenant_secrets", 1).await;
+        let told = format!("{:?}", rig.send("m-1", "hunter2").await.unwrap_err());
+        assert!(told.contains("message-id-spent") && !told.contains("hunter2"), "{told}");
+        assert!(matches!(rig.send("m-2", "hunter2").await, Ok(Published::Accepted { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_gets_is_sealed_and_granted_as_it_is() {
+        let rig = Rig::new().await;
+        rig.send("m-1", "hunter2").await.unwrap();
+        let delivery = rig.broker.fetch(1, std::time::Duration::ZERO).await.unwrap().remove(0);
+        let envelope = delivery.messages[0].envelope.clone();
+        assert!(!String::from_utf8(envelope.body.to_vec()).unwrap().contains("hunter2"));
+        let command = rig.bench.verifier.command(envelope).await.unwrap();
+        assert!(command.message().action.sealed().is_some());
+        assert!(rig.send("m-2", "hunter2").await.is_ok());
+        let sealed = asking(
+            "acme",
+            "m-3",
+            "store_credential",
+            r#"{"credential":"stripe","secret":{"sealed":"AAAAAAAAAAAAAAAAAAAAAAAA","data_key":0}}"#,
+        );
+        let refused = Message::parse_submitted(sealed.into()).unwrap_err();
+        assert_eq!(refused.field, "payload.secret", "an operator may hand in a ciphertext");
+    }
+}
