@@ -60,6 +60,9 @@ pub struct Workload {
     /// How often an operator pauses a tenant for a while, 0 to 100.
     #[serde(default = "none")]
     pub pauses: Spanned<u64>,
+    /// Share of the commands that store credentials, rotate their keys or erase them, 0 to 1.
+    #[serde(default = "zero")]
+    pub credentials: Spanned<f64>,
     /// The bound on what the first tenant's noise may cost the others: of their commands 99 in 100 take effect within this
     /// many virtual milliseconds of being sent.
     pub quiet_p99_ms_max: Option<Spanned<u64>>,
@@ -120,6 +123,7 @@ impl Section for Workload {
         within("forged", &self.forged, 0, 1000)?;
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;
+        within("credentials", &self.credentials, 0.0, 1.0)?;
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;

@@ -9,9 +9,11 @@ use tenantry_system::broker::{
     Broker, Delivered, Delivery, EmbeddedBroker, Ending, Lease, Published, Settlement, Standing,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead};
+use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState};
+use tenantry_system::ledger::{
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState,
+};
 
 use super::evidence::Evidence;
 
@@ -23,6 +25,20 @@ pub struct WatchedBroker {
     pub evidence: Evidence,
 }
 
+impl WatchedBroker {
+    /// A tap on the producer's line: what someone inside could move elsewhere.
+    fn note_sealed(&self, tenant: &TenantId, envelope: &Envelope) {
+        let mut seen = self.evidence.seen();
+        if seen.canaries.is_none() {
+            return;
+        }
+        let message: Option<serde_json::Value> = serde_json::from_slice(&envelope.body).ok();
+        if let Some(secret) = message.as_ref().and_then(|message| message.pointer("/payload/secret")) {
+            seen.sealed.push((tenant.clone(), secret.clone()));
+        }
+    }
+}
+
 #[async_trait]
 impl Broker for WatchedBroker {
     async fn publish(
@@ -31,6 +47,7 @@ impl Broker for WatchedBroker {
         message_id: &MessageId,
         envelope: Envelope,
     ) -> Result<Published, CallError> {
+        self.note_sealed(tenant, &envelope);
         let published = self.inner.publish(tenant, message_id, envelope).await;
         self.evidence.record("broker", "broker.published", &format!("{tenant} {message_id} {published:?}"));
         match published {
@@ -119,7 +136,12 @@ impl Ledger for WatchedLedger {
             let message_id = &work.command.message().message_id;
             self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
             match applied {
-                Applied::Now(_) => {
+                Applied::Now(outcome) => {
+                    match (work.command.message().action.name(), &outcome.verdict) {
+                        ("rotate_data_key", Ok(_)) => self.evidence.mark("key_rotated"),
+                        ("erase_tenant_secrets", Ok(_)) => self.evidence.mark("erased"),
+                        _ => {}
+                    }
                     let now = super::world::now();
                     self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
                 }
@@ -158,6 +180,10 @@ impl Ledger for WatchedLedger {
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         self.inner.state(read).await
+    }
+
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        self.inner.data_keys(right).await
     }
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {

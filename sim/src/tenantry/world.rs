@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 use tenantry_system::capability::{BoxStream, Clock, Disk, DiskFile, Entropy, Job, Listener, Network, World};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::operators;
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
@@ -50,6 +52,7 @@ pub struct Worlds {
     sync_ms: std::ops::RangeInclusive<u64>,
     hosts: Arc<Mutex<BTreeMap<String, Hosted>>>,
     lying_sync: bool,
+    canaries: Option<Canaries>,
 }
 
 struct Hosted {
@@ -63,7 +66,27 @@ impl Worlds {
     /// Worlds in which a sync takes `sync_ms` of virtual milliseconds, and, if `lying_sync`, does nothing.
     #[must_use]
     pub fn new(dice: Dice, trace: Trace, sync_ms: std::ops::RangeInclusive<u64>, lying_sync: bool) -> Self {
-        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync }
+        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync, canaries: None }
+    }
+
+    /// With everything that is written to disks or crosses links searched for `canaries`.
+    #[must_use]
+    pub fn searched(self, canaries: Option<Canaries>) -> Self {
+        Self { canaries, ..self }
+    }
+
+    /// Searches all disks as they are now.
+    pub fn search_disks(&self) {
+        let Some(canaries) = &self.canaries else { return };
+        for (host, hosted) in &*self.lock() {
+            let image = hosted.image.lock().expect("no holder panics");
+            for name in image.names() {
+                let mut content = vec![0; image.len(name).map_or(0, |len| len as usize)];
+                if image.read(name, 0, &mut content).is_ok() {
+                    canaries.search("disk", &content, || format!("{name} of {host}"));
+                }
+            }
+        }
     }
 
     /// The world of `host`, for one life of its process.
@@ -75,7 +98,12 @@ impl Worlds {
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
         let handle = Handle { image: hosted.image.clone(), epoch };
         World {
-            network: Arc::new(SimNetwork { host: host.into(), trace: self.trace.clone(), life: Life::of(&handle) }),
+            network: Arc::new(SimNetwork {
+                host: host.into(),
+                trace: self.trace.clone(),
+                life: Life::of(&handle),
+                canaries: self.canaries.clone(),
+            }),
             disk: Arc::new(SimDisk {
                 handle,
                 host: host.into(),
@@ -84,6 +112,7 @@ impl Worlds {
                 // Keyed by life and job: a life more or less leaves the other lives' draws alone.
                 jobs: Mutex::new(hosted.starts << 32),
                 trace: self.trace.clone(),
+                canaries: self.canaries.clone(),
             }),
             clock: Arc::new(SimClock),
             entropy: Arc::new(SimEntropy(Mutex::new(self.dice.rng("world.entropy", host, hosted.starts)))),
@@ -164,13 +193,15 @@ struct SimDisk {
     sync_ms: std::ops::RangeInclusive<u64>,
     jobs: Mutex<u64>,
     trace: Trace,
+    canaries: Option<Canaries>,
 }
 
 #[async_trait]
 impl Disk for SimDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.handle.with(|image| image.create(name))?;
-        Ok(Box::new(SimFile { handle: self.handle.clone(), name: name.into() }))
+        let (handle, canaries) = (self.handle.clone(), self.canaries.clone());
+        Ok(Box::new(SimFile { handle, name: name.into(), canaries }))
     }
 
     /// The job's writes and syncs reach the image at once, but count as durable only after the virtual sync time: a
@@ -195,6 +226,7 @@ impl Disk for SimDisk {
 struct SimFile {
     handle: Handle,
     name: String,
+    canaries: Option<Canaries>,
 }
 
 impl fmt::Debug for SimFile {
@@ -211,6 +243,9 @@ impl DiskFile for SimFile {
         self.handle.with(|image| image.read(&self.name, offset, out))
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(canaries) = &self.canaries {
+            canaries.search("disk", data, || format!("a write to {}", self.name));
+        }
         self.handle.with(|image| image.write(&self.name, offset, data))
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -242,6 +277,7 @@ struct SimNetwork {
     host: Arc<str>,
     trace: Trace,
     life: Life,
+    canaries: Option<Canaries>,
 }
 
 /// The open streams of one life of a process, in the order in which they were opened. A runtime that is dropped drops its
@@ -297,7 +333,7 @@ impl Network for SimNetwork {
         let (_, port) = host_and_port(address)?;
         let inner = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
         let (host, trace, life) = (self.host.clone(), self.trace.clone(), self.life.clone());
-        Ok(Box::new(SimListener { inner, host, trace, life }))
+        Ok(Box::new(SimListener { inner, host, trace, life, canaries: self.canaries.clone() }))
     }
 
     async fn connect(&self, address: &str) -> io::Result<BoxStream> {
@@ -305,7 +341,7 @@ impl Network for SimNetwork {
         let opened = turmoil::net::TcpStream::connect((peer, port)).await;
         let told = if opened.is_ok() { "opened" } else { "refused" };
         self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
-        Ok(Box::new(Watched::new(opened?, &self.host, peer, &self.trace, &self.life)))
+        Ok(Box::new(Watched::new(opened?, &self.host, peer, &self.trace, &self.life, &self.canaries)))
     }
 }
 
@@ -319,6 +355,7 @@ struct SimListener {
     host: Arc<str>,
     trace: Trace,
     life: Life,
+    canaries: Option<Canaries>,
 }
 
 #[async_trait]
@@ -327,7 +364,7 @@ impl Listener for SimListener {
         let (inner, peer): (_, SocketAddr) = self.inner.accept().await?;
         let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_else(|| peer.ip().to_string());
         self.trace.record(now(), &self.host, "net.accept", &peer);
-        let watched = Watched::new(inner, &self.host, &peer, &self.trace, &self.life);
+        let watched = Watched::new(inner, &self.host, &peer, &self.trace, &self.life, &self.canaries);
         Ok((Box::new(watched), peer))
     }
 
@@ -344,6 +381,9 @@ struct Watched {
     host: Arc<str>,
     peer: Arc<str>,
     trace: Trace,
+    canaries: Option<Canaries>,
+    /// The ends of what went out and came in last.
+    tails: [Tail; 2],
 }
 
 impl Drop for Watched {
@@ -353,9 +393,18 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    fn new(inner: turmoil::net::TcpStream, host: &Arc<str>, peer: &str, trace: &Trace, life: &Life) -> Self {
+    fn new(
+        inner: turmoil::net::TcpStream,
+        host: &Arc<str>,
+        peer: &str,
+        trace: &Trace,
+        life: &Life,
+        canaries: &Option<Canaries>,
+    ) -> Self {
         let (number, slot) = life.add(inner);
-        Self { number, slot, life: life.clone(), host: host.clone(), peer: peer.into(), trace: trace.clone() }
+        let (canaries, tails) = (canaries.clone(), Default::default());
+        let (life, host, trace) = (life.clone(), host.clone(), trace.clone());
+        Self { number, slot, life, host, peer: peer.into(), trace, canaries, tails }
     }
 
     /// Polls the stream, while there is one.
@@ -369,6 +418,15 @@ impl Watched {
         }
     }
 
+    /// Searches a chunk. Only on their own way to the producer may operators' secrets be in clear; never on the way back.
+    fn search(&mut self, out: bool, chunk: &[u8]) {
+        let Some(canaries) = &self.canaries else { return };
+        let own = if out { &*self.host == operators::HOST } else { &*self.peer == operators::HOST };
+        let place = if own { OPERATORS_HOP } else { "wire" };
+        let (host, peer) = (&self.host, &self.peer);
+        canaries.search_chunk(place, &mut self.tails[usize::from(out)], chunk, || format!("{host} {peer} out: {out}"));
+    }
+
     fn record(&self, kind: &'static str, chunk: &[u8]) {
         let hash = Sha256::digest(chunk);
         let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
@@ -377,18 +435,20 @@ impl Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.poll(|stream| stream.poll_read(cx, buf)))?;
         self.record("net.in", &buf.filled()[before..]);
+        self.search(false, &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(self.poll(|stream| stream.poll_write(cx, data)))?;
         self.record("net.out", &data[..written]);
+        self.search(true, &data[..written]);
         Poll::Ready(Ok(written))
     }
 

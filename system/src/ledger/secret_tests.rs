@@ -15,6 +15,14 @@ async fn open(bench: &Bench) -> EmbeddedLedger {
     EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap()
 }
 
+/// The committer ends with the ledger, and lets go of the files once it is polled.
+async fn close(ledger: EmbeddedLedger) {
+    drop(ledger);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn store(bench: &Bench, ledger: &EmbeddedLedger, name: &str, id: &str) -> String {
     sealed(bench, ledger, (name, id), (name, id)).await
 }
@@ -88,7 +96,7 @@ async fn a_credential_is_stored_sealed_and_opens_for_its_own_tenant_also_after_a
     assert_eq!(apply(&bench, &ledger, ("m-1", "store_credential", body.clone()), 1).await, "applied");
     assert_eq!(stripe(&bench, &ledger, "acme").await.as_deref(), Some(SECRET));
     assert_eq!(stripe(&bench, &ledger, "globex").await, None);
-    drop(ledger);
+    close(ledger).await;
     let ledger = open(&bench).await;
     assert_eq!(stripe(&bench, &ledger, "acme").await.as_deref(), Some(SECRET));
     // The same command, sealed after the restart: the same bytes, so it is found.
@@ -197,7 +205,7 @@ async fn what_a_crash_left_of_an_erasure_is_finished_at_the_next_start() {
     let path = bench.folder().join(key_file::FILE);
     let before = std::fs::read(&path).unwrap();
     apply(&bench, &ledger, erase("m-2"), 2).await;
-    drop(ledger);
+    close(ledger).await;
     // The crash came after the commit and before the overwriting.
     std::fs::write(&path, &before).unwrap();
     assert!(holds(&folder(&bench), &wrapped.bytes));
@@ -211,13 +219,13 @@ async fn a_key_that_was_recorded_and_is_not_there_is_told_and_half_a_slot_is_ove
     let bench = Bench::new().await;
     let ledger = open(&bench).await;
     ledger.data_keys(&bench.seal("acme", "m-1").await).await.unwrap();
-    drop(ledger);
+    close(ledger).await;
     let path = bench.folder().join(key_file::FILE);
     let sound = std::fs::read(&path).unwrap();
     // A second slot, torn by a power loss before anything was recorded of it.
     let torn = [&sound[..], &sound[..300]].concat();
     std::fs::write(&path, torn).unwrap();
-    drop(open(&bench).await);
+    close(open(&bench).await).await;
     let mended = std::fs::read(&path).unwrap();
     assert_eq!((&mended[..512], &mended[512..]), (&sound[..], &[0; 512][..]));
     let mut rotten = sound.clone();
@@ -236,7 +244,7 @@ async fn at_the_next_start_keys_are_wrapped_with_the_current_key_and_the_old_wra
     let body = store(&bench, &ledger, "acme", "m-1").await;
     apply(&bench, &ledger, ("m-1", "store_credential", body), 1).await;
     let wrapped = ledger.data_keys(&bench.seal("acme", "m-1").await).await.unwrap().keys.remove(0).1;
-    drop(ledger);
+    close(ledger).await;
     let next = KeySet::generate(Name::parse("test-2").unwrap(), &OsEntropy).to_text();
     let both = format!("{}{}", *next, *bench.key_set().to_text());
     let rotated: Arc<dyn KeyProvider> = Arc::new(KeySet::parse(&both, "both").unwrap());
@@ -244,7 +252,7 @@ async fn at_the_next_start_keys_are_wrapped_with_the_current_key_and_the_old_wra
     let anew = ledger.data_keys(&bench.seal("acme", "m-1").await).await.unwrap().keys.remove(0).1;
     assert_eq!((wrapped.by.as_str(), anew.by.as_str()), ("test-1", "test-2"));
     assert!(!holds(&folder(&bench), &wrapped.bytes), "the old wrapping is still there");
-    drop(ledger);
+    close(ledger).await;
     // The old key can be taken away now.
     let alone: Arc<dyn KeyProvider> = Arc::new(KeySet::parse(&next, "next").unwrap());
     let ledger = EmbeddedLedger::open(&bench.world, alone).await.unwrap();
@@ -256,13 +264,13 @@ async fn a_key_provider_without_an_answer_rejects_nothing() {
     let bench = Bench::new().await;
     let ledger = open(&bench).await;
     let body = store(&bench, &ledger, "acme", "m-1").await;
-    drop(ledger);
+    close(ledger).await;
     let stranger: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(Name::parse("other").unwrap(), &OsEntropy));
     let ledger = EmbeddedLedger::open(&bench.world, stranger).await.unwrap();
     let run = run(&bench, "acme", &[("m-1", "store_credential", body)], 1).await;
     let waits = ledger.apply(&run).await.unwrap_err();
     assert!(matches!(&waits, CallError::Failed(why) if why.contains("not among the keys known here")), "{waits}");
-    drop(ledger);
+    close(ledger).await;
     assert!(matches!(open(&bench).await.apply(&run).await.unwrap()[0], Applied::Now(Outcome { verdict: Ok(_), .. })));
 }
 

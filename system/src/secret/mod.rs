@@ -21,7 +21,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::capability::Entropy;
 use crate::ids::{MessageId, TenantId};
@@ -60,8 +60,8 @@ impl fmt::Display for KeyVersion {
 }
 
 /// A secret as people know it. It shows itself to nobody by accident, and is wiped when it is dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct ClearText(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClearText(Zeroizing<String>);
 
 impl ClearText {
     /// Takes 1 to [`CLEAR_MAX_BYTES`] bytes.
@@ -69,7 +69,7 @@ impl ClearText {
     /// # Errors
     /// Its length, and never its content.
     pub fn new(text: String) -> Result<Self, String> {
-        let clear = Self(text);
+        let clear = Self(Zeroizing::new(text));
         match clear.0.len() {
             1..=CLEAR_MAX_BYTES => Ok(clear),
             len => Err(format!("is {len} bytes long; must be 1 to {CLEAR_MAX_BYTES}")),
@@ -186,8 +186,8 @@ fn joined(domain: &[u8], parts: &[&str]) -> Vec<u8> {
 }
 
 /// One version of a tenant's data key, in the clear: 256 bits, wiped when dropped, and shown nowhere.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct DataKey([u8; 32]);
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataKey(Zeroizing<[u8; 32]>);
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,9 +205,9 @@ impl DataKey {
     /// A new one.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let mut key = Self([0; 32]);
-        entropy.fill(&mut key.0);
-        key
+        let mut key = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *key);
+        Self(key)
     }
 
     /// Seals `clear` for `context`, as this tenant's key number `version`: always to the same bytes.
@@ -260,7 +260,7 @@ mod tests {
     fn what_is_sealed_opens_for_its_own_tenant_action_message_and_field_only() {
         let (acme, globex, one, two) = (tenant("acme"), tenant("globex"), message_id("m-1"), message_id("m-2"));
         let own = SealContext { tenant: &acme, action: "store_credential", message_id: &one, field: "secret" };
-        let (key, other) = (DataKey([7; 32]), DataKey([8; 32]));
+        let (key, other) = (DataKey(Zeroizing::new([7; 32])), DataKey(Zeroizing::new([8; 32])));
         let sealed = key.seal(KeyVersion(1), &own, &clear("hunter2"));
         assert_eq!(key.open(&own, &sealed).unwrap().expose(), "hunter2");
         assert_eq!(other.open(&own, &sealed), Err(NotOpened));
@@ -290,14 +290,14 @@ mod tests {
     fn only_the_same_command_gives_the_same_bytes() {
         let (acme, one, two) = (tenant("acme"), message_id("m-1"), message_id("m-2"));
         let own = SealContext { tenant: &acme, action: "store_credential", message_id: &one, field: "secret" };
-        let key = DataKey([7; 32]);
+        let key = DataKey(Zeroizing::new([7; 32]));
         let sealed = key.seal(KeyVersion(1), &own, &clear("hunter2"));
         // Nothing in between but the key itself: a restart changes nothing.
-        assert_eq!(DataKey([7; 32]).seal(KeyVersion(1), &own, &clear("hunter2")), sealed);
+        assert_eq!(DataKey(Zeroizing::new([7; 32])).seal(KeyVersion(1), &own, &clear("hunter2")), sealed);
         let others = [
             key.seal(KeyVersion(1), &own, &clear("hunter3")),
             key.seal(KeyVersion(1), &SealContext { message_id: &two, ..own }, &clear("hunter2")),
-            DataKey([8; 32]).seal(KeyVersion(1), &own, &clear("hunter2")),
+            DataKey(Zeroizing::new([8; 32])).seal(KeyVersion(1), &own, &clear("hunter2")),
         ];
         for other in &others {
             // Not a single block in common, and no keystream that two texts would share.
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn no_debug_form_and_no_refusal_shows_a_secret() {
         let read = |json: &str| Secret::read(&RawValue::from_string(json.into()).unwrap(), "payload.secret");
-        let told = format!("{:?} {:?}", read(r#""hunter2""#).unwrap(), DataKey([0x41; 32]));
+        let told = format!("{:?} {:?}", read(r#""hunter2""#).unwrap(), DataKey(Zeroizing::new([0x41; 32])));
         assert_eq!(told, "Clear(ClearText(..)) DataKey(..)");
         let long = format!("\"hunter2{}\"", "x".repeat(CLEAR_MAX_BYTES));
         for json in [

@@ -216,7 +216,7 @@ fn bound(context: &KeyContext, by: &Name) -> Vec<u8> {
 impl KeyProvider for KeySet {
     async fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
         let by = self.current.clone();
-        let bytes = encrypt(&self.keys[&by], &bound(context, &by), &key.0);
+        let bytes = encrypt(&self.keys[&by], &bound(context, &by), &*key.0);
         Ok(WrappedKey { by, bytes })
     }
 
@@ -227,7 +227,7 @@ impl KeyProvider for KeySet {
         };
         let opened = decrypt(key, &bound(context, &by), &wrapped.bytes);
         let clear = opened.ok().and_then(|clear| <[u8; 32]>::try_from(&clear[..]).ok());
-        clear.map(DataKey).ok_or(KeyError::Refused { tenant, version, by })
+        clear.map(|key| DataKey(Zeroizing::new(key))).ok_or(KeyError::Refused { tenant, version, by })
     }
 
     fn current(&self) -> &Name {
@@ -256,9 +256,9 @@ mod tests {
     async fn a_wrapped_key_opens_for_its_tenant_and_version_also_after_the_wrapping_key_was_followed_by_another() {
         let old = set(&line("old", "ab")).unwrap();
         let both = set(&format!("# rotated\n{}{}", line("new", "cd"), line("old", "ab"))).unwrap();
-        let key = DataKey([9; 32]);
+        let key = DataKey(Zeroizing::new([9; 32]));
         let wrapped = old.wrap(&key, &context("acme", 1)).await.unwrap();
-        assert_eq!(both.unwrap(&wrapped, &context("acme", 1)).await.unwrap().0, key.0);
+        assert_eq!(both.unwrap(&wrapped, &context("acme", 1)).await.unwrap(), key);
         let by = both.wrap(&key, &context("acme", 1)).await.unwrap().by;
         assert_eq!(by.as_str(), "new");
         for elsewhere in [context("globex", 1), context("acme", 2)] {

@@ -10,6 +10,7 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 mod g8_fair_share;
+mod g9_confidentiality;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -91,6 +92,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     if case.seen.pauses_planned > 0 {
         checks.push(g2_authority::check);
     }
+    // Where nobody sends a secret there is none to be found.
+    if case.seen.canaries.is_some() {
+        checks.push(g9_confidentiality::check);
+    }
     checks.iter().map(|check| check(case)).collect()
 }
 
@@ -165,7 +170,7 @@ mod tests {
         }
         let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
-        let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12})];
+        let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
         seen.tenants_by_api.insert(acme, api);
         seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
