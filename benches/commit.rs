@@ -14,11 +14,12 @@ use tenantry_system::auth::{
     Authority, Binding, Decision, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role,
 };
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Position, Published};
-use tenantry_system::capability::World;
+use tenantry_system::capability::{OsEntropy, World};
 use tenantry_system::grant::{Envelope, Purpose, Verifier};
-use tenantry_system::ids::{MessageId, TenantId, UserId};
+use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Run, Work};
 use tenantry_system::message::body_sha256;
+use tenantry_system::secret::KeySet;
 use tokio::runtime::Runtime;
 
 const ROWS: [usize; 3] = [1, 64, 512];
@@ -87,12 +88,17 @@ fn broker(c: &mut Criterion) {
     group.finish();
 }
 
+/// Nothing here is sealed; a ledger wants to know who would wrap its data keys.
+fn wrapping_keys() -> Arc<KeySet> {
+    Arc::new(KeySet::generate(Name::parse("bench-1").expect("a key's name"), &OsEntropy))
+}
+
 fn ledger(c: &mut Criterion) {
     let mut group = c.benchmark_group("commit");
     group.sample_size(10);
     let (runtime, folder) = (Runtime::new().expect("a runtime"), TempDir::new().expect("a folder"));
     let world = World::real(folder.path()).expect("a world");
-    let ledger = runtime.block_on(EmbeddedLedger::open(&world)).expect("a ledger");
+    let ledger = runtime.block_on(EmbeddedLedger::open(&world, wrapping_keys())).expect("a ledger");
     let mint = runtime.block_on(Mint::new(&world));
     let mut next = 0;
     for rows in ROWS {

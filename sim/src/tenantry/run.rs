@@ -61,6 +61,8 @@ pub struct Setup {
     pub sync_ms: RangeInclusive<u64>,
     /// The control: syncs make nothing durable.
     pub lying_sync: bool,
+    /// The control: the broker's host writes every secret that is sent into its log.
+    pub leaks_secrets: bool,
     /// When all faults are healed.
     pub duration: Duration,
     /// How long everything may take to end after that.
@@ -94,6 +96,7 @@ impl Setup {
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
+            leaks_secrets: false,
             duration: scenario.duration,
             drain: scenario.drain,
         }
@@ -113,6 +116,7 @@ impl Setup {
             tick_ms: 1,
             sync_ms: 1..=4,
             lying_sync: false,
+            leaks_secrets: false,
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
@@ -144,6 +148,7 @@ impl Setup {
         {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
+            seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
             seen.forgeries = forgeries.len();
             seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();

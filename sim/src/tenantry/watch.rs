@@ -15,7 +15,8 @@ use tenantry_system::ledger::{
     Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState,
 };
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Seen};
+use super::workload::Command;
 
 /// A broker that is watched.
 pub struct WatchedBroker {
@@ -25,12 +26,23 @@ pub struct WatchedBroker {
     pub evidence: Evidence,
 }
 
+/// The operators' command whose message id stands in `envelope`.
+fn message_of<'s>(seen: &'s Seen, envelope: &Envelope) -> Option<&'s Command> {
+    let message: serde_json::Value = serde_json::from_slice(&envelope.body).ok()?;
+    seen.commands.get(message.get("message_id")?.as_str()?)
+}
+
 impl WatchedBroker {
     /// A tap on the producer's line: what someone inside could move elsewhere.
     fn note_sealed(&self, tenant: &TenantId, envelope: &Envelope) {
         let mut seen = self.evidence.seen();
         if seen.canaries.is_none() {
             return;
+        }
+        if seen.leaks_secrets
+            && let Some(command) = message_of(&seen, envelope)
+        {
+            tracing::info!(command = command.body(), "took in a command");
         }
         let message: Option<serde_json::Value> = serde_json::from_slice(&envelope.body).ok();
         if let Some(secret) = message.as_ref().and_then(|message| message.pointer("/payload/secret")) {

@@ -18,6 +18,10 @@ async fn open(bench: &Bench) -> EmbeddedLedger {
 /// The committer ends with the ledger, and lets go of the files once it is polled.
 async fn close(ledger: EmbeddedLedger) {
     drop(ledger);
+    let_go().await;
+}
+
+async fn let_go() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -232,6 +236,7 @@ async fn a_key_that_was_recorded_and_is_not_there_is_told_and_half_a_slot_is_ove
     rotten[100] ^= 1;
     for damaged in [rotten, Vec::new()] {
         std::fs::write(&path, damaged).unwrap();
+        let_go().await;
         let error = EmbeddedLedger::open(&bench.world, bench.keys()).await.err().expect("opened").to_string();
         assert!(error.contains("data key 0 of tenant acme is missing in ledger.keys"), "{error}");
     }
