@@ -14,11 +14,12 @@ use tenantry_system::auth::{
     Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
 };
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Position, Published};
-use tenantry_system::capability::World;
+use tenantry_system::capability::{OsEntropy, World};
 use tenantry_system::grant::{Envelope, Purpose, Verifier};
-use tenantry_system::ids::{MessageId, TenantId, UserId};
+use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{Applied, EmbeddedLedger, Ledger, Run, Work, follow};
 use tenantry_system::message::body_sha256;
+use tenantry_system::secret::KeySet;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -88,12 +89,17 @@ fn broker(c: &mut Criterion) {
     group.finish();
 }
 
+/// Nothing here is sealed; a ledger wants to know who would wrap its data keys.
+fn wrapping_keys() -> Arc<KeySet> {
+    Arc::new(KeySet::generate(Name::parse("bench-1").expect("a key's name"), &OsEntropy))
+}
+
 fn ledger(c: &mut Criterion) {
     let mut group = c.benchmark_group("commit");
     group.sample_size(10);
     let (runtime, folder) = (Runtime::new().expect("a runtime"), TempDir::new().expect("a folder"));
     let world = World::real(folder.path()).expect("a world");
-    let ledger = Arc::new(runtime.block_on(EmbeddedLedger::open(&world)).expect("a ledger"));
+    let ledger = Arc::new(runtime.block_on(EmbeddedLedger::open(&world, wrapping_keys())).expect("a ledger"));
     let mint = runtime.block_on(Mint::new(&world));
     ledger.learn(mint.authority.in_force_now(), Instant::now());
     runtime.spawn(follow(ledger.clone(), mint.authority.clone()));

@@ -31,16 +31,17 @@ use tenantry_system::auth::{
 };
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Published};
 use tenantry_system::call::CallError;
-use tenantry_system::capability::{Network, Tcp, World};
+use tenantry_system::capability::{Network, OsEntropy, Tcp, World};
 use tenantry_system::consumer::Consumer;
-use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead};
-use tenantry_system::ids::{MessageId, TenantId, UserId};
+use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead, VerifiedSeal};
+use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow, relay,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow, relay,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
 use tenantry_system::rate_limit::{Rate, RateLimits};
+use tenantry_system::secret::KeySet;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -172,7 +173,7 @@ impl Rig {
         let bounds =
             Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
         let broker = Arc::new(EmbeddedBroker::open(&world("broker"), bounds).await.expect("a broker"));
-        let ledger = Arc::new(EmbeddedLedger::open(&world("ledger")).await.expect("a ledger"));
+        let ledger = Arc::new(EmbeddedLedger::open(&world("ledger"), wrapping_keys()).await.expect("a ledger"));
         let audit = Arc::new(EmbeddedAudit::open(&world("audit")).await.expect("an audit log"));
         let noting = Arc::new(Noting::new(ledger.clone()));
         let much = Rate::new(4_000_000, 4_000_000);
@@ -309,6 +310,15 @@ impl Ledger for Noting {
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         self.inner.pause(right, to).await
     }
+
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        self.inner.data_keys(right).await
+    }
+}
+
+/// Nothing here is sealed; ledger and producer want to know who would wrap data keys.
+fn wrapping_keys() -> Arc<KeySet> {
+    Arc::new(KeySet::generate(Name::parse("bench-1").expect("a key's name"), &OsEntropy))
 }
 
 /// Durable confirms of 400-byte messages, 512 in flight, 100 tenants.
@@ -428,7 +438,7 @@ impl Connection {
 /// The API of `rig` on a socket; returns its address and what a request carries as `Authorization`.
 async fn listen(rig: &Rig) -> (String, String) {
     let (broker, authority, ledger) = (rig.broker.clone(), rig.authority.clone(), rig.ledger.clone());
-    let api = Producer::new(broker, authority, ledger, rig.world.clock.clone(), &rig.limits);
+    let api = Producer::new(broker, authority, ledger, rig.world.clock.clone(), &rig.limits, wrapping_keys());
     let listener = Tcp.bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_address();
     tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), CancellationToken::new()));

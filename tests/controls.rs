@@ -28,6 +28,18 @@ fn a_disk_that_lies_about_syncs_loses_confirmed_commands_and_g4_says_so() {
 }
 
 #[test]
+fn a_secret_in_a_log_line_is_found_and_g9_says_so() {
+    let credentials = scenario("credentials");
+    let mut leaky = Setup::expand(&credentials, 1);
+    leaky.leaks_secrets = true;
+    let record = leaky.run(false).finished.record;
+    assert_eq!(record.verdict, Verdict::Violated, "{record:#?}");
+    let violated: Vec<_> = record.invariants.iter().filter(|invariant| invariant.violations_total > 0).collect();
+    let names: Vec<_> = violated.iter().map(|invariant| invariant.name.as_str()).collect();
+    assert_eq!(names, ["G9-confidentiality"], "{record:#?}");
+}
+
+#[test]
 fn power_that_fails_while_a_store_is_first_made_leaves_one_that_opens() {
     let mut calm = scenario("smoke");
     calm.disk.sync_ms = 8..=8;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 9] = [
     "partition_consumer_ledger",
     "redelivery",
     "cross_tenant_attempt",
@@ -13,6 +13,8 @@ const SCENARIOS: [&str; 7] = [
     "pause",
     "runaway_script",
     "mutual_tls",
+    "revocation",
+    "credentials",
 ];
 const SEEDS: &str = "11..13";
 

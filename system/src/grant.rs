@@ -66,6 +66,13 @@ pub enum Purpose {
     Read,
     /// Pausing the tenant, or resuming it.
     Pause,
+    /// Sealing the secret of this one command, before the command itself can be granted: having its tenant's data keys.
+    Seal {
+        /// The action's name.
+        action: String,
+        /// The command's identifier.
+        message_id: MessageId,
+    },
 }
 
 impl Purpose {
@@ -75,6 +82,7 @@ impl Purpose {
             Self::Command { .. } => "tenantry-effects",
             Self::Read => "tenantry-reads",
             Self::Pause => "tenantry-pauses",
+            Self::Seal { .. } => "tenantry-seals",
         }
     }
 }
@@ -102,7 +110,7 @@ pub(crate) fn issue(
 ) -> GrantToken {
     let within = match purpose {
         Purpose::Command { .. } => PROCESS_WITHIN_SECONDS,
-        Purpose::Read | Purpose::Pause => READ_WITHIN_SECONDS,
+        Purpose::Read | Purpose::Pause | Purpose::Seal { .. } => READ_WITHIN_SECONDS,
     };
     let claims = Claims {
         iss: ISSUER.into(),
@@ -255,6 +263,27 @@ impl VerifiedPause {
     }
 }
 
+/// A verified right to one tenant's data keys, to seal or to open a secret of theirs.
+#[derive(Debug, Clone)]
+pub struct VerifiedSeal {
+    scope: TenantScope,
+    grant: GrantToken,
+}
+
+impl VerifiedSeal {
+    /// The tenant whose keys it may have.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// What another service verifies for itself.
+    #[must_use]
+    pub fn grant(&self) -> &GrantToken {
+        &self.grant
+    }
+}
+
 /// Why something is not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -338,6 +367,15 @@ impl Verifier {
             return Err(VerifyError::Mismatch("it is not for pausing".into()));
         }
         Ok(VerifiedPause { scope: TenantScope { tenant: claims.tenant }, user: claims.sub, grant })
+    }
+
+    /// Checks that `grant` allows sealing for a tenant.
+    pub async fn seal(&self, grant: GrantToken) -> Result<VerifiedSeal, VerifyError> {
+        let claims = self.claims(&grant).await?;
+        match claims.purpose {
+            Purpose::Seal { .. } => Ok(VerifiedSeal { scope: TenantScope { tenant: claims.tenant }, grant }),
+            _ => Err(VerifyError::Mismatch("it is not for sealing".into())),
+        }
     }
 
     async fn claims(&self, grant: &str) -> Result<Claims, VerifyError> {

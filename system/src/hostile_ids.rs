@@ -102,7 +102,7 @@ fn limits() -> BTreeMap<&'static str, u64> {
 }
 
 async fn ledger_with_all(world: &World, bench: &Bench) -> EmbeddedLedger {
-    let ledger = EmbeddedLedger::open(world).await.unwrap();
+    let ledger = EmbeddedLedger::open(world, bench.keys()).await.unwrap();
     ledger.learn(bench.authority.in_force_now(), tokio::time::Instant::now());
     for (name, amount) in limits() {
         // One message id in every tenant: it is the key of deduplication within a tenant only.

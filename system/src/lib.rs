@@ -31,6 +31,7 @@ pub mod rights;
 pub mod role;
 pub mod rpc;
 pub mod schema;
+pub mod secret;
 pub mod store;
 pub mod tls;
 pub mod whole;

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::action::{self, Action};
 use crate::ids::{MessageId, TenantId, UserId};
+use crate::secret::{CLEAR_MAX_BYTES, Secret};
 use crate::whole::Whole;
 
 /// The largest accepted body, in bytes. Payloads are a handful of fields; a frame must hold a batch of them.
@@ -64,7 +65,7 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// A message as read from its bytes. Nothing in it is proven: only a verified grant makes its tenant trustworthy.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Message {
     /// The tenant it claims to act on.
     pub tenant_id: TenantId,
@@ -113,12 +114,43 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer
     T::deserialize(deserializer).map(Some)
 }
 
+/// Without the body's bytes: what an operator sent may have a secret in it.
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { tenant_id, user_id, action, message_id, timestamp, body } = self;
+        write!(f, "Message({tenant_id} {user_id} {message_id} {timestamp} {action:?}, {} bytes)", body.len())
+    }
+}
+
 impl Message {
-    /// Reads `body`.
+    /// Reads `body` as it travels and is kept, any secret in it sealed.
     ///
     /// # Errors
-    /// The first thing found wrong, with the field it was found in.
+    /// The first thing found wrong, with the field it was found in. A secret in clear is refused: nobody behind the
+    /// producer may ever see one.
     pub fn parse(body: Bytes) -> Result<Self, Refusal> {
+        let message = Self::read(body)?;
+        match message.action.secret() {
+            Some(Secret::Clear(_)) => Err(Refusal::new("payload.secret", "is in clear; it must be sealed here")),
+            Some(Secret::Sealed(_)) | None => Ok(message),
+        }
+    }
+
+    /// Reads `body` as an operator sends it, any secret in it in clear.
+    ///
+    /// # Errors
+    /// As [`Message::parse`]; but here it is a sealed secret that is refused, for nobody but the producer may seal one.
+    pub fn parse_submitted(body: Bytes) -> Result<Self, Refusal> {
+        let message = Self::read(body)?;
+        match message.action.secret() {
+            Some(Secret::Sealed(_)) => {
+                Err(Refusal::new("payload.secret", format!("must be a string of 1 to {CLEAR_MAX_BYTES} bytes")))
+            }
+            Some(Secret::Clear(_)) | None => Ok(message),
+        }
+    }
+
+    fn read(body: Bytes) -> Result<Self, Refusal> {
         if body.len() > MAX_BODY_BYTES {
             return Err(Refusal::new("", format!("is {} bytes long; the limit is {MAX_BODY_BYTES}", body.len())));
         }

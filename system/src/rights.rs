@@ -5,7 +5,7 @@
 //! | broker | publish, standing, pause | producer |
 //! | broker | fetch, settle | consumer |
 //! | ledger | apply | consumer |
-//! | ledger | outcome, state, pause | producer |
+//! | ledger | outcome, state, pause, data keys | producer |
 //! | audit | append | ledger |
 //! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
@@ -133,6 +133,7 @@ mod tests {
         assert_eq!(ledger(&Ledger::Outcome { grant: "".into(), message_id: id, wait_ms: 0 }), [Producer]);
         assert_eq!(ledger(&Ledger::State { grant: "".into() }), [Producer]);
         assert_eq!(ledger(&Ledger::Pause { grant: "".into(), to: generation }), [Producer]);
+        assert_eq!(ledger(&Ledger::DataKeys { grant: "".into() }), [Producer]);
 
         let auth = |request: &Auth| who::<AuthorityService>(request);
         let grant = GrantRequest { token: String::new(), user: None, tenant: acme.clone(), purpose: Purpose::Read };

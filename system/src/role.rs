@@ -20,6 +20,7 @@ use crate::producer::{self, Producer};
 use crate::rate_limit::RateLimits;
 use crate::rights::Role;
 use crate::rpc;
+use crate::secret::KeyProvider;
 
 /// Where each role listens, as `host:port`. Each role needs to know only those it calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +149,7 @@ pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, st
     Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone(), limits)).run(stop).await;
 }
 
-/// Offers the HTTP API until `stop`.
+/// Offers the HTTP API until `stop`; `keys` unwraps the data keys that seal secrets.
 ///
 /// # Errors
 /// When the address can't be listened at.
@@ -156,10 +157,11 @@ pub async fn serve_producer(
     world: &World,
     at: &Addresses,
     limits: &RateLimits,
+    keys: Arc<dyn KeyProvider>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
-    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits));
+    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys));
     let listener = world.network.bind_public(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;
     Ok(())

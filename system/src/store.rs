@@ -70,6 +70,20 @@ pub trait Machine: Send + Sync + 'static {
     /// failing them all.
     fn execute(&self, within: &WriteTransaction, batch: Vec<Self::Command>) -> Result<Vec<Self::Answer>, redb::Error>;
 
+    /// Whether the commit just made leaves something to be done on the disk.
+    fn is_unfinished(&self) -> bool {
+        false
+    }
+
+    /// What must be done on the disk once the commit is durable, and before anyone learns of it. A crash may come before it:
+    /// then whoever opens the store the next time does it. Blocking; runs on the disk's writer.
+    ///
+    /// # Errors
+    /// Of the disk: then the store takes no more commands.
+    fn finish(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Told once the batch is durable, before anyone is answered.
     fn committed(&self, answers: &[Self::Answer]);
 
@@ -244,6 +258,10 @@ impl<M: Machine> Committer<M> {
             Ok(answers)
         };
         let answers = in_job(&*self.disk, job).await.map_err(told)?.map_err(told)?;
+        if self.machine.is_unfinished() {
+            let machine = self.machine.clone();
+            in_job(&*self.disk, move || machine.finish()).await.map_err(told)?.map_err(told)?;
+        }
         let durable = self.database().begin_read().map_err(told)?;
         *self.visible.write().expect("no holder panics") = Some(Arc::new(durable));
         Ok(answers)
@@ -294,7 +312,10 @@ fn told(error: impl std::fmt::Display) -> String {
 }
 
 /// Runs `work` as a disk job and brings its result back.
-async fn in_job<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) async fn in_job<T: Send + 'static>(
+    disk: &dyn Disk,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     // The receiver waits below; it can only be gone when this whole call was dropped.
     disk.run(Box::new(move || drop(done.send(work())))).await?;

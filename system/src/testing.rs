@@ -14,10 +14,13 @@ use crate::auth::{
 };
 use crate::broker::Position;
 use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
-use crate::grant::{Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, Verifier};
-use crate::ids::{MessageId, TenantId, UserId};
+use crate::grant::{
+    Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier,
+};
+use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::ledger::{EmbeddedLedger, Run, Work};
 use crate::message::body_sha256;
+use crate::secret::{KeyProvider, KeySet};
 
 pub(crate) const OPERATOR: &str = "ana";
 
@@ -33,6 +36,13 @@ pub(crate) fn message_id(text: &str) -> MessageId {
 pub(crate) fn credit(tenant: &str, id: &str, amount_minor: u64) -> String {
     format!(
         r#"{{"tenant_id":"{tenant}","user_id":"{OPERATOR}","action":"issue_credit","payload":{{"amount_minor":{amount_minor},"currency":"EUR"}},"message_id":"{id}","timestamp":"2026-01-01T00:00:00Z"}}"#
+    )
+}
+
+/// A message that does `action` with `payload`.
+pub(crate) fn asking(tenant: &str, id: &str, action: &str, payload: &str) -> String {
+    format!(
+        r#"{{"tenant_id":"{tenant}","user_id":"{OPERATOR}","action":"{action}","payload":{payload},"message_id":"{id}","timestamp":"2026-01-01T00:00:00Z"}}"#
     )
 }
 
@@ -57,6 +67,7 @@ pub(crate) struct Bench {
     pub(crate) verifier: Verifier,
     pub(crate) authority: Arc<EmbeddedAuthority>,
     provider: IdentityProvider,
+    keys: KeySet,
     folder: TempDir,
 }
 
@@ -80,7 +91,23 @@ impl Bench {
         let policies = Policies::default_over(Directory::new(bindings).unwrap());
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), policies).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
-        Self { world, verifier, authority, provider, folder }
+        let keys = KeySet::generate(Name::parse("test-1").unwrap(), &*world.entropy);
+        Self { world, verifier, authority, provider, keys, folder }
+    }
+
+    /// The provider of the keys that wrap data keys.
+    pub(crate) fn keys(&self) -> Arc<dyn KeyProvider> {
+        Arc::new(self.keys.clone())
+    }
+
+    pub(crate) fn key_set(&self) -> &KeySet {
+        &self.keys
+    }
+
+    /// The right to the data keys of `name`, for the command `id`.
+    pub(crate) async fn seal(&self, name: &str, id: &str) -> VerifiedSeal {
+        let purpose = Purpose::Seal { action: "store_credential".into(), message_id: message_id(id) };
+        self.verifier.seal(self.grant(name, purpose).await.unwrap()).await.unwrap()
     }
 
     /// A token of `name`.
@@ -90,7 +117,7 @@ impl Bench {
 
     /// A ledger that has just heard from auth.
     pub(crate) async fn ledger(&self) -> Arc<EmbeddedLedger> {
-        let ledger = EmbeddedLedger::open(&self.world).await.unwrap();
+        let ledger = EmbeddedLedger::open(&self.world, self.keys()).await.unwrap();
         ledger.learn(self.authority.in_force_now(), Instant::now());
         Arc::new(ledger)
     }
@@ -124,8 +151,7 @@ impl Bench {
 
     pub(crate) async fn grant(&self, name: &str, purpose: Purpose) -> Result<GrantToken, Denied> {
         let user = UserId::parse(OPERATOR).unwrap();
-        let token = self.provider.token(&user, self.world.clock.unix_seconds(), 60);
-        let request = GrantRequest { token, user: Some(user), tenant: tenant(name), purpose };
+        let request = GrantRequest { token: self.token(OPERATOR), user: Some(user), tenant: tenant(name), purpose };
         self.authority.grant(&request).await.unwrap()
     }
 

@@ -76,7 +76,7 @@ fn replay(tenant: &str, history: &History<'_>) -> Tenant {
     let mut state = Tenant::default();
     for (version, (command, outcome)) in history {
         let applied = outcome["status"] == "applied";
-        assert_eq!(state.apply(&command.ask), applied, "{tenant} at {version}: {:?} was {outcome}", command.ask);
+        assert_eq!(state.apply(&command.ask, None), applied, "{tenant} at {version}: {:?} was {outcome}", command.ask);
     }
     state
 }

@@ -12,7 +12,7 @@ use tenantry_system::auth::{Authority, GrantRequest, IdentityProvider};
 use tenantry_system::broker::Published;
 use tenantry_system::capability::World;
 use tenantry_system::grant::{Envelope, GrantToken, Purpose};
-use tenantry_system::ids::MessageId;
+use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::jws::PrivateKey;
 use tenantry_system::message::body_sha256;
 use tenantry_system::rights::Role;
@@ -46,9 +46,13 @@ pub async fn run(
     for (at_ms, forgery) in forgeries {
         sleep_until(begin + Duration::from_millis(at_ms)).await;
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds(), TOKEN_SECONDS);
-        let envelope = envelope(&*authority, token, &forgery).await;
+        let envelope = envelope(&*authority, token, &forgery, &evidence).await;
         let id = message_id(&forgery.command);
-        let lane = if forgery.trick == Trick::SwappedBody { &forgery.own_tenant } else { &forgery.command.tenant };
+        let lane = if matches!(forgery.trick, Trick::SwappedBody | Trick::MovedCiphertext) {
+            &forgery.own_tenant
+        } else {
+            &forgery.command.tenant
+        };
         loop {
             let published = broker.publish(lane, &id, envelope.clone()).await;
             evidence.record(HOST, "forged", &format!("{id} {:?} {published:?}", forgery.trick));
@@ -58,18 +62,22 @@ pub async fn run(
                 Err(_) => sleep(AGAIN).await,
             }
         }
+        if forgery.trick == Trick::MovedCiphertext {
+            evidence.seen().moved.insert(id.to_string());
+        }
         evidence.seen().forged.insert(id.to_string());
         evidence.mark(match forgery.trick {
             Trick::OthersGrant => "forged_others_grant",
             Trick::SwappedBody => "forged_swapped_body",
             Trick::AlienSignature => "forged_alien_signature",
             Trick::WrongLane => "forged_wrong_lane",
+            Trick::MovedCiphertext => "forged_moved_ciphertext",
         });
     }
 }
 
 /// What is published.
-async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery) -> Envelope {
+async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, evidence: &Evidence) -> Envelope {
     let victims = &forgery.command;
     let own = Command { tenant: forgery.own_tenant.clone(), ..victims.clone() };
     let (body, granted) = match forgery.trick {
@@ -77,11 +85,29 @@ async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery) -
             let genuine = grant(authority, token, &own).await;
             return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into() };
         }
+        Trick::MovedCiphertext => {
+            let body = own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string());
+            return Envelope { grant: grant_for(authority, token, &own, &body).await, body: body.into() };
+        }
         Trick::OthersGrant => (victims.body(), own),
         Trick::WrongLane => (own.body(), own),
         Trick::SwappedBody => (Command { ask: own.ask.another(), ..own.clone() }.body(), own),
     };
     Envelope { body: body.into(), grant: grant(authority, token, &granted).await }
+}
+
+/// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`.
+async fn stolen(evidence: &Evidence, own: &TenantId) -> serde_json::Value {
+    loop {
+        {
+            let seen = evidence.seen();
+            let others = seen.sealed.iter().rev().find(|(tenant, _)| tenant != own);
+            if let Some((_, secret)) = others.or(seen.sealed.last()) {
+                return secret.clone();
+            }
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 /// `genuine` with its claims changed to fit `command`, and a signature by a key of the attacker's.
@@ -99,10 +125,15 @@ fn alien(genuine: &str, command: &Command) -> String {
 
 /// A genuine grant for `command`, which its operator may do.
 async fn grant(authority: &dyn Authority, token: String, command: &Command) -> GrantToken {
+    grant_for(authority, token, command, &command.body()).await
+}
+
+/// A genuine grant for `body`, a message of `command`'s tenant, action and id.
+async fn grant_for(authority: &dyn Authority, token: String, command: &Command, body: &str) -> GrantToken {
     let purpose = Purpose::Command {
         action: command.ask.wire().0.into(),
         message_id: message_id(command),
-        body_sha256: body_sha256(command.body().as_bytes()),
+        body_sha256: body_sha256(body.as_bytes()),
     };
     let user = Some(command.operator.clone());
     let request = GrantRequest { token, user, tenant: command.tenant.clone(), purpose };

@@ -12,6 +12,7 @@ use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
 
+use super::canary::Canaries;
 use super::model::Ask;
 use super::workload::Command;
 use crate::engine::trace::Trace;
@@ -24,7 +25,9 @@ pub const MARKS: &[&str] = &[
     "disk_refused",
     "duplicate_apply",
     "duplicate_publish",
+    "erased",
     "forged_alien_signature",
+    "forged_moved_ciphertext",
     "forged_others_grant",
     "forged_swapped_body",
     "forged_wrong_lane",
@@ -35,6 +38,8 @@ pub const MARKS: &[&str] = &[
     "http_503",
     "http_504",
     "http_no_answer",
+    "id_spent",
+    "key_rotated",
     "late_settlement",
     "overtaken",
     "paused",
@@ -76,6 +81,14 @@ pub struct Seen {
     pub isolation: Isolation,
     /// Messages that the adversary got into the broker.
     pub forged: BTreeSet<String>,
+    /// Those of them that are genuine but for a ciphertext sealed for something else: they end with a "no" on record.
+    pub moved: BTreeSet<String>,
+    /// Secrets as they came to the broker, with the tenant they were sealed for.
+    pub sealed: Vec<(TenantId, serde_json::Value)>,
+    /// The search for secrets in clear, where the plan has secrets.
+    pub canaries: Option<Canaries>,
+    /// The control: what the broker takes in is written into its log as it was before it was sealed.
+    pub leaks_secrets: bool,
     /// How many the plan has them forge.
     pub forgeries: usize,
     /// How many pauses the plan has.
@@ -92,8 +105,8 @@ pub struct Seen {
     pub commands: BTreeMap<String, Command>,
     /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
     pub reused_first: BTreeMap<String, Ask>,
-    /// `limits`, `entitlements` and `credits_minor` of each tenant, as the API said at the end.
-    pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 3]>,
+    /// `limits`, `entitlements`, `credits_minor` and `credentials` of each tenant, as the API said at the end.
+    pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 4]>,
     /// The operators have all their answers and have read everything back.
     pub operators_done: bool,
     /// The stores of the running hosts, to be read at the end.
@@ -238,6 +251,8 @@ pub struct Kept {
     pub audit: Vec<AuditEntry>,
     /// How many dead letters.
     pub dead_letters: u64,
+    /// What the dead letters of forged messages say, by message id.
+    pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
     pub depth: usize,
 }
@@ -278,7 +293,18 @@ impl Seen {
         let broker = self.engines.broker.as_ref().ok_or_else(|| down("broker"))?;
         let ledger = self.engines.ledger.as_ref().ok_or_else(|| down("ledger"))?;
         let audit = self.engines.audit.as_ref().ok_or_else(|| down("audit"))?;
+        let tenants: BTreeSet<_> = self.commands.values().map(|command| &command.tenant).collect();
+        let mut letters = BTreeMap::new();
+        for id in &self.forged {
+            let message_id = MessageId::parse(id).map_err(unreadable)?;
+            for tenant in &tenants {
+                if let Some(letter) = broker.dead_letter(tenant, &message_id).map_err(unreadable)? {
+                    letters.insert(id.clone(), format!("{letter:?}"));
+                }
+            }
+        }
         Ok(Kept {
+            letters,
             outcomes: ledger.every_outcome().map_err(unreadable)?,
             states: ledger.every_state().map_err(unreadable)?,
             audit: audit.entries().map_err(unreadable)?,

@@ -16,6 +16,7 @@ use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::{self, Addresses};
+use tenantry_system::secret::KeySet;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::Cast;
@@ -40,6 +41,8 @@ pub struct House {
     pub at: Arc<Addresses>,
     /// How often one may ask.
     pub limits: RateLimits,
+    /// The keys that wrap tenants' data keys, at producer and ledger.
+    pub keys: Arc<KeySet>,
 }
 
 /// Where the roles are found in a simulation: by their hosts' names.
@@ -76,7 +79,7 @@ impl House {
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
-                role::serve_producer(&world, &house.at, &house.limits, never()).await?;
+                role::serve_producer(&world, &house.at, &house.limits, house.keys.clone(), never()).await?;
                 Ok(())
             }),
         ];
@@ -165,7 +168,7 @@ async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
 }
 
 async fn ledger(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedLedger::open(&world).await.map_err(unopened)?);
+    let engine = Arc::new(EmbeddedLedger::open(&world, house.keys.clone()).await.map_err(unopened)?);
     house.evidence.seen().engines.ledger = Some(engine.clone());
     let watched = super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone());
     tokio::select! {

@@ -8,6 +8,7 @@
 //! [`run`] is all of that, once.
 
 pub mod adversary;
+pub mod canary;
 pub mod cast;
 pub mod evidence;
 pub mod hosts;

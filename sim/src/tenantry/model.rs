@@ -32,6 +32,17 @@ pub enum Ask {
         /// Which.
         entitlement: String,
     },
+    /// Keep a secret.
+    Store {
+        /// Under which name.
+        credential: String,
+        /// The secret; begins with the run's canary.
+        secret: String,
+    },
+    /// Seal under a new key from now on.
+    Rotate,
+    /// Destroy all secrets, and the keys that open them.
+    Erase,
     /// Add credit.
     Credit {
         /// How much, in minor units.
@@ -59,6 +70,11 @@ impl Ask {
             Self::Credit { amount_minor, currency } => {
                 ("issue_credit", json!({"amount_minor": amount_minor, "currency": currency}))
             }
+            Self::Store { credential, secret } => {
+                ("store_credential", json!({"credential": credential, "secret": secret}))
+            }
+            Self::Rotate => ("rotate_data_key", json!({})),
+            Self::Erase => ("erase_tenant_secrets", json!({})),
         }
     }
 
@@ -72,6 +88,7 @@ impl Ask {
             Self::Grant { entitlement } => Self::Grant { entitlement: format!("{entitlement}-2") },
             Self::Revoke { entitlement } => Self::Revoke { entitlement: format!("{entitlement}-2") },
             Self::Credit { amount_minor, currency } => Self::Credit { amount_minor: amount_minor + 1, currency },
+            Self::Store { .. } | Self::Rotate | Self::Erase => Self::Credit { amount_minor: 1, currency: "EUR".into() },
         }
     }
 
@@ -80,7 +97,9 @@ impl Ask {
     pub fn allowed(&self, part: Option<Part>) -> bool {
         match self {
             Self::UpdateLimit { .. } | Self::Credit { .. } => matches!(part, Some(Part::Billing | Part::Admin)),
-            Self::Grant { .. } | Self::Revoke { .. } => part == Some(Part::Admin),
+            Self::Grant { .. } | Self::Revoke { .. } | Self::Store { .. } | Self::Rotate | Self::Erase => {
+                part == Some(Part::Admin)
+            }
         }
     }
 }
@@ -94,6 +113,12 @@ pub struct Tenant {
     pub entitlements: BTreeSet<String>,
     /// Currency to minor units.
     pub credits: BTreeMap<String, u64>,
+    /// Credential to the number of the key that sealed it.
+    pub credentials: BTreeMap<String, u64>,
+    /// The number of the key that seals.
+    pub key: u64,
+    /// Keys before this number are destroyed.
+    destroyed: u64,
     /// How many commands had an outcome.
     outcomes: u64,
     /// Limit type to the number of the outcome that set it.
@@ -101,13 +126,14 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Has nothing done to it: a command was rejected for who sent it, and counts.
-    pub fn reject(&mut self) {
+    /// Something that changes nothing has its outcome.
+    pub fn pass(&mut self) {
         self.outcomes += 1;
     }
 
-    /// Does what is asked; `false` if it can't be done, and then nothing has changed.
-    pub fn apply(&mut self, ask: &Ask) -> bool {
+    /// Does what is asked, a secret of which came sealed by the key of number `sealed_by`; `false` if it can't be done, and
+    /// then nothing has changed.
+    pub fn apply(&mut self, ask: &Ask, sealed_by: Option<u64>) -> bool {
         self.outcomes += 1;
         match ask {
             Ask::UpdateLimit { limit_type, new_limit, expected_version } => {
@@ -121,6 +147,23 @@ impl Tenant {
             }
             Ask::Grant { entitlement } => self.entitlements.insert(entitlement.clone()),
             Ask::Revoke { entitlement } => self.entitlements.remove(entitlement),
+            Ask::Store { credential, .. } => match sealed_by {
+                Some(key) if key >= self.destroyed && key <= self.key => {
+                    self.credentials.insert(credential.clone(), key);
+                    true
+                }
+                _ => false,
+            },
+            Ask::Rotate => {
+                self.key += 1;
+                true
+            }
+            Ask::Erase => {
+                self.credentials.clear();
+                self.key += 1;
+                self.destroyed = self.key;
+                true
+            }
             Ask::Credit { amount_minor, currency } => {
                 *self.credits.entry(currency.clone()).or_default() += amount_minor;
                 true

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_reports::latency::VirtualLatency;
@@ -13,12 +14,16 @@ use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
 use tenantry_system::auth::IdentityProvider;
+use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
+use tenantry_system::secret::KeySet;
 
+use super::canary::{Canaries, Logs};
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
 use super::invariant::{Case, Finding, judge};
+use super::model::Ask;
 use super::section::Scenario;
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
@@ -58,6 +63,8 @@ pub struct Setup {
     pub sync_ms: RangeInclusive<u64>,
     /// The control: syncs make nothing durable.
     pub lying_sync: bool,
+    /// The control: the broker's host writes every secret that is sent into its log.
+    pub leaks_secrets: bool,
     /// When all faults are healed.
     pub duration: Duration,
     /// How long everything may take to end after that.
@@ -100,6 +107,7 @@ impl Setup {
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
+            leaks_secrets: false,
             duration: scenario.duration,
             drain: scenario.drain,
         }
@@ -120,6 +128,7 @@ impl Setup {
             tick_ms: 1,
             sync_ms: 1..=4,
             lying_sync: false,
+            leaks_secrets: false,
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
@@ -132,7 +141,8 @@ impl Setup {
         let trace = Trace::new(keep_trace);
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
-        let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
+        let canaries = self.has_secrets().then(|| Canaries::new(&dice));
+        let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
         let house = House {
@@ -141,6 +151,7 @@ impl Setup {
             provider,
             at: addresses().into(),
             limits: self.rate_limits,
+            keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, forgeries, office } = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
@@ -150,6 +161,8 @@ impl Setup {
         {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
+            seen.leaks_secrets = self.leaks_secrets;
+            seen.canaries = canaries.clone();
             seen.forgeries = forgeries.len();
             seen.revocations_planned = office.iter().filter(|(_, act)| matches!(act, Act::Revoke(_))).count();
             seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
@@ -171,7 +184,12 @@ impl Setup {
             steps += 1;
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
-        let ran = simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
+        let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
+        let ran = match canaries {
+            Some(canaries) => tracing::subscriber::with_default(Logs(canaries), run),
+            None => run(),
+        };
+        worlds.search_disks();
         let mut seen = evidence.seen();
         let counted = [
             ("disk_refused", worlds.disk_refused()),
@@ -201,6 +219,11 @@ impl Setup {
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
         drop(seen);
         Ended { finished, trace: trace.entries() }
+    }
+
+    /// Whether the plan has secrets, to be searched for.
+    fn has_secrets(&self) -> bool {
+        self.plan.acts().any(|(_, act)| matches!(act, Act::Send(command) if matches!(command.ask, Ask::Store { .. })))
     }
 
     /// The plan's acts, by whose they are.
@@ -263,6 +286,11 @@ impl Setup {
         };
         FinishedRun { record, latency }
     }
+}
+
+/// The name of the key that wraps data keys in a simulation.
+fn wrapping_key() -> Name {
+    Name::parse("simulation-1").expect("a key's name")
 }
 
 fn invariant_record(finding: Finding) -> InvariantRecord {

@@ -68,6 +68,9 @@ pub struct Workload {
     /// How often auth makes a new key for grants, 0 to 20; it signs 15 s later.
     #[serde(default = "none")]
     pub key_rotations: Spanned<u64>,
+    /// Share of the commands that store credentials, rotate their keys or erase them, 0 to 1.
+    #[serde(default = "zero")]
+    pub credentials: Spanned<f64>,
     /// The bound on what the first tenant's noise may cost the others: of their commands 99 in 100 take effect within this
     /// many virtual milliseconds of being sent.
     pub quiet_p99_ms_max: Option<Spanned<u64>>,
@@ -128,6 +131,7 @@ impl Section for Workload {
         within("forged", &self.forged, 0, 1000)?;
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;
+        within("credentials", &self.credentials, 0.0, 1.0)?;
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;

@@ -9,13 +9,14 @@ use tenantry_system::broker::{
     Broker, Delivered, Delivery, EmbeddedBroker, Ending, Lease, Published, Settlement, Standing,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead};
+use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work,
 };
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Seen};
+use super::workload::Command;
 
 /// A broker that is watched.
 pub struct WatchedBroker {
@@ -23,6 +24,31 @@ pub struct WatchedBroker {
     pub inner: Arc<EmbeddedBroker>,
     /// Where it is written down.
     pub evidence: Evidence,
+}
+
+/// The operators' command whose message id stands in `envelope`.
+fn message_of<'s>(seen: &'s Seen, envelope: &Envelope) -> Option<&'s Command> {
+    let message: serde_json::Value = serde_json::from_slice(&envelope.body).ok()?;
+    seen.commands.get(message.get("message_id")?.as_str()?)
+}
+
+impl WatchedBroker {
+    /// A tap on the producer's line: what someone inside could move elsewhere.
+    fn note_sealed(&self, tenant: &TenantId, envelope: &Envelope) {
+        let mut seen = self.evidence.seen();
+        if seen.canaries.is_none() {
+            return;
+        }
+        if seen.leaks_secrets
+            && let Some(command) = message_of(&seen, envelope)
+        {
+            tracing::info!(command = command.body(), "took in a command");
+        }
+        let message: Option<serde_json::Value> = serde_json::from_slice(&envelope.body).ok();
+        if let Some(secret) = message.as_ref().and_then(|message| message.pointer("/payload/secret")) {
+            seen.sealed.push((tenant.clone(), secret.clone()));
+        }
+    }
 }
 
 #[async_trait]
@@ -33,6 +59,7 @@ impl Broker for WatchedBroker {
         message_id: &MessageId,
         envelope: Envelope,
     ) -> Result<Published, CallError> {
+        self.note_sealed(tenant, &envelope);
         let published = self.inner.publish(tenant, message_id, envelope).await;
         self.evidence.record("broker", "broker.published", &format!("{tenant} {message_id} {published:?}"));
         match published {
@@ -138,6 +165,11 @@ impl Ledger for WatchedLedger {
             self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
             match applied {
                 Applied::Now(outcome) => {
+                    match (work.command.message().action.name(), &outcome.verdict) {
+                        ("rotate_data_key", Ok(_)) => self.evidence.mark("key_rotated"),
+                        ("erase_tenant_secrets", Ok(_)) => self.evidence.mark("erased"),
+                        _ => {}
+                    }
                     let now = super::world::now();
                     self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
                     self.decided(work, outcome, known);
@@ -179,6 +211,10 @@ impl Ledger for WatchedLedger {
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         self.inner.state(read).await
+    }
+
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        self.inner.data_keys(right).await
     }
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {

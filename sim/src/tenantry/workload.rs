@@ -104,9 +104,13 @@ pub enum Trick {
     AlienSignature,
     /// A genuine command of the attacker's own tenant in the victim's lane: the misrouted message.
     WrongLane,
+    /// A secret that was sealed for another tenant or message, in a genuine command of the attacker's own tenant.
+    MovedCiphertext,
 }
 
-const TRICKS: [Trick; 4] = [Trick::OthersGrant, Trick::SwappedBody, Trick::AlienSignature, Trick::WrongLane];
+/// The last is only there where there are secrets.
+const TRICKS: [Trick; 5] =
+    [Trick::OthersGrant, Trick::SwappedBody, Trick::AlienSignature, Trick::WrongLane, Trick::MovedCiphertext];
 
 /// The acts of `workload`, over `duration_ms` of virtual time.
 #[must_use]
@@ -115,7 +119,10 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
     for index in 0..*workload.commands.get_ref() {
         let entity = index.to_string();
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
-        let ask = draw_ask(dice, &entity, 0);
+        let ask = match dice.chance("workload.credentials", &entity, 0, *workload.credentials.get_ref()) {
+            true => draw_secret_ask(dice, &entity),
+            false => draw_ask(dice, &entity, 0),
+        };
         let allowed = !dice.chance("workload.cross_tenant", &entity, 0, *workload.cross_tenant.get_ref());
         let noisy = *workload.noisy.get_ref();
         // The noisy tenant has `noisy` shares, each other one.
@@ -145,7 +152,12 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
     for index in 0..*workload.forged.get_ref() {
         let entity = format!("forged-{index}");
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
-        let ask = draw_ask(dice, &entity, 0);
+        let tricks = &TRICKS[..if *workload.credentials.get_ref() > 0.0 { 5 } else { 4 }];
+        let trick = tricks[index as usize % tricks.len()];
+        let ask = match trick {
+            Trick::MovedCiphertext => Ask::Store { credential: "stripe".into(), secret: "-".into() },
+            _ => draw_ask(dice, &entity, 0),
+        };
         let (operator, victim) = draw_pair(dice, &entity, cast, &cast.tenants, &ask, false);
         let own = cast.tenants.iter().filter(|tenant| ask.allowed(cast.part(&operator, tenant)));
         // The attacker needs a grant to start from; an operator who may do this nowhere has none.
@@ -154,7 +166,7 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
             continue;
         }
         let chosen = dice.range("workload.own_tenant", &entity, 0, 0..=own.len() as u64 - 1) as usize;
-        let (own_tenant, trick) = (own[chosen].clone(), TRICKS[index as usize % TRICKS.len()]);
+        let own_tenant = own[chosen].clone();
         let command = Command { message_id: format!("f-{index}"), operator, tenant: victim, ask, allowed: false };
         acts.push((at, Act::Forge(Forgery { command, own_tenant, trick })));
     }
@@ -203,6 +215,20 @@ fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {
         _ => Ask::Credit {
             amount_minor: 1 + number("workload.amount", 99_999),
             currency: ["EUR", "USD"][number("workload.currency", 1) as usize].to_owned(),
+        },
+    }
+}
+
+/// Mostly secrets, each with the run's canary; now and then a rotation, and seldom an erasure.
+fn draw_secret_ask(dice: &Dice, entity: &str) -> Ask {
+    let number = |stream, max| dice.range(stream, entity, 0, 0..=max);
+    match number("workload.secret_action", 11) {
+        0..=1 => Ask::Rotate,
+        2 => Ask::Erase,
+        _ => Ask::Store {
+            credential: ["stripe", "smtp", "s3"][number("workload.credential", 2) as usize].to_owned(),
+            // With what JSON must escape, and what is no ASCII.
+            secret: format!("{}-{entity} \"\\ \u{e9}", super::canary::prefix(dice)),
         },
     }
 }

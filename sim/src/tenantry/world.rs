@@ -25,6 +25,8 @@ use tenantry_system::rights::Role;
 use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::operators;
 use super::pki::Pki;
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
@@ -64,6 +66,7 @@ pub struct Worlds {
     hosts: Arc<Mutex<BTreeMap<String, Hosted>>>,
     lying_sync: bool,
     pki: Option<Arc<Pki>>,
+    canaries: Option<Canaries>,
 }
 
 struct Hosted {
@@ -79,7 +82,7 @@ impl Worlds {
     /// Worlds in which a sync takes `sync_ms` of virtual milliseconds, and, if `lying_sync`, does nothing.
     #[must_use]
     pub fn new(dice: Dice, trace: Trace, sync_ms: std::ops::RangeInclusive<u64>, lying_sync: bool) -> Self {
-        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync, pki: None }
+        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync, pki: None, canaries: None }
     }
 
     /// The same, with channels that are encrypted and prove who is at their ends.
@@ -87,6 +90,26 @@ impl Worlds {
     pub fn encrypted(mut self) -> Self {
         self.pki = Some(Arc::new(Pki::new(Arc::new(SimClock), &self.entropy("world.tls", "", 0))));
         self
+    }
+
+    /// With everything that is written to disks or crosses links searched for `canaries`.
+    #[must_use]
+    pub fn searched(self, canaries: Option<Canaries>) -> Self {
+        Self { canaries, ..self }
+    }
+
+    /// Searches all disks as they are now.
+    pub fn search_disks(&self) {
+        let Some(canaries) = &self.canaries else { return };
+        for (host, hosted) in &*self.lock() {
+            let image = hosted.image.lock().expect("no holder panics");
+            for name in image.names() {
+                let mut content = vec![0; image.len(name).map_or(0, |len| len as usize)];
+                if image.read(name, 0, &mut content).is_ok() {
+                    canaries.search("disk", &content, || format!("{name} of {host}"));
+                }
+            }
+        }
     }
 
     /// The world of `host`, for one life of its process.
@@ -97,6 +120,7 @@ impl Worlds {
         hosted.starts += 1;
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
         let handle = Handle { image: hosted.image.clone(), epoch };
+        let told = Told { host: host.into(), trace: self.trace.clone(), canaries: self.canaries.clone() };
         let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.into(), life: Life::of(&handle) });
         if let Some(pki) = &self.pki {
             let tls = Arc::new(Tls::new(network, pki.issue(host, &self.tls_entropy(host))));
@@ -104,7 +128,7 @@ impl Worlds {
             network = tls;
         }
         World {
-            network: Arc::new(Traced { inner: network, host: host.into(), trace: self.trace.clone() }),
+            network: Arc::new(Traced { inner: network, told }),
             disk: Arc::new(SimDisk {
                 handle,
                 host: host.into(),
@@ -113,6 +137,7 @@ impl Worlds {
                 // Keyed by life and job: a life more or less leaves the other lives' draws alone.
                 jobs: Mutex::new(hosted.starts << 32),
                 trace: self.trace.clone(),
+                canaries: self.canaries.clone(),
             }),
             clock: Arc::new(SimClock),
             entropy: Arc::new(self.entropy("world.entropy", host, hosted.starts)),
@@ -213,13 +238,15 @@ struct SimDisk {
     sync_ms: std::ops::RangeInclusive<u64>,
     jobs: Mutex<u64>,
     trace: Trace,
+    canaries: Option<Canaries>,
 }
 
 #[async_trait]
 impl Disk for SimDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.handle.with(|image| image.create(name))?;
-        Ok(Box::new(SimFile { handle: self.handle.clone(), name: name.into() }))
+        let (handle, canaries) = (self.handle.clone(), self.canaries.clone());
+        Ok(Box::new(SimFile { handle, name: name.into(), canaries }))
     }
 
     /// The job's writes and syncs reach the image at once, but count as durable only after the virtual sync time: a
@@ -244,6 +271,7 @@ impl Disk for SimDisk {
 struct SimFile {
     handle: Handle,
     name: String,
+    canaries: Option<Canaries>,
 }
 
 impl fmt::Debug for SimFile {
@@ -260,6 +288,9 @@ impl DiskFile for SimFile {
         self.handle.with(|image| image.read(&self.name, offset, out))
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(canaries) = &self.canaries {
+            canaries.search("disk", data, || format!("a write to {}", self.name));
+        }
         self.handle.with(|image| image.write(&self.name, offset, data))
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -431,13 +462,20 @@ impl AsyncWrite for Held {
 /// A network whose every connection, and every chunk of its channels, goes into the trace.
 struct Traced {
     inner: Arc<dyn Network>,
+    told: Told,
+}
+
+/// Who tells what of a host's channels, and what is searched for in them.
+#[derive(Clone)]
+struct Told {
     host: Arc<str>,
     trace: Trace,
+    canaries: Option<Canaries>,
 }
 
 impl Traced {
     fn listener(&self, inner: Box<dyn Listener>) -> Box<dyn Listener> {
-        Box::new(TracedListener { inner, host: self.host.clone(), trace: self.trace.clone() })
+        Box::new(TracedListener { inner, told: self.told.clone() })
     }
 }
 
@@ -455,27 +493,26 @@ impl Network for Traced {
         let (peer, _) = host_and_port(address)?;
         let opened = self.inner.connect(address, server).await;
         let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
-        self.trace.record(now(), &self.host, "net.connect", &format!("{peer} {told}"));
-        Ok(traced(opened?, &self.host, peer, &self.trace))
+        self.told.trace.record(now(), &self.told.host, "net.connect", &format!("{peer} {told}"));
+        Ok(traced(opened?, peer, &self.told))
     }
 }
 
 struct TracedListener {
     inner: Box<dyn Listener>,
-    host: Arc<str>,
-    trace: Trace,
+    told: Told,
 }
 
 #[async_trait]
 impl Listener for TracedListener {
     async fn accept(&self) -> io::Result<Incoming> {
         let incoming = self.inner.accept().await?;
-        let (peer, host, trace) = (incoming.peer.clone(), self.host.clone(), self.trace.clone());
+        let (peer, teller) = (incoming.peer.clone(), self.told.clone());
         Ok(Incoming::new(peer.clone(), async move {
             let opened = incoming.open().await;
             let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
-            trace.record(now(), &host, "net.accept", &format!("{peer} {told}"));
-            Ok(traced(opened?, &host, &peer, &trace))
+            teller.trace.record(now(), &teller.host, "net.accept", &format!("{peer} {told}"));
+            Ok(traced(opened?, &peer, &teller))
         }))
     }
 
@@ -484,25 +521,35 @@ impl Listener for TracedListener {
     }
 }
 
-fn traced(channel: Channel, host: &Arc<str>, peer: &str, trace: &Trace) -> Channel {
-    let inner = channel.stream;
-    let stream = Box::new(Watched { inner, host: host.clone(), peer: peer.into(), trace: trace.clone() });
+fn traced(channel: Channel, peer: &str, told: &Told) -> Channel {
+    let (inner, told) = (channel.stream, told.clone());
+    let stream = Box::new(Watched { inner, peer: peer.into(), told, tails: Default::default() });
     Channel { stream, ..channel }
 }
 
-/// A stream whose every chunk goes into the trace.
+/// A stream whose every chunk goes into the trace, and is searched: in clear, also where it is encrypted further out.
 struct Watched {
     inner: BoxStream,
-    host: Arc<str>,
     peer: Arc<str>,
-    trace: Trace,
+    told: Told,
+    /// The ends of what went out and came in last.
+    tails: [Tail; 2],
 }
 
 impl Watched {
+    /// Searches a chunk. Only on their own way to the producer may operators' secrets be in clear; never on the way back.
+    fn search(&mut self, out: bool, chunk: &[u8]) {
+        let Told { host, canaries: Some(canaries), .. } = &self.told else { return };
+        let own = if out { &**host == operators::HOST } else { &*self.peer == operators::HOST };
+        let place = if own { OPERATORS_HOP } else { "wire" };
+        let peer = &self.peer;
+        canaries.search_chunk(place, &mut self.tails[usize::from(out)], chunk, || format!("{host} {peer} out: {out}"));
+    }
+
     fn record(&self, kind: &'static str, chunk: &[u8]) {
         let hash = Sha256::digest(chunk);
         let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
-        self.trace.record(now(), &self.host, kind, &detail);
+        self.told.trace.record(now(), &self.told.host, kind, &detail);
     }
 }
 
@@ -511,6 +558,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         self.record("net.in", &buf.filled()[before..]);
+        self.search(false, &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -519,6 +567,7 @@ impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, data))?;
         self.record("net.out", &data[..written]);
+        self.search(true, &data[..written]);
         Poll::Ready(Ok(written))
     }
 

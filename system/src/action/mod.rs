@@ -4,9 +4,12 @@
 //! a rejection, and the ledger makes the changes. So an action can be tried without effect (dry run, shadow mode), and
 //! cannot name a tenant: it is only ever shown one.
 
+mod erase_tenant_secrets;
 mod grant_entitlement;
 mod issue_credit;
 mod revoke_entitlement;
+mod rotate_data_key;
+mod store_credential;
 mod update_billing_limit;
 
 use std::fmt::{self, Debug};
@@ -19,12 +22,21 @@ use serde_json::{Value, json};
 
 use crate::ids::Name;
 use crate::message::{MAX_PAYLOAD_DEPTH, Refusal, depth, quoted, strict_object};
+use crate::secret::{KeyVersion, Sealed, Secret};
 
 pub use issue_credit::Currency;
+pub(crate) use store_credential::SECRET_FIELD;
 
 /// Every action there is: the registry.
-pub const REGISTRY: &[Spec] =
-    &[update_billing_limit::SPEC, grant_entitlement::SPEC, revoke_entitlement::SPEC, issue_credit::SPEC];
+pub const REGISTRY: &[Spec] = &[
+    update_billing_limit::SPEC,
+    grant_entitlement::SPEC,
+    revoke_entitlement::SPEC,
+    issue_credit::SPEC,
+    store_credential::SPEC,
+    rotate_data_key::SPEC,
+    erase_tenant_secrets::SPEC,
+];
 
 /// One action as the registry knows it.
 #[derive(Clone, Copy)]
@@ -114,6 +126,21 @@ impl Action {
         self.spec.permission
     }
 
+    /// Its sensitive field, if it has one.
+    #[must_use]
+    pub fn secret(&self) -> Option<&Secret> {
+        self.payload.secret()
+    }
+
+    /// Its sensitive field, if it has one that is sealed.
+    #[must_use]
+    pub fn sealed(&self) -> Option<&Sealed> {
+        match self.secret() {
+            Some(Secret::Sealed(sealed)) => Some(sealed),
+            Some(Secret::Clear(_)) | None => None,
+        }
+    }
+
     /// What it would change in `tenant`, or why it is rejected. Reads only.
     pub fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
         self.payload.decide(tenant)
@@ -124,6 +151,11 @@ impl Action {
 pub trait Decide: Debug + Send + Sync {
     /// See [`Action::decide`].
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined>;
+
+    /// See [`Action::secret`].
+    fn secret(&self) -> Option<&Secret> {
+        None
+    }
 }
 
 /// One tenant's state, as an action may see it. The tenant is not named: there is no other to ask for.
@@ -134,6 +166,10 @@ pub trait TenantView {
     fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error>;
     /// Credit in minor units of `currency`.
     fn credit(&self, currency: &Currency) -> Result<u64, redb::Error>;
+    /// The version of the data key that seals from now on.
+    fn data_key(&self) -> KeyVersion;
+    /// Whether the secret of the command in work was sealed for it, under a key that is not erased.
+    fn check_seal(&self, sealed: &Sealed) -> Result<(), Rejection>;
 }
 
 /// One change of one tenant's state.
@@ -163,6 +199,25 @@ pub enum Change {
         currency: Currency,
         /// The balance after the change, in minor units.
         balance_minor: u64,
+    },
+    /// A credential takes a new value, which no change shows.
+    StoreCredential {
+        /// Which.
+        credential: Name,
+        /// The version of the data key that sealed it.
+        data_key: KeyVersion,
+        /// SHA-256 of the ciphertext, in hexadecimal.
+        sealed_sha256: String,
+    },
+    /// Secrets are sealed under a new data key.
+    RotateDataKey {
+        /// Its version.
+        data_key: KeyVersion,
+    },
+    /// All credentials are gone, and all data keys are destroyed.
+    EraseSecrets {
+        /// The latest version that is destroyed.
+        data_keys_up_to: KeyVersion,
     },
 }
 
@@ -254,6 +309,8 @@ pub(crate) mod testing {
         pub(crate) limit_versions: BTreeMap<Name, u64>,
         pub(crate) entitlements: BTreeSet<Name>,
         pub(crate) credits: BTreeMap<Currency, u64>,
+        pub(crate) data_key: KeyVersion,
+        pub(crate) seals_fit: bool,
     }
 
     impl TenantView for InMemory {
@@ -265,6 +322,12 @@ pub(crate) mod testing {
         }
         fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
             Ok(self.credits.get(currency).copied().unwrap_or(0))
+        }
+        fn data_key(&self) -> KeyVersion {
+            self.data_key
+        }
+        fn check_seal(&self, _: &Sealed) -> Result<(), Rejection> {
+            if self.seals_fit { Ok(()) } else { Err(Rejection::new("sealed_for_another", "")) }
         }
     }
 

@@ -130,7 +130,7 @@ impl EmbeddedAuthority {
         match purpose {
             Purpose::Read => Ok(Permission::Read),
             Purpose::Pause => Ok(Permission::PauseTenant),
-            Purpose::Command { action, .. } => action::find(action)
+            Purpose::Command { action, .. } | Purpose::Seal { action, .. } => action::find(action)
                 .map(|spec| spec.permission)
                 .ok_or_else(|| Denied::Forbidden(format!("nobody may do {action:?}: there is no such action"))),
         }

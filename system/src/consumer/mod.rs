@@ -235,10 +235,10 @@ mod tests {
     use super::*;
     use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
-    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead};
+    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
+    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
     use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 
@@ -345,6 +345,9 @@ mod tests {
         }
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.inner.pause(right, to).await
+        }
+        async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+            self.inner.data_keys(right).await
         }
     }
 

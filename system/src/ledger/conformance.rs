@@ -195,9 +195,9 @@ mod implementations {
     use async_trait::async_trait;
 
     use crate::call::CallError;
-    use crate::grant::{VerifiedPause, VerifiedRead, Verifier};
+    use crate::grant::{VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
     use crate::ids::MessageId;
-    use crate::ledger::{LedgerService, RemoteLedger};
+    use crate::ledger::{DataKeys, LedgerService, RemoteLedger};
     use crate::rights::Role;
     use crate::rpc;
 
@@ -250,6 +250,9 @@ mod implementations {
         }
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.producer.pause(right, to).await
+        }
+        async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+            self.producer.data_keys(right).await
         }
     }
 }

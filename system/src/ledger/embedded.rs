@@ -11,15 +11,20 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fence::{Fence, Unheeded};
+use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Recorded, Tables, TenantTransaction};
-use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
-use crate::action::{Declined, Rejection};
+use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::AuditEntry;
 use crate::auth::Verdict;
 use crate::call::CallError;
-use crate::capability::{Clock, World};
-use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
-use crate::ids::{MessageId, TenantId};
+use crate::capability::{Clock, Disk, Entropy, World};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
+use crate::ids::{MessageId, Name, TenantId};
+use crate::message::BodyHash;
+use crate::secret::{
+    ClearText, DataKey, KeyCache, KeyContext, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed, WrappedKey,
+};
 use crate::store::{Machine, Store, decode, encode};
 
 /// number, from 1 -> [`AuditEntry`]: written with the effect, taken out once the audit log has it.
@@ -30,18 +35,147 @@ const OUTBOX_LAST: TableDefinition<(), u64> = TableDefinition::new("outbox_last"
 /// The embedded, durable ledger.
 pub struct EmbeddedLedger {
     store: Store<Books>,
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    keys: KeyCache,
+    /// Held while a data key is made: whoever waits finds it made.
+    making: tokio::sync::Mutex<()>,
 }
 
+/// A key that others made first, or that was erased while it was made, is made anew so often.
+const MAKE_KEY_MAX: u32 = 3;
+
 impl EmbeddedLedger {
-    /// Opens the ledger's database.
+    /// Opens the ledger's database and its key file, and wraps data keys anew that `provider`'s current key did not wrap.
     ///
     /// # Errors
-    /// When the database can't be opened.
-    pub async fn open(world: &World) -> io::Result<Self> {
-        let clock = world.clock.clone();
-        Ok(Self {
-            store: Store::open(world.disk.clone(), "ledger.redb", move |within| Books::load(within, clock)).await?,
-        })
+    /// When either can't be opened, or they don't belong together.
+    pub async fn open(world: &World, provider: Arc<dyn KeyProvider>) -> io::Result<Self> {
+        let (clock, disk) = (world.clock.clone(), world.disk.clone());
+        let key_file = Arc::new(KeyFile::open(&*disk)?);
+        let load = {
+            let key_file = key_file.clone();
+            move |within: &WriteTransaction| Books::load(within, clock, key_file)
+        };
+        let store = Store::open(disk.clone(), "ledger.redb", load).await?;
+        let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
+        key_file.reconcile(&*disk, &recorded).await?;
+        let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
+        let ledger = Self { store, disk, entropy: world.entropy.clone(), keys, making };
+        for ((tenant, version), slot) in recorded {
+            let context = KeyContext { tenant, version };
+            if let Err(error) = ledger.wrap_anew(&context, slot).await {
+                // It is as good as it was, as long as the key that wrapped it is known.
+                tracing::warn!(%error, tenant = %context.tenant, %version, "failed to wrap a data key anew");
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// Opens a stored credential, for the platform's own code: there is no request that does this. The right is that of
+    /// whoever may store one.
+    ///
+    /// # Errors
+    /// When it can't be read or opened; never with anything of its content.
+    pub async fn open_credential(
+        &self,
+        right: &VerifiedSeal,
+        credential: &Name,
+    ) -> Result<Option<ClearText>, CallError> {
+        let read = self.store.read().map_err(CallError::failed)?;
+        let kept = keyspace::credential(&read, right.scope(), credential).map_err(CallError::failed)?;
+        let Some(kept) = kept else { return Ok(None) };
+        match self.opened(right.scope(), "store_credential", &kept.message_id, &kept.sealed).await? {
+            Some(opened) => opened.map(Some).map_err(CallError::failed),
+            // Erased since the read.
+            None => Ok(None),
+        }
+    }
+
+    /// `sealed` opened where it stands; `None` if there is no such key.
+    async fn opened(
+        &self,
+        scope: &TenantScope,
+        action: &str,
+        message_id: &MessageId,
+        sealed: &Sealed,
+    ) -> Result<Option<Result<ClearText, NotOpened>>, CallError> {
+        let (tenant, version) = (scope.tenant(), sealed.data_key);
+        let Some(wrapped) = self.wrapped_keys(scope)?.1.into_iter().find(|(kept, _)| *kept == version) else {
+            return Ok(None);
+        };
+        let context = KeyContext { tenant: tenant.clone(), version };
+        let key = self.keys.unwrap(&wrapped.1, &context).await.map_err(|error| {
+            tracing::error!(%error, "a data key can't be had; what it sealed waits");
+            CallError::failed(error)
+        })?;
+        let context = SealContext { tenant, action, message_id, field: SECRET_FIELD };
+        Ok(Some(key.open(&context, sealed)))
+    }
+
+    /// Tries every seal of `run` where it stands. What is not there was sealed under no key that there is.
+    ///
+    /// Before the transaction and not in it, which waits for nobody's key provider: whether a seal opens never changes, and
+    /// whether its key is erased is looked up within.
+    async fn tried(&self, run: &Run) -> Result<Tried, CallError> {
+        let mut tried = Tried::new();
+        for Work { command, .. } in run.works() {
+            let message = command.message();
+            let Some(sealed) = message.action.sealed() else { continue };
+            let opened = self.opened(command.scope(), message.action.name(), &message.message_id, sealed).await?;
+            if let Some(opened) = opened {
+                tried.insert(message.body_sha256(), opened.map(drop));
+            }
+        }
+        Ok(tried)
+    }
+
+    /// The wrapped data keys of the tenant of `scope`, newest first, the version that seals, and whether some are erased.
+    fn wrapped_keys(
+        &self,
+        scope: &TenantScope,
+    ) -> Result<(KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool), CallError> {
+        let read = self.store.read().map_err(CallError::failed)?;
+        let (head, slots) = keyspace::data_keys(&read, scope).map_err(CallError::failed)?;
+        let file = &self.store.machine().key_file;
+        let keys = slots.iter().filter_map(|(version, slot)| Some((*version, file.get(slot)?))).collect();
+        Ok((head.current, keys, head.first > KeyVersion::default()))
+    }
+
+    /// Makes a data key.
+    async fn make_key(&self, context: &KeyContext) -> Result<(), CallError> {
+        let key = DataKey::generate(&*self.entropy);
+        let wrapped = self.keys.wrap(&key, context).await.map_err(CallError::failed)?;
+        self.keep_key(context, wrapped, None).await
+    }
+
+    /// Wraps a data key with the provider's current key, if another has wrapped it.
+    async fn wrap_anew(&self, context: &KeyContext, slot: SlotHash) -> Result<(), CallError> {
+        let wrapped = self.store.machine().key_file.get(&slot);
+        let Some(wrapped) = wrapped.filter(|wrapped| wrapped.by != *self.keys.provider().current()) else {
+            return Ok(());
+        };
+        let key = self.keys.unwrap(&wrapped, context).await.map_err(CallError::failed)?;
+        let anew = self.keys.wrap(&key, context).await.map_err(CallError::failed)?;
+        self.keep_key(context, anew, Some(slot)).await
+    }
+
+    /// Makes a wrapped key durable, first itself and then the record of it.
+    async fn keep_key(
+        &self,
+        context: &KeyContext,
+        wrapped: WrappedKey,
+        replaces: Option<SlotHash>,
+    ) -> Result<(), CallError> {
+        let slot = self.store.machine().key_file.put(&*self.disk, context, wrapped).await;
+        let slot = slot.map_err(|error| {
+            tracing::error!(%error, "a data key can't be written");
+            CallError::failed("a data key can't be written")
+        })?;
+        match self.store.execute(Command::KeepKey { context: context.clone(), slot, replaces }).await? {
+            Answer::KeyKept => Ok(()),
+            answer => unreachable!("asked to keep a key, answered {answer:?}"),
+        }
     }
 
     /// Returns when the store has failed, with the reason.
@@ -111,8 +245,14 @@ pub(super) struct Waiting {
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
-        match self.store.execute(Command::Apply(run.clone())).await? {
-            Answer::Applied(applied) => Ok(applied),
+        let tried = self.tried(run).await?;
+        match self.store.execute(Command::Apply(run.clone(), tried)).await? {
+            Answer::Applied(applied) => {
+                if applied.iter().any(erases) {
+                    self.keys.forget(run.scope().tenant());
+                }
+                Ok(applied)
+            }
             answer => unreachable!("asked to apply, answered {answer:?}"),
         }
     }
@@ -148,6 +288,19 @@ impl Ledger for EmbeddedLedger {
             answer => unreachable!("asked to pause, answered {answer:?}"),
         }
     }
+
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        let _alone = self.making.lock().await;
+        for _ in 0..MAKE_KEY_MAX {
+            let (current, mut keys, erased) = self.wrapped_keys(right.scope())?;
+            if keys.first().is_some_and(|(newest, _)| *newest == current) {
+                keys.truncate(DATA_KEYS_MAX);
+                return Ok(DataKeys { keys, erased });
+            }
+            self.make_key(&KeyContext { tenant: right.scope().tenant().clone(), version: current }).await?;
+        }
+        Err(CallError::failed("the tenant's data key was rotated or erased each time one was made"))
+    }
 }
 
 /// The state machine behind the store.
@@ -158,37 +311,56 @@ struct Books {
     relayed: Mutex<u64>,
     outbox_grew: Notify,
     awaited: Arc<Awaited>,
+    key_file: Arc<KeyFile>,
+    /// Data keys that the commit under way forgets: to be destroyed once it is durable.
+    forgotten: Mutex<Vec<SlotHash>>,
 }
 
+/// Whether a secret opens where it stands, by the hash of the body it stands in.
+type Tried = BTreeMap<BodyHash, Result<(), NotOpened>>;
+
 enum Command {
-    Apply(Run),
+    Apply(Run, Tried),
     Pause(TenantScope, PauseGeneration),
+    KeepKey { context: KeyContext, slot: SlotHash, replaces: Option<SlotHash> },
 }
 
 #[derive(Debug)]
 enum Answer {
     Applied(Vec<Applied>),
     Paused(Paused),
+    KeyKept,
 }
 
 impl Books {
-    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>) -> Result<Self, redb::Error> {
+    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>, key_file: Arc<KeyFile>) -> Result<Self, redb::Error> {
         Tables::open(within)?;
         let outbox = within.open_table(OUTBOX)?;
         within.open_table(OUTBOX_LAST)?;
         let oldest = outbox.first()?.map(|(number, _)| number.value());
         let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
-        let books =
-            Self { clock, fence: Fence::default(), relayed, outbox_grew: Notify::new(), awaited: Arc::default() };
+        let (outbox_grew, awaited, forgotten) = (Notify::new(), Arc::default(), Mutex::default());
+        let fence = Fence::default();
+        let books = Self { clock, fence, relayed, outbox_grew, awaited, key_file, forgotten };
         books.outbox_grew.notify_one();
         Ok(books)
     }
 
     /// Ends the commands of one run within the commit under way.
-    fn apply(&self, tables: &mut Tables<'_>, outbox: &mut Outbox<'_>, run: &Run) -> Result<Vec<Applied>, redb::Error> {
+    fn apply(
+        &self,
+        tables: &mut Tables<'_>,
+        outbox: &mut Outbox<'_>,
+        run: &Run,
+        tried: &Tried,
+    ) -> Result<Vec<Applied>, redb::Error> {
         let mut tenant = tables.tenant(run.scope())?;
         let before = tenant.head.version;
-        let applied: Result<_, _> = run.works().iter().map(|work| self.end(&mut tenant, outbox, work)).collect();
+        let each = run.works().iter().map(|work| {
+            tenant.seal = tried.get(&work.command.message().body_sha256()).copied();
+            self.end(&mut tenant, outbox, work)
+        });
+        let applied: Result<_, _> = each.collect();
         if tenant.head.version > before {
             tenant.keep_head()?;
         }
@@ -234,7 +406,7 @@ impl Books {
         };
         let version = tenant.head.version + 1;
         for change in verdict.iter().flatten() {
-            tenant.make(change, version)?;
+            tenant.make(change, version, message)?;
         }
         (tenant.head.version, tenant.head.position) = (version, *position);
         let outcome = Outcome {
@@ -271,8 +443,8 @@ impl Machine for Books {
     /// A run counts as many times as it has commands.
     fn weight(command: &Command) -> usize {
         match command {
-            Command::Apply(run) => run.works().len(),
-            Command::Pause(..) => 1,
+            Command::Apply(run, _) => run.works().len(),
+            Command::Pause(..) | Command::KeepKey { .. } => 1,
         }
     }
 
@@ -286,7 +458,7 @@ impl Machine for Books {
         let mut answers = Vec::with_capacity(batch.len());
         for command in &batch {
             answers.push(match command {
-                Command::Apply(run) => Answer::Applied(self.apply(&mut tables, &mut outbox, run)?),
+                Command::Apply(run, tried) => Answer::Applied(self.apply(&mut tables, &mut outbox, run, tried)?),
                 Command::Pause(scope, to) => {
                     let mut tenant = tables.tenant(scope)?;
                     let next = *to == tenant.head.pause.next();
@@ -295,17 +467,39 @@ impl Machine for Books {
                     tenant.keep_head()?;
                     Answer::Paused(paused)
                 }
+                Command::KeepKey { context, slot, replaces } => {
+                    tables.keep_key(&context.tenant, context.version, *slot, *replaces)?;
+                    Answer::KeyKept
+                }
             });
         }
         outbox_last.insert((), outbox.last)?;
+        *self.forgotten.lock().expect("no holder panics") = std::mem::take(&mut tables.forgotten);
         self.awaited.remember(&batch);
         Ok(answers)
+    }
+
+    fn is_unfinished(&self) -> bool {
+        !self.forgotten.lock().expect("no holder panics").is_empty()
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        let forgotten = std::mem::take(&mut *self.forgotten.lock().expect("no holder panics"));
+        self.key_file.destroy(&forgotten)
     }
 
     fn committed(&self, _answers: &[Answer]) {
         self.outbox_grew.notify_one();
         self.awaited.tell();
     }
+}
+
+/// Whether a tenant's data keys are destroyed by now.
+fn erases(applied: &Applied) -> bool {
+    let (Applied::Now(Outcome { verdict, .. }) | Applied::Before(Outcome { verdict, .. })) = applied else {
+        return false;
+    };
+    verdict.iter().flatten().any(|change| matches!(change, Change::EraseSecrets { .. }))
 }
 
 fn entry(command: &VerifiedCommand, outcome: &Outcome, policies: Vec<String>) -> AuditEntry {
@@ -352,8 +546,8 @@ impl Awaited {
     /// Notes which commands the commit under way ends.
     fn remember(&self, batch: &[Command]) {
         let runs = batch.iter().filter_map(|command| match command {
-            Command::Apply(run) => Some(run),
-            Command::Pause(..) => None,
+            Command::Apply(run, _) => Some(run),
+            Command::Pause(..) | Command::KeepKey { .. } => None,
         });
         let key =
             |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());
@@ -379,6 +573,10 @@ impl Drop for Awaiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod secret_tests;
 
 #[cfg(test)]
 mod tests {

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, PauseGeneration, TenantState};
-use crate::action::{Change, Currency, TenantView};
+use super::key_file::SlotHash;
+use super::{Outcome, PauseGeneration, StoredCredential, TenantState};
+use crate::action::{Change, Currency, Rejection, TenantView};
 use crate::broker::Position;
 use crate::grant::TenantScope;
 use crate::ids::{MessageId, Name, TenantId};
-use crate::message::BodyHash;
+use crate::message::{BodyHash, Message};
+use crate::secret::{KeyVersion, NotOpened, Sealed};
 use crate::store::{decode, encode, read_id};
 
 /// (tenant, limit type) -> (value, the tenant's version at which it was set).
@@ -23,6 +25,12 @@ const LIMITS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("
 const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("entitlements");
 /// (tenant, currency) -> minor units.
 const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
+/// (tenant, credential) -> [`KeptCredential`].
+const CREDENTIALS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("credentials");
+/// (tenant, version) -> the data key's slot in the key file. The key itself is there and nowhere else.
+const DATA_KEYS: TableDefinition<(&str, u32), SlotHash> = TableDefinition::new("data_keys");
+/// tenant -> the version of the data key that seals from now on, and the first version that is not erased.
+const KEY_HEADS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("key_heads");
 /// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
 const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
 /// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), the generation of its pauses.
@@ -35,6 +43,16 @@ pub(super) struct Recorded {
     pub(super) outcome: Outcome,
 }
 
+/// A credential as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptCredential {
+    pub(super) sealed: Sealed,
+    /// The command that stored it: what it is sealed for.
+    pub(super) message_id: MessageId,
+    /// The tenant's version at which it was stored.
+    version: u64,
+}
+
 /// All tenants' tables, open for one commit.
 pub(super) struct Tables<'t> {
     limits: Table<'t, (&'static str, &'static str), (u64, u64)>,
@@ -42,6 +60,11 @@ pub(super) struct Tables<'t> {
     credits: Table<'t, (&'static str, &'static str), u64>,
     outcomes: Table<'t, (&'static str, &'static str), &'static [u8]>,
     heads: Table<'t, &'static str, (u64, u64, u64, u64)>,
+    credentials: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    data_keys: Table<'t, (&'static str, u32), SlotHash>,
+    key_heads: Table<'t, &'static str, (u32, u32)>,
+    /// The slots of data keys that this commit forgets.
+    pub(super) forgotten: Vec<SlotHash>,
 }
 
 impl<'t> Tables<'t> {
@@ -52,6 +75,10 @@ impl<'t> Tables<'t> {
             credits: within.open_table(CREDITS)?,
             outcomes: within.open_table(OUTCOMES)?,
             heads: within.open_table(HEADS)?,
+            credentials: within.open_table(CREDENTIALS)?,
+            data_keys: within.open_table(DATA_KEYS)?,
+            key_heads: within.open_table(KEY_HEADS)?,
+            forgotten: Vec::new(),
         })
     }
 
@@ -59,7 +86,32 @@ impl<'t> Tables<'t> {
     pub(super) fn tenant<'a>(&'a mut self, scope: &'a TenantScope) -> Result<TenantTransaction<'a, 't>, redb::Error> {
         let tenant = scope.tenant().as_str();
         let head = self.heads.get(tenant)?.map_or_else(Head::default, |head| Head::from(head.value()));
-        Ok(TenantTransaction { tables: self, tenant, head })
+        let keys = self.key_head(tenant)?;
+        Ok(TenantTransaction { tables: self, tenant, head, keys, seal: None })
+    }
+
+    fn key_head(&self, tenant: &str) -> Result<KeyHead, redb::Error> {
+        Ok(self.key_heads.get(tenant)?.map_or_else(KeyHead::default, |head| KeyHead::from(head.value())))
+    }
+
+    /// Records the slot of a data key, if it is still the one that is wanted: the current version, which has no key yet, or
+    /// a new wrapping of the one in the slot `replaces`. The ledger does this by itself, and it shows nobody anything.
+    pub(super) fn keep_key(
+        &mut self,
+        tenant: &TenantId,
+        version: KeyVersion,
+        slot: SlotHash,
+        replaces: Option<SlotHash>,
+    ) -> Result<bool, redb::Error> {
+        let key = (tenant.as_str(), version.0);
+        let kept = self.data_keys.get(key)?.map(|kept| kept.value());
+        let wanted = kept == replaces && (replaces.is_some() || self.key_head(tenant.as_str())?.current == version);
+        if wanted {
+            self.data_keys.insert(key, slot)?;
+        }
+        // Whichever of the two is not recorded now is to be destroyed.
+        self.forgotten.extend(if wanted { replaces } else { Some(slot) });
+        Ok(wanted)
     }
 }
 
@@ -80,12 +132,30 @@ impl From<(u64, u64, u64, u64)> for Head {
     }
 }
 
+/// Where a tenant's data keys stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeyHead {
+    /// What is sealed from now on is sealed under this version.
+    pub(super) current: KeyVersion,
+    /// Those before this version are erased.
+    pub(super) first: KeyVersion,
+}
+
+impl From<(u32, u32)> for KeyHead {
+    fn from((current, first): (u32, u32)) -> Self {
+        Self { current: KeyVersion(current), first: KeyVersion(first) }
+    }
+}
+
 /// One tenant's rows, to read and to write.
 pub(super) struct TenantTransaction<'a, 't> {
     tables: &'a mut Tables<'t>,
     tenant: &'a str,
     /// Written back by [`TenantTransaction::keep_head`].
     pub(super) head: Head,
+    keys: KeyHead,
+    /// Whether the secret of the command in work opens where it stands; `None` if nothing was tried.
+    pub(super) seal: Option<Result<(), NotOpened>>,
 }
 
 impl TenantTransaction<'_, '_> {
@@ -94,8 +164,8 @@ impl TenantTransaction<'_, '_> {
         row.map(|row| decode(row.value())).transpose()
     }
 
-    /// Makes a change of the command that is the tenant's number `version`.
-    pub(super) fn make(&mut self, change: &Change, version: u64) -> Result<(), redb::Error> {
+    /// Makes a change of the command `message`, which is the tenant's number `version`.
+    pub(super) fn make(&mut self, change: &Change, version: u64, message: &Message) -> Result<(), redb::Error> {
         match change {
             Change::SetLimit { limit_type, value } => {
                 self.tables.limits.insert((self.tenant, limit_type.as_str()), (*value, version))?;
@@ -109,7 +179,29 @@ impl TenantTransaction<'_, '_> {
             Change::SetCredit { currency, balance_minor } => {
                 self.tables.credits.insert((self.tenant, currency.as_str()), balance_minor)?;
             }
+            Change::StoreCredential { credential, .. } => {
+                let sealed = message.action.sealed().expect("only what is sealed is stored").clone();
+                let kept = KeptCredential { sealed, message_id: message.message_id.clone(), version };
+                self.tables.credentials.insert((self.tenant, credential.as_str()), encode(&kept).as_slice())?;
+            }
+            Change::RotateDataKey { data_key } => self.set_keys(KeyHead { current: *data_key, ..self.keys })?,
+            Change::EraseSecrets { data_keys_up_to } => {
+                let next = data_keys_up_to.next();
+                self.tables.credentials.retain_in((self.tenant, "")..=(self.tenant, "\u{7f}"), |_, _| false)?;
+                for row in
+                    self.tables.data_keys.extract_from_if((self.tenant, 0)..(self.tenant, next.0), |_, _| true)?
+                {
+                    self.tables.forgotten.push(row?.1.value());
+                }
+                self.set_keys(KeyHead { current: next, first: next })?;
+            }
         }
+        Ok(())
+    }
+
+    fn set_keys(&mut self, keys: KeyHead) -> Result<(), redb::Error> {
+        self.keys = keys;
+        self.tables.key_heads.insert(self.tenant, (keys.current.0, keys.first.0))?;
         Ok(())
     }
 
@@ -139,6 +231,26 @@ impl TenantView for TenantTransaction<'_, '_> {
 
     fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
         Ok(self.tables.credits.get((self.tenant, currency.as_str()))?.map_or(0, |balance| balance.value()))
+    }
+
+    fn data_key(&self) -> KeyVersion {
+        self.keys.current
+    }
+
+    fn check_seal(&self, sealed: &Sealed) -> Result<(), Rejection> {
+        if sealed.data_key < self.keys.first {
+            let detail =
+                format!("data key {} was erased, and with it all that it sealed; send it anew", sealed.data_key);
+            return Err(Rejection::new("secret_erased", detail));
+        }
+        match self.seal {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Rejection::new("sealed_for_another", error.to_string())),
+            None => {
+                let detail = format!("the tenant has no data key {}", sealed.data_key);
+                Err(Rejection::new("sealed_for_another", detail))
+            }
+        }
     }
 }
 
@@ -186,11 +298,61 @@ pub(super) fn states(
         let (tenant, currency) = key.value();
         of(&mut states, tenant)?.credits.insert(currency.to_owned(), balance.value());
     }
+    for row in read.open_table(CREDENTIALS)?.range(first..last)? {
+        let (key, kept) = row?;
+        let (tenant, credential) = key.value();
+        let KeptCredential { sealed, message_id, version } = decode(kept.value())?;
+        let (data_key, sealed_sha256) = (sealed.data_key, sealed.sha256());
+        let shown = StoredCredential { data_key, message_id, version, sealed_sha256 };
+        of(&mut states, tenant)?.credentials.insert(read_id(Name::parse, credential)?, shown);
+    }
+    for row in read.open_table(KEY_HEADS)?.range(first.0..=last.0)? {
+        let (tenant, head) = row?;
+        of(&mut states, tenant.value())?.data_key = KeyHead::from(head.value()).current;
+    }
     Ok(states)
 }
 
 fn of<'s>(states: &'s mut BTreeMap<TenantId, TenantState>, tenant: &str) -> Result<&'s mut TenantState, redb::Error> {
     Ok(states.entry(read_id(TenantId::parse, tenant)?).or_default())
+}
+
+/// Where one tenant's data keys stand, and the slots of those there are, newest first.
+pub(super) fn data_keys(
+    read: &ReadTransaction,
+    scope: &TenantScope,
+) -> Result<(KeyHead, Vec<(KeyVersion, SlotHash)>), redb::Error> {
+    let tenant = scope.tenant().as_str();
+    let head = read.open_table(KEY_HEADS)?.get(tenant)?.map_or_else(KeyHead::default, |head| head.value().into());
+    let mut keys = Vec::new();
+    for row in read.open_table(DATA_KEYS)?.range((tenant, 0)..=(tenant, u32::MAX))?.rev() {
+        let (key, slot) = row?;
+        keys.push((KeyVersion(key.value().1), slot.value()));
+    }
+    Ok((head, keys))
+}
+
+/// The slots of every tenant's data keys.
+pub(super) fn every_data_key(
+    read: &ReadTransaction,
+) -> Result<BTreeMap<(TenantId, KeyVersion), SlotHash>, redb::Error> {
+    let mut keys = BTreeMap::new();
+    for row in read.open_table(DATA_KEYS)?.iter()? {
+        let (key, slot) = row?;
+        let (tenant, version) = key.value();
+        keys.insert((read_id(TenantId::parse, tenant)?, KeyVersion(version)), slot.value());
+    }
+    Ok(keys)
+}
+
+/// One credential, as committed.
+pub(super) fn credential(
+    read: &ReadTransaction,
+    scope: &TenantScope,
+    credential: &Name,
+) -> Result<Option<KeptCredential>, redb::Error> {
+    let row = read.open_table(CREDENTIALS)?.get((scope.tenant().as_str(), credential.as_str()))?;
+    row.map(|row| decode(row.value())).transpose()
 }
 
 /// Every outcome of every tenant, as committed.

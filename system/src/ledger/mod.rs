@@ -14,6 +14,7 @@
 mod conformance;
 mod embedded;
 mod fence;
+mod key_file;
 mod keyspace;
 mod outbox;
 pub(crate) mod remote;
@@ -28,8 +29,9 @@ use crate::action::{Change, Rejection};
 use crate::auth::Decision;
 use crate::broker::{Position, RUN_MAX};
 use crate::call::CallError;
-use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId};
+use crate::secret::{KeyVersion, WrappedKey};
 
 pub use embedded::EmbeddedLedger;
 pub use fence::{STALE_MAX, follow};
@@ -84,6 +86,22 @@ pub trait Ledger: Send + Sync + 'static {
     /// taken. Answers once it is durable with how the tenant stands then: from there on no command of a paused tenant has
     /// an outcome, whoever has it in work.
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError>;
+
+    /// The wrapped data keys of the tenant that `right` is for. If the version that seals has no key yet, one is made, and
+    /// is durable before this answers.
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError>;
+}
+
+/// How many data keys a tenant's sealers are shown: that many rotations may lie between a command and its retry.
+pub const DATA_KEYS_MAX: usize = 8;
+
+/// A tenant's data keys, wrapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataKeys {
+    /// Newest first: the first seals, the others tell what they sealed before. 1 to [`DATA_KEYS_MAX`].
+    pub keys: Vec<(KeyVersion, WrappedKey)>,
+    /// Whether there were others that are erased.
+    pub erased: bool,
 }
 
 /// How often a tenant was paused and resumed: an odd generation is a pause. Whoever pauses or resumes names the generation
@@ -243,4 +261,21 @@ pub struct TenantState {
     pub entitlements: BTreeSet<Name>,
     /// Currency to balance, in minor units.
     pub credits: BTreeMap<String, u64>,
+    /// Credentials by name; the secrets themselves are shown to nobody.
+    pub credentials: BTreeMap<Name, StoredCredential>,
+    /// The version of the data key that seals from now on.
+    pub data_key: KeyVersion,
+}
+
+/// What may be known of a stored credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCredential {
+    /// The version of the data key that sealed it.
+    pub data_key: KeyVersion,
+    /// The command that stored it.
+    pub message_id: MessageId,
+    /// The tenant's version at which it was stored.
+    pub version: u64,
+    /// SHA-256 of the ciphertext, in hexadecimal.
+    pub sealed_sha256: String,
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use super::{Applied, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::auth::Decision;
 use crate::broker::Position;
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, Verifier};
+use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
 use crate::ids::MessageId;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
@@ -29,6 +29,7 @@ pub enum Request {
     Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
     State { grant: GrantToken },
     Pause { grant: GrantToken, to: PauseGeneration },
+    DataKeys { grant: GrantToken },
 }
 
 /// What it answers.
@@ -38,6 +39,7 @@ pub enum Reply {
     Outcome(Option<Outcome>),
     State(TenantState),
     Paused(Paused),
+    DataKeys(DataKeys),
 }
 
 /// Offers any ledger to the network, behind a verification of its own.
@@ -56,7 +58,9 @@ impl Service for LedgerService {
     fn may(client: Role, request: &Request) -> bool {
         match request {
             Request::Apply { .. } => client == Role::Consumer,
-            Request::Outcome { .. } | Request::State { .. } | Request::Pause { .. } => client == Role::Producer,
+            Request::Outcome { .. } | Request::State { .. } | Request::Pause { .. } | Request::DataKeys { .. } => {
+                client == Role::Producer
+            }
         }
     }
 
@@ -95,6 +99,10 @@ impl Service for LedgerService {
             Request::Pause { grant, to } => {
                 let right = self.verifier.pause(grant).await.map_err(CallError::failed)?;
                 self.ledger.pause(&right, to).await.map(Reply::Paused)
+            }
+            Request::DataKeys { grant } => {
+                let right = self.verifier.seal(grant).await.map_err(CallError::failed)?;
+                self.ledger.data_keys(&right).await.map(Reply::DataKeys)
             }
         }
     }
@@ -150,6 +158,13 @@ impl Ledger for RemoteLedger {
         let request = Request::Pause { grant: right.grant().clone(), to };
         match self.client.call(&request, DURABLE_DEADLINE).await? {
             Reply::Paused(paused) => Ok(paused),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        match self.client.call(&Request::DataKeys { grant: right.grant().clone() }, DURABLE_DEADLINE).await? {
+            Reply::DataKeys(keys) => Ok(keys),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `credentials`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, break_glass, schemas};
+use super::{Problem, Producer, break_glass, schemas, sealing};
 use crate::auth::GrantRequest;
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
@@ -39,6 +39,7 @@ use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
+use crate::secret::Secret;
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
 pub const WAIT_MAX_MS: u64 = 30_000;
@@ -83,28 +84,23 @@ async fn submit(
     Caller { token }: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let message = Message::parse(read_body(request.into_body()).await?)?;
+    let message = Message::parse_submitted(read_body(request.into_body()).await?)?;
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
         let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
         return Err(Problem::invalid("timestamp", problem));
     }
-    let request = GrantRequest {
-        token,
-        user: Some(message.user_id.clone()),
-        tenant: message.tenant_id.clone(),
-        purpose: Purpose::Command {
-            action: message.action.name().into(),
-            message_id: message.message_id.clone(),
-            body_sha256: message.body_sha256(),
-        },
-    };
-    let grant = producer.grant(&request).await?;
-    // Only now: before auth has said who this is, anyone could spend another's share.
-    producer.limiter.command(&message.tenant_id, &message.user_id)?;
-    let envelope = Envelope { body: message.body.clone(), grant };
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
-    match producer.broker.publish(tenant, message_id, envelope).await? {
+    let published = match message.action.secret() {
+        Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear).await?,
+        Some(Secret::Sealed(_)) | None => {
+            let grant = producer.command_grant(token, &message).await?;
+            // Only now: before auth has said who this is, anyone could spend another's share.
+            producer.limiter.command(tenant, &message.user_id)?;
+            producer.publish_granted(&message, grant).await?
+        }
+    };
+    match published {
         Published::Accepted { sequence } => Ok(accepted(StatusCode::ACCEPTED, &message, sequence, false)),
         Published::Duplicate { sequence } => Ok(accepted(StatusCode::OK, &message, sequence, true)),
         Published::Conflict => Err(Problem::new(
@@ -230,9 +226,11 @@ async fn tenant(
         "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
         "entitlements" => |state| json!({ "entitlements": state.entitlements }),
         "credits" => |state| json!({ "credits_minor": state.credits }),
+        "credentials" => |state| json!({ "credentials": state.credentials, "data_key": state.data_key }),
         "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
-            let detail = format!("a tenant has limits, entitlements, credits and paused, but no {}", quoted(&part));
+            let detail =
+                format!("a tenant has limits, entitlements, credits, credentials and paused, but no {}", quoted(&part));
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };
@@ -353,8 +351,34 @@ impl Producer {
         Ok(self.verifier.read(grant).await?)
     }
 
+    /// A grant for exactly this command.
+    async fn command_grant(&self, token: String, message: &Message) -> Result<GrantToken, Problem> {
+        let request = GrantRequest {
+            token,
+            user: Some(message.user_id.clone()),
+            tenant: message.tenant_id.clone(),
+            purpose: Purpose::Command {
+                action: message.action.name().into(),
+                message_id: message.message_id.clone(),
+                body_sha256: message.body_sha256(),
+            },
+        };
+        self.grant(&request).await
+    }
+
+    async fn publish_granted(&self, message: &Message, grant: GrantToken) -> Result<Published, Problem> {
+        let envelope = Envelope { body: message.body.clone(), grant };
+        Ok(self.broker.publish(&message.tenant_id, &message.message_id, envelope).await?)
+    }
+
+    /// Has exactly this command granted, and publishes it.
+    pub(super) async fn publish(&self, token: String, message: &Message) -> Result<Published, Problem> {
+        let grant = self.command_grant(token, message).await?;
+        self.publish_granted(message, grant).await
+    }
+
     /// A grant from auth. Whatever became of a question that had no answer, nothing was changed by it.
-    async fn grant(&self, request: &GrantRequest) -> Result<GrantToken, Problem> {
+    pub(super) async fn grant(&self, request: &GrantRequest) -> Result<GrantToken, Problem> {
         Ok(self.authority.grant(request).await.map_err(unchanged)??)
     }
 }

@@ -9,6 +9,7 @@ mod break_glass;
 mod http;
 mod problem;
 mod schemas;
+mod sealing;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::capability::Clock;
 use crate::grant::Verifier;
 use crate::ledger::Ledger;
 use crate::rate_limit::{Limiter, RateLimits};
+use crate::secret::{KeyCache, KeyProvider};
 
 pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
@@ -31,10 +33,12 @@ pub struct Producer {
     verifier: Verifier,
     clock: Arc<dyn Clock>,
     limiter: Limiter,
+    keys: KeyCache,
 }
 
 impl Producer {
-    /// A producer between these services, which lets through what `limits` allow.
+    /// A producer between these services, which lets through what `limits` allow and seals secrets with the data keys that
+    /// `keys` unwraps.
     #[must_use]
     pub fn new(
         broker: Arc<dyn Broker>,
@@ -42,8 +46,10 @@ impl Producer {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         limits: &RateLimits,
+        keys: Arc<dyn KeyProvider>,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
-        Self { broker, authority, ledger, verifier, clock, limiter: Limiter::new(limits) }
+        let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
+        Self { broker, authority, ledger, verifier, clock, limiter, keys }
     }
 }

@@ -63,7 +63,6 @@ mod tests {
     use super::*;
     use crate::action::REGISTRY;
     use crate::broker::{EmbeddedBroker, Limits};
-    use crate::ledger::EmbeddedLedger;
     use crate::producer::http::Source;
     use crate::rate_limit::{Rate, RateLimits};
     use crate::testing::Bench;
@@ -82,10 +81,11 @@ mod tests {
     async fn api(requests: u32) -> (Bench, Router) {
         let bench = Bench::new().await;
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&bench.world).await.unwrap());
+        let ledger = bench.ledger().await;
         let limits = RateLimits { source: Rate::new(1, requests), ..RateLimits::default() };
         let (auth, clock) = (bench.authority.clone(), bench.world.clock.clone());
-        let router = crate::producer::router(Arc::new(Producer::new(broker, auth, ledger, clock, &limits)));
+        let router =
+            crate::producer::router(Arc::new(Producer::new(broker, auth, ledger, clock, &limits, bench.keys())));
         tokio::time::advance(Duration::from_secs(requests.into())).await;
         (bench, router)
     }

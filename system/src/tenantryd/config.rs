@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,9 @@ use tenantry_system::capability::file_error;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
 use tenantry_system::role::Addresses;
+use tenantry_system::secret::{KeyProvider, KeySet};
+
+use crate::development;
 
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// How often one may ask: at the producer, and once more at the consumer.
     pub(crate) rate_limits: RateLimits,
+    /// Where the keys are that wrap tenants' data keys.
+    pub(crate) secrets: Secrets,
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsFiles>,
@@ -61,6 +67,19 @@ impl TlsFiles {
     }
 }
 
+/// The keys that wrap tenants' data keys: producer and ledger need the same. At most one of the two is given; without
+/// either, a key is kept in the data folder and made at the first start, as it suits one machine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Secrets {
+    /// A file of its owner alone, with one key a line as NAME:64-HEXADECIMAL-DIGITS, the current one first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The name of an environment variable that holds the same, its lines or commas apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_env: Option<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -68,6 +87,7 @@ impl Default for Config {
             addresses: Addresses::default(),
             grant_key_days: NonZeroU32::new(30).expect("30 is not 0"),
             rate_limits: RateLimits::default(),
+            secrets: Secrets::default(),
             tls: None,
         }
     }
@@ -83,6 +103,17 @@ impl Config {
             config.must_be_safe(address).with_context(|| format!("failed to use {}", path.display()))?;
         }
         Ok(config)
+    }
+
+    /// The keys that wrap tenants' data keys.
+    pub(crate) fn keys(&self) -> anyhow::Result<Arc<dyn KeyProvider>> {
+        let keys = match (&self.secrets.key_file, &self.secrets.key_env) {
+            (Some(_), Some(_)) => bail!("both key_file and key_env are given under [secrets]; keep one of the two"),
+            (Some(file), None) => KeySet::read_file(file)?,
+            (None, Some(variable)) => KeySet::read_env(variable)?,
+            (None, None) => development::keys(&self.data)?,
+        };
+        Ok(Arc::new(keys))
     }
 
     /// The file that `read` would read.

@@ -11,7 +11,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use tenantry_system::auth::IdentityProvider;
 use tenantry_system::capability::{Clock, OsEntropy, SystemClock, file_error};
-use tenantry_system::ids::UserId;
+use tenantry_system::ids::{Name, UserId};
+use tenantry_system::secret::KeySet;
 
 /// The development operator.
 pub(crate) const OPERATOR: &str = "dev-operator";
@@ -20,6 +21,8 @@ pub(crate) const TENANT: &str = "acme";
 
 const ISSUER: &str = "urn:tenantry:development";
 const KEY_FILE: &str = "identity.key";
+/// Keys that wrap tenants' data keys.
+const WRAPPING_KEYS_FILE: &str = "wrapping.keys";
 
 /// A token lives for a working day and some more.
 const TOKEN_LIFETIME_SECONDS: i64 = 12 * 3600;
@@ -35,6 +38,14 @@ pub(crate) fn identity(data: &Path) -> anyhow::Result<IdentityProvider> {
         anyhow!("{} does not hold 64 hexadecimal digits; remove it to have a new one made", path.display())
     })?;
     Ok(IdentityProvider::from_seed(ISSUER, &seed))
+}
+
+/// The keys that wrap data keys, kept in `data`, made at the first call.
+pub(crate) fn keys(data: &Path) -> anyhow::Result<KeySet> {
+    let path = data.join(WRAPPING_KEYS_FILE);
+    let name = Name::parse("development-1")?;
+    read_or_create(&path, || KeySet::generate(name, &OsEntropy).to_text().to_string())?;
+    Ok(KeySet::read_file(&path)?)
 }
 
 /// A token for `user`.

@@ -42,8 +42,8 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits` and
-        /// `tls` count here.
+        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits`,
+        /// `secrets`, `grant_key_days` and `tls` count here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -59,8 +59,8 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]`, `[rate_limits]` and `[tls]`; without it the defaults of `tenantryd
-        /// config`.
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[secrets]` and `[tls]`; without it the defaults of
+        /// `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,
     },

@@ -22,7 +22,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
     let world = World { network, ..World::real(&data.join(role.name()))? };
     tracing::info!(?role, data = %data.display(), ?at, encrypted = config.tls.is_some(), "starting");
     match role {
-        Role::Producer => role::serve_producer(&world, at, &config.rate_limits, stop).await?,
+        Role::Producer => role::serve_producer(&world, at, &config.rate_limits, config.keys()?, stop).await?,
         Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, stop).await,
         Role::Broker => {
             let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
@@ -42,7 +42,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             }
         }
         Role::Ledger => {
-            let ledger = Arc::new(EmbeddedLedger::open(&world).await?);
+            let ledger = Arc::new(EmbeddedLedger::open(&world, config.keys()?).await?);
             tokio::select! {
                 served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), stop) => served?,
                 why = ledger.failed() => return Err(store_failed("ledger", &why)),

@@ -32,8 +32,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let identity = development::identity(data)?;
     let engine = Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), policies::load(data)?).await?);
     let authority: Arc<dyn Authority> = engine.clone();
+    let keys = config.keys()?;
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
-    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
+    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?, keys.clone()).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
@@ -46,7 +47,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let url = format!("{scheme}://{}", listener.local_address());
     print_welcome(data, &url, &curl, &engine.policies(), &*clock)?;
 
-    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
+    let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Arc::new(Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits));

@@ -20,7 +20,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.expect(outcomes == logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
     let (forged, planned) = (case.seen.forged.len(), case.seen.forgeries);
     finding.expect(forged == planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
-    let (forged, dead) = (case.seen.forged.len() as u64, case.kept.dead_letters);
+    let (forged, dead) = ((case.seen.forged.len() - case.seen.moved.len()) as u64, case.kept.dead_letters);
     finding.expect(forged == dead, || format!("{forged} forged messages, but {dead} dead letters at {by} ms"));
     finding.expect(case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));
     finding

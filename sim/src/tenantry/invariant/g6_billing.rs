@@ -13,6 +13,14 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for ((tenant, message_id), outcome) in &case.kept.outcomes {
         histories.entry(tenant).or_default().push((outcome.version, message_id, outcome));
     }
+    // By which key a secret was sealed, only the message tells that the audit log has.
+    let mut sealed_by = BTreeMap::new();
+    for entry in &case.kept.audit {
+        let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+        if let Some(key) = body.pointer("/payload/secret/data_key").and_then(serde_json::Value::as_u64) {
+            sealed_by.insert((&entry.tenant_id, &entry.message_id), key);
+        }
+    }
     for tenant in &case.cast.tenants {
         let mut model = Tenant::default();
         let mut history = histories.remove(tenant).unwrap_or_default();
@@ -20,13 +28,16 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         for (_, message_id, outcome) in history {
             let id = message_id.as_str();
             let asked = case.seen.reused_first.get(id).or(case.seen.commands.get(id).map(|command| &command.ask));
-            let Some(ask) = asked else { continue };
+            let Some(ask) = asked else {
+                model.pass();
+                continue;
+            };
             if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden") {
                 // Whether it was is G2's affair; here it must have changed nothing.
-                model.reject();
+                model.pass();
                 continue;
             }
-            let should = model.apply(ask);
+            let should = model.apply(ask, sealed_by.get(&(tenant, message_id)).copied());
             finding.expect(should == outcome.verdict.is_ok(), || {
                 let verb = if should { "apply" } else { "reject" };
                 format!("{tenant} {id}: the model would {verb} {ask:?}, the ledger has {:?}", outcome.verdict)
@@ -43,8 +54,16 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         finding.expect(state.credits == model.credits, || {
             format!("{tenant}: credits {:?}, model {:?}", state.credits, model.credits)
         });
+        let credentials: BTreeMap<_, _> =
+            state.credentials.iter().map(|(name, kept)| (text(name), u64::from(kept.data_key.0))).collect();
+        finding.expect(credentials == model.credentials, || {
+            format!("{tenant}: credentials {credentials:?}, model {:?}", model.credentials)
+        });
+        let key = u64::from(state.data_key.0);
+        finding.expect(key == model.key, || format!("{tenant}: data key {key}, model {}", model.key));
         if let Some(api) = case.seen.tenants_by_api.get(tenant) {
-            let modelled = [json!(model.limits), json!(model.entitlements), json!(model.credits)];
+            let modelled =
+                [json!(model.limits), json!(model.entitlements), json!(model.credits), json!(model.credentials)];
             finding.expect(*api == modelled, || format!("{tenant}: the API says {api:?}, the model {modelled:?}"));
         }
     }

@@ -10,6 +10,7 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 mod g8_fair_share;
+mod g9_confidentiality;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Finding {
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
-    let checks = [
+    let mut checks = vec![
         g1_isolation::check as fn(&Case<'_>) -> Finding,
         g2_authority::check,
         g3_one_outcome::check,
@@ -88,6 +89,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g8_fair_share::check,
         g10_liveness::check,
     ];
+    // Where nobody sends a secret there is none to be found.
+    if case.seen.canaries.is_some() {
+        checks.push(g9_confidentiality::check);
+    }
     checks.iter().map(|check| check(case)).collect()
 }
 
@@ -163,7 +168,7 @@ mod tests {
         }
         let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
-        let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12})];
+        let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
         seen.tenants_by_api.insert(acme, api);
         seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
