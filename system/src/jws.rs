@@ -85,6 +85,13 @@ impl PrivateKey {
         PublicKeys { keys: BTreeMap::from([(self.kid.clone(), self.key.verifying_key().to_bytes())]) }
     }
 
+    /// The public half as others publish theirs: a JWK (RFC 7517, RFC 8037).
+    #[must_use]
+    pub fn public_jwk(&self) -> serde_json::Value {
+        let x = BASE64URL.encode(self.key.verifying_key().as_bytes());
+        serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.kid, "x": x })
+    }
+
     /// Signs `claims` as a token of type `typ`.
     ///
     /// # Panics

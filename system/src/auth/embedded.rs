@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::identity::Authenticator;
+use super::oidc::Authenticator;
 use super::{Authority, Decision, Denied, Directory, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::call::CallError;
@@ -31,8 +31,9 @@ impl EmbeddedAuthority {
     /// Opens the key store, making a key at the first start: grants that wait in the broker must verify after a restart.
     ///
     /// # Errors
-    /// When the database can't be opened.
+    /// When the database can't be opened, or the issuer's keys could never be read.
     pub async fn open(world: &World, issuer: TrustedIssuer, directory: Directory) -> io::Result<Self> {
+        let operators = Authenticator::start(issuer, world).map_err(io::Error::other)?;
         let fresh = PrivateKey::generate(&*world.entropy).seed();
         let load = move |within: &WriteTransaction| {
             let mut table = within.open_table(SIGNING_KEY)?;
@@ -44,7 +45,7 @@ impl EmbeddedAuthority {
         };
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let key = PrivateKey::from_seed(&store.machine().seed);
-        Ok(Self { key, operators: Authenticator::new(issuer), directory, clock: world.clock.clone() })
+        Ok(Self { key, operators, directory, clock: world.clock.clone() })
     }
 
     fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
@@ -57,9 +58,7 @@ impl EmbeddedAuthority {
         }
     }
 
-    fn decide(&self, request: &GrantRequest) -> Result<GrantToken, Denied> {
-        let now = self.clock.unix_seconds();
-        let subject = self.operators.authenticate(&request.token, now)?;
+    fn decide(&self, request: &GrantRequest, subject: UserId, now: i64) -> Result<GrantToken, Denied> {
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
             return Err(Denied::Forbidden(why));
@@ -73,7 +72,9 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let decided = self.decide(request);
+        let now = self.clock.unix_seconds();
+        let subject = self.operators.authenticate(&request.token, now).await?;
+        let decided = subject.and_then(|subject| self.decide(request, subject, now));
         if let Err(denied) = &decided {
             tracing::warn!(tenant = %request.tenant, %denied, "refused a grant");
         }

@@ -6,7 +6,7 @@
 
 mod directory;
 mod embedded;
-mod identity;
+pub mod oidc;
 pub(crate) mod remote;
 
 use async_trait::async_trait;
@@ -20,13 +20,16 @@ use crate::jws::PublicKeys;
 
 pub use directory::{Binding, Directory, DirectoryError, Role};
 pub use embedded::EmbeddedAuthority;
-pub use identity::{IdentityProvider, TrustedIssuer};
+pub use oidc::{IdentityProvider, TrustedIssuer};
 pub use remote::{AuthorityService, RemoteAuthority};
 
 /// Authenticates, authorizes, signs.
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
     /// Checks an operator's token and signs a grant for what they ask, if they may.
+    ///
+    /// # Errors
+    /// Also when the token can't be checked now, because the identity provider's keys can't be had.
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError>;
 
     /// Whether `user` holds `permission` on `tenant` at this moment.

@@ -9,6 +9,9 @@ use tenantry_system::capability::file_error;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::role::Addresses;
 
+use crate::development;
+use crate::identity::Identity;
+
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,11 +22,14 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// How often one may ask: at the producer, and once more at the consumer.
     pub(crate) rate_limits: RateLimits,
+    /// Whose tokens operators come with; without it the development identity's in the data folder.
+    pub(crate) identity: Option<Identity>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data: "./data".into(), addresses: Addresses::default(), rate_limits: RateLimits::default() }
+        let (addresses, rate_limits) = (Addresses::default(), RateLimits::default());
+        Self { data: "./data".into(), addresses, rate_limits, identity: None }
     }
 }
 
@@ -39,9 +45,14 @@ impl Config {
         Ok(config)
     }
 
-    /// The file that `read` would read.
+    /// The provider of operators' tokens.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone().unwrap_or_else(|| development::table(&self.data))
+    }
+
+    /// The file that `read` would read, with nothing left unsaid.
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string(self)?)
+        Ok(toml::to_string(&Self { identity: Some(self.identity()), ..self.clone() })?)
     }
 }
 

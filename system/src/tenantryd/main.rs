@@ -2,6 +2,7 @@
 
 mod config;
 mod development;
+mod identity;
 mod serve;
 mod up;
 
@@ -40,7 +41,7 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer` and `rate_limits` count here.
+        /// A TOML file as `tenantryd config` prints it; of `addresses` only the producer's counts here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -55,7 +56,8 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]` and `[rate_limits]`; without it the defaults of `tenantryd config`.
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]` and `[identity]`; without it the defaults of `tenantryd
+        /// config`.
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -67,6 +69,9 @@ enum Command {
         /// The operator it is for; what they may do stands in operators.toml in the data folder.
         #[arg(long, default_value = development::OPERATOR)]
         user: String,
+        /// Have a new key sign from now on. Tokens of the key before hold until the next rotation.
+        #[arg(long)]
+        rotate: bool,
     },
     /// Print the default configuration of `serve`.
     Config,
@@ -106,7 +111,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let served = serve::run(role, &config, stop_on_signal()?).await;
             served.with_context(|| format!("failed to serve the {role} role"))
         }
-        Command::Token { data, user } => {
+        Command::Token { data, user, rotate } => {
+            if rotate {
+                development::rotate(&data)?;
+            }
             let token = development::existing_token(&data, &user)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }

@@ -31,8 +31,11 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             broker.flush().await?;
         }
         Role::Auth => {
-            let (identity, directory) = (development::identity(data)?, development::directory(data)?);
-            let authority = EmbeddedAuthority::open(&world, identity.trusted(), directory).await?;
+            let (identity, directory) = (config.identity(), development::directory(data)?);
+            if development::is_meant(&identity, data) {
+                development::provider(data)?;
+            }
+            let authority = EmbeddedAuthority::open(&world, identity.trusted()?, directory).await?;
             role::serve_authority(&world, at, Arc::new(authority), stop).await?;
         }
         Role::Ledger => {

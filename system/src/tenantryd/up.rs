@@ -27,11 +27,14 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     must_be_loopback(listen)?;
     let world = |role: Role| World::real(&data.join(role.name()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
-    let identity = development::identity(data)?;
+    let identity = config.identity();
+    if development::is_meant(&identity, data) {
+        development::provider(data)?;
+    }
     let directory = development::directory(data)?;
     let welcomed = directory.clone();
     let authority: Arc<dyn Authority> =
-        Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
+        Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted()?, directory).await?);
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
     let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
@@ -39,7 +42,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
 
     let listener = broker_world.network.bind(listen).await.context("choose another address with --listen")?;
-    print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
+    if development::is_meant(&identity, data) {
+        print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
+    } else {
+        print_address(data, &listener.local_address(), &identity.issuer)?;
+    }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
@@ -68,6 +75,18 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     broker.flush().await?;
     eprintln!("stopped");
     Ok(())
+}
+
+/// What there is to say where operators come from elsewhere.
+fn print_address(data: &Path, address: &str, issuer: &str) -> anyhow::Result<()> {
+    let data = data.display();
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
+        "Tenantry is up at http://{address}, data in {data}; stop it with Ctrl-C.\n\n\
+         Operators come with tokens of {issuer}; what they may do stands in {data}/operators.toml."
+    )?;
+    Ok(stdout.flush()?)
 }
 
 fn print_welcome(data: &Path, address: &str, directory: &Directory, clock: &dyn Clock) -> anyhow::Result<()> {
