@@ -33,6 +33,8 @@ pub const MARKS: &[&str] = &[
     "http_503",
     "http_504",
     "http_no_answer",
+    "identity_key_dropped",
+    "identity_key_rotated",
     "late_settlement",
     "overtaken",
     "paused",

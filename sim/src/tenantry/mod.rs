@@ -12,6 +12,7 @@ pub mod cast;
 pub mod evidence;
 pub mod hosts;
 pub mod http;
+pub mod idp;
 pub mod invariant;
 pub mod model;
 pub mod operators;

@@ -12,12 +12,12 @@ use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
-use tenantry_system::auth::IdentityProvider;
 use tenantry_system::rate_limit::RateLimits;
 
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
+use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::section::Scenario;
 use super::workload::{self, Act, Forgery, Timed};
@@ -32,9 +32,6 @@ use crate::engine::trace::{Trace, TraceEntry};
 /// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
 const QUIET_CHECK_STEPS: u64 = 16;
 
-/// The issuer of operators' tokens in simulations.
-const ISSUER: &str = "urn:tenantry:simulation";
-
 /// All that decides a run.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -44,6 +41,8 @@ pub struct Setup {
     pub plan: Plan<Act>,
     /// The consumers' hosts.
     pub consumers: Vec<String>,
+    /// Whether the identity provider has a host of its own, and auth fetches its keys.
+    pub idp_hosted: bool,
     /// How often one may ask.
     pub rate_limits: RateLimits,
     /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
@@ -83,6 +82,7 @@ impl Setup {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
+            idp_hosted: workload.rotates_identity(),
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
             latency_ms: scenario.network.latency_ms.clone(),
@@ -102,6 +102,7 @@ impl Setup {
             plan: Plan::new(seed, name, &[], acts),
             cast,
             consumers: vec!["consumer".into()],
+            idp_hosted: false,
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
             latency_ms: 1..=4,
@@ -121,7 +122,7 @@ impl Setup {
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync);
-        let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
+        let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
         let house = House {
             worlds: worlds.clone(),
             evidence: evidence.clone(),
@@ -129,7 +130,7 @@ impl Setup {
             at: addresses().into(),
             limits: self.rate_limits,
         };
-        let (acts, forgeries) = self.parts();
+        let (acts, rotations, forgeries) = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
@@ -149,7 +150,8 @@ impl Setup {
             limit: deadline,
             epoch: epoch(),
         };
-        let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
+        let hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries);
+        let mut simulation = Simulation::new(&settings, hosts);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut done = |_now: Duration, phase: Phase| {
@@ -188,16 +190,17 @@ impl Setup {
         Ended { finished, trace: trace.entries() }
     }
 
-    /// The plan's acts, as those of operators and those of the adversary.
-    fn parts(&self) -> (Timed<Act>, Timed<Forgery>) {
-        let (mut acts, mut forgeries) = (Vec::new(), Vec::new());
+    /// The plan's acts, as those of operators, those of the identity provider and those of the adversary.
+    fn parts(&self) -> (Timed<Act>, Timed<Rotation>, Timed<Forgery>) {
+        let (mut acts, mut rotations, mut forgeries) = (Vec::new(), Vec::new(), Vec::new());
         for (at, act) in self.plan.acts() {
             match act {
                 Act::Forge(forgery) => forgeries.push((at, forgery.clone())),
+                Act::Rotate(rotation) => rotations.push((at, rotation.clone())),
                 act => acts.push((at, act.clone())),
             }
         }
-        (acts, forgeries)
+        (acts, rotations, forgeries)
     }
 
     fn record(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_system::ids::{TenantId, UserId};
 
 use super::cast::{Cast, Part};
+use super::idp::Rotation;
 use super::model::Ask;
 use super::section::Workload;
 use crate::engine::dice::Dice;
@@ -17,6 +18,10 @@ const RESEND_AFTER_MS: std::ops::RangeInclusive<u64> = 1..=800;
 
 /// A pause lasts this long, in virtual milliseconds: less than a lease and more.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 50..=1500;
+
+/// A key of the identity provider's is dropped this long after the next one came, in virtual milliseconds: operators have
+/// new tokens by then.
+const DROP_AFTER_MS: std::ops::RangeInclusive<u64> = 1200..=2000;
 
 /// Things with their times, in virtual milliseconds since the simulation began.
 pub type Timed<T> = Vec<(u64, T)>;
@@ -35,6 +40,8 @@ pub enum Act {
     Forge(Forgery),
     /// An operator pauses a tenant, and resumes it.
     Pause(Pause),
+    /// The identity provider gets a new key.
+    Rotate(Rotation),
 }
 
 /// A pause of one tenant.
@@ -152,6 +159,15 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
             at,
             Act::Pause(Pause { operator, tenant, for_ms: dice.range("workload.pause", &entity, 0, PAUSE_MS) }),
         ));
+    }
+    let rotations = *workload.identity_rotations.get_ref();
+    for index in 0..rotations {
+        let entity = format!("rotation-{index}");
+        // Each within its share of the time: keys come one after another.
+        let share = duration_ms / rotations;
+        let at = index * share + dice.range("workload.at", &entity, 0, 0..=share);
+        let drop_after_ms = dice.range("workload.drop_after", &entity, 0, DROP_AFTER_MS);
+        acts.push((at, Act::Rotate(Rotation { drop_after_ms })));
     }
     acts
 }
