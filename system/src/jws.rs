@@ -91,6 +91,13 @@ impl PrivateKey {
         [self].into_iter().collect()
     }
 
+    /// The public half as others publish theirs: a JWK (RFC 7517, RFC 8037).
+    #[must_use]
+    pub fn public_jwk(&self) -> serde_json::Value {
+        let x = BASE64URL.encode(self.key.verifying_key().as_bytes());
+        serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.kid, "x": x })
+    }
+
     /// Signs `claims` as a token of type `typ`.
     ///
     /// # Panics

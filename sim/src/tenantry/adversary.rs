@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use tenantry_system::auth::{Authority, GrantRequest, IdentityProvider};
+use tenantry_system::auth::{Authority, GrantRequest};
 use tenantry_system::broker::Published;
 use tenantry_system::capability::World;
 use tenantry_system::grant::{Envelope, GrantToken, Purpose};
@@ -20,6 +20,7 @@ use tenantry_system::role::{Addresses, remote_authority, remote_broker};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::evidence::Evidence;
+use super::idp::Idp;
 use super::workload::{Command, Forgery, Timed, Trick};
 
 /// The adversary's host.
@@ -28,24 +29,15 @@ pub const HOST: &str = "adversary";
 /// The pause after a failed attempt.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Tokens outlive any run.
-const TOKEN_SECONDS: i64 = 24 * 3600;
-
 /// Commits all `forgeries` at their times.
-pub async fn run(
-    world: World,
-    at: Arc<Addresses>,
-    provider: IdentityProvider,
-    evidence: Evidence,
-    forgeries: Timed<Forgery>,
-) {
+pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evidence, forgeries: Timed<Forgery>) {
     let begin = Instant::now();
     // Inside, with what the producer proves itself by where a proof is asked for.
     let role = Role::Producer;
     let (authority, broker) = (remote_authority(&world, &at, role), remote_broker(&world, &at, role));
     for (at_ms, forgery) in forgeries {
         sleep_until(begin + Duration::from_millis(at_ms)).await;
-        let token = provider.token(&forgery.command.operator, world.clock.unix_seconds(), TOKEN_SECONDS);
+        let token = provider.token(&forgery.command.operator, world.clock.unix_seconds());
         let envelope = envelope(&*authority, token, &forgery, &evidence).await;
         let id = message_id(&forgery.command);
         let lane = if matches!(forgery.trick, Trick::SwappedBody | Trick::MovedCiphertext) {

@@ -40,6 +40,8 @@ pub const MARKS: &[&str] = &[
     "http_no_answer",
     "id_spent",
     "key_rotated",
+    "identity_key_dropped",
+    "identity_key_rotated",
     "late_settlement",
     "overtaken",
     "paused",

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use tenantry_system::audit::EmbeddedAudit;
-use tenantry_system::auth::{EmbeddedAuthority, IdentityProvider};
+use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::cast::Cast;
 use super::evidence::Evidence;
+use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
-use super::{adversary, operators};
+use super::{adversary, idp, operators};
 use crate::engine::runner::{Died, Host, Software};
 
 /// What all hosts are built from.
@@ -36,7 +37,7 @@ pub struct House {
     /// Where everything is written down.
     pub evidence: Evidence,
     /// Whose tokens auth believes.
-    pub provider: IdentityProvider,
+    pub provider: Idp,
     /// Where each role is found.
     pub at: Arc<Addresses>,
     /// How often one may ask.
@@ -61,14 +62,15 @@ pub fn addresses() -> Addresses {
 type Ended = Result<(), Box<dyn Error>>;
 
 impl House {
-    /// All hosts: one of each role, `consumers`, the operators with `acts`, and the adversary with `forgeries` if any. Auth
-    /// goes by what `office` makes of the cast.
+    /// All hosts: one of each role, `consumers`, the operators with `acts`, the identity provider with `rotations` if it has
+    /// a host, and the adversary with `forgeries` if any. Auth goes by what `office` makes of the cast.
     #[must_use]
     pub fn hosts(
         &self,
         consumers: &[String],
         cast: &Cast,
         acts: Timed<Act>,
+        rotations: Timed<Rotation>,
         forgeries: Timed<Forgery>,
         office: Timed<Act>,
     ) -> Vec<Host> {
@@ -98,6 +100,11 @@ impl House {
                 Ok(())
             }
         }));
+        if self.provider.is_hosted() {
+            hosts.push(
+                self.host(idp::HOST, move |house, world| house.provider.run(world, rotations.clone(), house.evidence)),
+            );
+        }
         if !forgeries.is_empty() {
             hosts.push(self.host(adversary::HOST, move |house, world| {
                 let forgeries = forgeries.clone();

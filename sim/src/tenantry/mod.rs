@@ -13,6 +13,7 @@ pub mod cast;
 pub mod evidence;
 pub mod hosts;
 pub mod http;
+pub mod idp;
 pub mod invariant;
 pub mod model;
 pub mod office;

@@ -5,12 +5,11 @@
 //! every tenant's state is read.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::Method;
-use tenantry_system::auth::IdentityProvider;
-use tenantry_system::capability::World;
+use tenantry_system::capability::{Clock, World};
 use tenantry_system::ids::{TenantId, UserId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::http::{Answer, HttpClient};
+use super::idp::Idp;
 use super::workload::{Act, Command, Pause, Timed};
 
 /// The operators' host.
@@ -37,26 +37,27 @@ const STATUS_WAIT_MS: u64 = 2000;
 /// Statuses that are asked for at once.
 const STATUS_AT_ONCE: usize = 16;
 
-/// Tokens outlive any run.
-const TOKEN_SECONDS: i64 = 24 * 3600;
+/// Where the provider's keys change, an operator has a new token after this long: before the key of the last is dropped.
+const RENEW_AFTER: Duration = Duration::from_millis(500);
 
 /// All operators of a run.
 pub struct Operators {
     client: HttpClient,
-    tokens: BTreeMap<UserId, String>,
+    provider: Idp,
+    clock: Arc<dyn Clock>,
+    tokens: Mutex<BTreeMap<UserId, (Instant, String)>>,
     evidence: Evidence,
     pausing: BTreeMap<TenantId, tokio::sync::Mutex<()>>,
 }
 
 impl Operators {
-    /// The operators of `cast`, each with a token of `provider`, at the producer's `address`.
+    /// The operators of `cast`, each with tokens of `provider`, at the producer's `address`.
     #[must_use]
-    pub fn new(world: &World, address: &str, provider: &IdentityProvider, cast: &Cast, evidence: Evidence) -> Self {
+    pub fn new(world: &World, address: &str, provider: &Idp, cast: &Cast, evidence: Evidence) -> Self {
         let client = HttpClient::new(world.network.clone(), address);
-        let now = world.clock.unix_seconds();
-        let token = |operator: &UserId| (operator.clone(), provider.token(operator, now, TOKEN_SECONDS));
         let pausing = cast.tenants.iter().map(|tenant| (tenant.clone(), tokio::sync::Mutex::default())).collect();
-        Self { client, tokens: cast.operators.iter().map(token).collect(), evidence, pausing }
+        let (provider, clock) = (provider.clone(), world.clock.clone());
+        Self { client, provider, clock, tokens: Mutex::default(), evidence, pausing }
     }
 
     /// Does all `acts` at their times, then reads everything back.
@@ -73,8 +74,7 @@ impl Operators {
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
-                    Act::Forge(_) => unreachable!("forgeries are the adversary's"),
-                    Act::Revoke(_) | Act::RotateKey => unreachable!("these are auth's"),
+                    Act::Forge(_) | Act::Rotate(_) | Act::Revoke(_) | Act::RotateKey => unreachable!("others do that"),
                 }
             });
         }
@@ -85,8 +85,18 @@ impl Operators {
         self.evidence.seen().operators_done = true;
     }
 
-    fn token(&self, operator: &UserId) -> &str {
-        &self.tokens[operator]
+    /// The operator's token: a new one where the last may soon hold no longer.
+    fn token(&self, operator: &UserId) -> String {
+        let mut tokens = self.tokens.lock().expect("no holder panics");
+        let renewed = |made: &Instant| self.provider.is_hosted() && made.elapsed() >= RENEW_AFTER;
+        match tokens.get(operator) {
+            Some((made, token)) if !renewed(made) => token.clone(),
+            _ => {
+                let token = self.provider.token(operator, self.clock.unix_seconds());
+                tokens.insert(operator.clone(), (Instant::now(), token.clone()));
+                token
+            }
+        }
     }
 
     /// Sends a command until there is a final answer, and returns its status.
@@ -125,7 +135,7 @@ impl Operators {
         let mut pause = AGAIN_MIN;
         loop {
             let token = self.token(operator);
-            let answer = self.client.request(method.clone(), path, token, body.to_owned(), DEADLINE).await;
+            let answer = self.client.request(method.clone(), path, &token, body.to_owned(), DEADLINE).await;
             tell(&answer);
             match answer {
                 Ok(answer) if !is_passing(&answer) => return answer,

@@ -13,7 +13,6 @@ use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
-use tenantry_system::auth::IdentityProvider;
 use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
@@ -22,6 +21,7 @@ use super::canary::{Canaries, Logs};
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
+use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
 use super::section::Scenario;
@@ -37,9 +37,6 @@ use crate::engine::trace::{Trace, TraceEntry};
 /// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
 const QUIET_CHECK_STEPS: u64 = 16;
 
-/// The issuer of operators' tokens in simulations.
-const ISSUER: &str = "urn:tenantry:simulation";
-
 /// All that decides a run.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -51,6 +48,8 @@ pub struct Setup {
     pub consumers: Vec<String>,
     /// Whether channels are encrypted and prove who is at their ends.
     pub tls: bool,
+    /// Whether the identity provider has a host of its own, and auth fetches its keys.
+    pub idp_hosted: bool,
     /// How often one may ask.
     pub rate_limits: RateLimits,
     /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
@@ -71,10 +70,11 @@ pub struct Setup {
     pub drain: Duration,
 }
 
-/// A plan's acts: those of operators, of the adversary, and of the office that auth goes by.
+/// A plan's acts: those of operators, of the identity provider, of the adversary, and of the office that auth goes by.
 #[derive(Default)]
 struct Parts {
     acts: Timed<Act>,
+    rotations: Timed<Rotation>,
     forgeries: Timed<Forgery>,
     office: Timed<Act>,
 }
@@ -101,6 +101,7 @@ impl Setup {
             cast,
             consumers: scenario.topology.consumer_hosts(),
             tls: scenario.topology.tls,
+            idp_hosted: workload.rotates_identity(),
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
             latency_ms: scenario.network.latency_ms.clone(),
@@ -122,6 +123,7 @@ impl Setup {
             cast,
             consumers: vec!["consumer".into()],
             tls: false,
+            idp_hosted: false,
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
             latency_ms: 1..=4,
@@ -144,7 +146,7 @@ impl Setup {
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
-        let provider = IdentityProvider::new(ISSUER, &*worlds.start("identity-provider").entropy);
+        let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
         let house = House {
             worlds: worlds.clone(),
             evidence: evidence.clone(),
@@ -153,7 +155,7 @@ impl Setup {
             limits: self.rate_limits,
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
-        let Parts { acts, forgeries, office } = self.parts();
+        let Parts { acts, rotations, forgeries, office } = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
@@ -177,7 +179,7 @@ impl Setup {
             epoch: epoch(),
         };
         let mut simulation =
-            Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries, office));
+            Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office));
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut done = |_now: Duration, phase: Phase| {
@@ -232,6 +234,7 @@ impl Setup {
         for (at, act) in self.plan.acts() {
             match act {
                 Act::Forge(forgery) => parts.forgeries.push((at, forgery.clone())),
+                Act::Rotate(rotation) => parts.rotations.push((at, rotation.clone())),
                 Act::Revoke(_) | Act::RotateKey => parts.office.push((at, act.clone())),
                 act => parts.acts.push((at, act.clone())),
             }

@@ -71,6 +71,10 @@ pub struct Workload {
     /// Share of the commands that store credentials, rotate their keys or erase them, 0 to 1.
     #[serde(default = "zero")]
     pub credentials: Spanned<f64>,
+    /// How often the identity provider's key is rotated, 0 to 20. If at all, the provider has a host, `idp`, and auth
+    /// fetches its keys from there.
+    #[serde(default = "none")]
+    pub identity_rotations: Spanned<u64>,
     /// The bound on what the first tenant's noise may cost the others: of their commands 99 in 100 take effect within this
     /// many virtual milliseconds of being sent.
     pub quiet_p99_ms_max: Option<Spanned<u64>>,
@@ -141,6 +145,7 @@ impl Section for Workload {
             let message = "an operator whose role is taken away can't resume what they paused";
             return Err(SectionError::new(self.revocations.span(), message, "give pauses or revocations, not both"));
         }
+        within("identity_rotations", &self.identity_rotations, 0, 20)?;
         let Some(bound) = &self.quiet_p99_ms_max else { return Ok(()) };
         within("quiet_p99_ms_max", bound, 1, 60_000)?;
         let quiet = self.quiet_commands();
@@ -154,6 +159,12 @@ impl Section for Workload {
 }
 
 impl Workload {
+    /// Whether the identity provider has a host, and rotates its key.
+    #[must_use]
+    pub fn rotates_identity(&self) -> bool {
+        *self.identity_rotations.get_ref() > 0
+    }
+
     /// How many commands of quiet tenants may be expected to take effect.
     fn quiet_commands(&self) -> u64 {
         let (noisy, others) = (*self.noisy.get_ref(), *self.tenants.get_ref() as f64 - 1.0);
@@ -188,8 +199,11 @@ impl Topology {
 /// The hosts that faults can name. Operators and the adversary can be cut off, but are never killed by a scenario's
 /// mistake: what they know is what the run is judged by.
 #[must_use]
-pub fn hosts(topology: &Topology, _workload: &Workload) -> Vec<String> {
+pub fn hosts(topology: &Topology, workload: &Workload) -> Vec<String> {
     let mut hosts: Vec<String> = ["producer", "broker", "auth", "ledger", "audit"].map(String::from).to_vec();
     hosts.extend(topology.consumer_hosts());
+    if workload.rotates_identity() {
+        hosts.push(super::idp::HOST.into());
+    }
     hosts
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_system::ids::{TenantId, UserId};
 
 use super::cast::{Cast, Part};
+use super::idp::Rotation;
 use super::model::Ask;
 use super::section::Workload;
 use crate::engine::dice::Dice;
@@ -20,6 +21,9 @@ const PAUSE_MS: std::ops::RangeInclusive<u64> = 50..=1500;
 
 /// A role is gone for this long, in virtual milliseconds: while its commands are on their way, and after.
 const REVOKED_MS: std::ops::RangeInclusive<u64> = 200..=2500;
+/// A key of the identity provider's is dropped this long after the next one came, in virtual milliseconds: operators have
+/// new tokens by then.
+const DROP_AFTER_MS: std::ops::RangeInclusive<u64> = 1200..=2000;
 
 /// Things with their times, in virtual milliseconds since the simulation began.
 pub type Timed<T> = Vec<(u64, T)>;
@@ -42,6 +46,8 @@ pub enum Act {
     Revoke(Revocation),
     /// Auth makes a new key for grants.
     RotateKey,
+    /// The identity provider gets a new key.
+    Rotate(Rotation),
 }
 
 /// A role that is taken away for a while.
@@ -194,8 +200,17 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         acts.push((at, Act::Revoke(Revocation { operator, tenant, for_ms })));
     }
     for index in 0..*workload.key_rotations.get_ref() {
-        let at = dice.range("workload.at", &format!("rotation-{index}"), 0, 0..=duration_ms);
+        let at = dice.range("workload.at", &format!("key-rotation-{index}"), 0, 0..=duration_ms);
         acts.push((at, Act::RotateKey));
+    }
+    let rotations = *workload.identity_rotations.get_ref();
+    for index in 0..rotations {
+        let entity = format!("rotation-{index}");
+        // Each within its share of the time: keys come one after another.
+        let share = duration_ms / rotations;
+        let at = index * share + dice.range("workload.at", &entity, 0, 0..=share);
+        let drop_after_ms = dice.range("workload.drop_after", &entity, 0, DROP_AFTER_MS);
+        acts.push((at, Act::Rotate(Rotation { drop_after_ms })));
     }
     acts
 }

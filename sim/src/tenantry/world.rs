@@ -379,8 +379,12 @@ impl Network for SimNetwork {
     }
 
     async fn connect(&self, address: &str, _: Role) -> io::Result<Channel> {
+        Ok(Channel::plain(self.connect_outside(address).await?))
+    }
+
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
         let opened = turmoil::net::TcpStream::connect(host_and_port(address)?).await?;
-        Ok(Channel::plain(Held::new(opened, &self.life)))
+        Ok(Box::new(Held::new(opened, &self.life)))
     }
 }
 
@@ -477,6 +481,13 @@ impl Traced {
     fn listener(&self, inner: Box<dyn Listener>) -> Box<dyn Listener> {
         Box::new(TracedListener { inner, told: self.told.clone() })
     }
+
+    fn connected(&self, address: &str, opened: io::Result<Channel>) -> io::Result<Channel> {
+        let (peer, _) = host_and_port(address)?;
+        let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
+        self.told.trace.record(now(), &self.told.host, "net.connect", &format!("{peer} {told}"));
+        Ok(traced(opened?, peer, &self.told))
+    }
 }
 
 #[async_trait]
@@ -490,11 +501,12 @@ impl Network for Traced {
     }
 
     async fn connect(&self, address: &str, server: Role) -> io::Result<Channel> {
-        let (peer, _) = host_and_port(address)?;
-        let opened = self.inner.connect(address, server).await;
-        let told = opened.as_ref().err().map_or("opened".into(), |error| format!("refused: {error}"));
-        self.told.trace.record(now(), &self.told.host, "net.connect", &format!("{peer} {told}"));
-        Ok(traced(opened?, peer, &self.told))
+        self.connected(address, self.inner.connect(address, server).await)
+    }
+
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
+        let opened = self.inner.connect_outside(address).await.map(Channel::plain);
+        Ok(self.connected(address, opened)?.stream)
     }
 }
 

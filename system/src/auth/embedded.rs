@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::break_glass::{BreakGlass, BreakGlassRequest, Emergencies, OPEN_MAX};
 use super::decision::{Decision, DecisionKey, InForce, Verdict};
-use super::identity::Authenticator;
+use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
@@ -56,14 +56,15 @@ impl EmbeddedAuthority {
     /// `policies` are others than those in force at the end, authority has a new revision.
     ///
     /// # Errors
-    /// When the database can't be opened.
+    /// When the database can't be opened, or the issuer's keys could never be read.
     pub async fn open(world: &World, issuer: TrustedIssuer, policies: Policies) -> io::Result<Self> {
+        let operators = Authenticator::start(issuer, world).map_err(io::Error::other)?;
         let (signing, decision) = (PrivateKey::generate(&*world.entropy), DecisionKey::generate(&*world.entropy));
         let now = world.clock.unix_seconds();
         let load = move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, now);
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
-        Ok(Self { store, operators: Authenticator::new(issuer), clock, entropy })
+        Ok(Self { store, operators, clock, entropy })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -136,8 +137,8 @@ impl EmbeddedAuthority {
         }
     }
 
-    fn authenticate(&self, token: &str) -> Result<UserId, Denied> {
-        self.operators.authenticate(token, self.clock.unix_seconds())
+    async fn authenticate(&self, token: &str) -> Result<Result<UserId, Denied>, CallError> {
+        self.operators.authenticate(token, self.clock.unix_seconds()).await
     }
 
     /// What is in force says to `user`, with the emergency right they hold, if they hold one.
@@ -153,8 +154,7 @@ impl EmbeddedAuthority {
         ruled
     }
 
-    fn decide(&self, request: &GrantRequest) -> Result<GrantToken, Denied> {
-        let subject = self.authenticate(&request.token)?;
+    fn decide(&self, request: &GrantRequest, subject: UserId) -> Result<GrantToken, Denied> {
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
             return Err(Denied::Forbidden(why));
@@ -181,7 +181,7 @@ impl EmbeddedAuthority {
         request: BreakGlassRequest,
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
         let denied = |why: String| Ok(Err(Denied::Forbidden(why)));
-        let user = match self.authenticate(token) {
+        let user = match self.authenticate(token).await? {
             Ok(user) => user,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -273,7 +273,8 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let decided = self.decide(request);
+        let subject = self.authenticate(&request.token).await?;
+        let decided = subject.and_then(|subject| self.decide(request, subject));
         if let Err(denied) = &decided {
             tracing::warn!(tenant = %request.tenant, %denied, "refused a grant");
         }

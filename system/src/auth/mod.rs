@@ -8,7 +8,7 @@ mod break_glass;
 mod decision;
 mod directory;
 mod embedded;
-mod identity;
+pub mod oidc;
 mod policy;
 pub(crate) mod remote;
 
@@ -27,7 +27,7 @@ pub use break_glass::{BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, RE
 pub use decision::{Decision, DecisionKey, InForce, Verdict};
 pub use directory::{Binding, Directory, DirectoryError, Role, Segment, Team};
 pub use embedded::{EmbeddedAuthority, PUBLISHED_BEFORE_SECONDS};
-pub use identity::{IdentityProvider, TrustedIssuer};
+pub use oidc::{IdentityProvider, TrustedIssuer};
 pub use policy::{Ask, DEFAULT_POLICIES, Emergency, Policies, PolicyError, Ruling, SCHEMA};
 pub use remote::{AuthorityService, RemoteAuthority};
 
@@ -35,6 +35,9 @@ pub use remote::{AuthorityService, RemoteAuthority};
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
     /// Checks an operator's token and signs a grant for what they ask, if they may.
+    ///
+    /// # Errors
+    /// Also when the token can't be checked now, because the identity provider's keys can't be had.
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError>;
 
     /// Whether `user` holds `permission` on `tenant` at this moment.

@@ -117,6 +117,10 @@ pub trait Network: Send + Sync + 'static {
     /// Opens a stream to `address`, where `server` should be; if this network authenticates, anyone else there is refused.
     /// The caller sets the deadline.
     async fn connect(&self, address: &str, server: Role) -> io::Result<Channel>;
+
+    /// Opens a stream to someone outside of the system, such as an identity provider: neither encrypted nor authenticated
+    /// by this network. The caller sets the deadline.
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream>;
 }
 
 /// Accepts streams.
@@ -142,11 +146,15 @@ impl Network for Tcp {
         Ok(Box::new(listener))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where production opens a socket")]
     async fn connect(&self, address: &str, _: Role) -> io::Result<Channel> {
+        Ok(Channel::plain(self.connect_outside(address).await?))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where production opens a socket")]
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Channel::plain(stream))
+        Ok(Box::new(stream))
     }
 }
 
@@ -193,11 +201,15 @@ pub(crate) mod testing {
         }
 
         async fn connect(&self, address: &str, _: Role) -> io::Result<Channel> {
+            Ok(Channel::plain(self.connect_outside(address).await?))
+        }
+
+        async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
             let (ours, theirs) = duplex(64 * 1024);
             let listeners = self.listeners.lock().unwrap();
             listeners.get(address).ok_or_else(refused)?.send(theirs).map_err(|_| refused())?;
-            Ok(Channel::plain(ours))
+            Ok(Box::new(ours))
         }
     }
 

@@ -14,6 +14,7 @@ use tenantry_system::role::Addresses;
 use tenantry_system::secret::{KeyProvider, KeySet};
 
 use crate::development;
+use crate::identity::Identity;
 
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) addresses: Addresses,
     /// How often one may ask: at the producer, and once more at the consumer.
     pub(crate) rate_limits: RateLimits,
+    /// Whose tokens operators come with; without it the development identity's in the data folder.
+    pub(crate) identity: Option<Identity>,
     /// Where the keys are that wrap tenants' data keys.
     pub(crate) secrets: Secrets,
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
@@ -87,6 +90,7 @@ impl Default for Config {
             addresses: Addresses::default(),
             grant_key_days: NonZeroU32::new(30).expect("30 is not 0"),
             rate_limits: RateLimits::default(),
+            identity: None,
             secrets: Secrets::default(),
             tls: None,
         }
@@ -105,6 +109,11 @@ impl Config {
         Ok(config)
     }
 
+    /// The provider of operators' tokens.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone().unwrap_or_else(|| development::table(&self.data))
+    }
+
     /// The keys that wrap tenants' data keys.
     pub(crate) fn keys(&self) -> anyhow::Result<Arc<dyn KeyProvider>> {
         let keys = match (&self.secrets.key_file, &self.secrets.key_env) {
@@ -116,9 +125,9 @@ impl Config {
         Ok(Arc::new(keys))
     }
 
-    /// The file that `read` would read.
+    /// The file that `read` would read, with nothing left unsaid.
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string(self)?)
+        Ok(toml::to_string(&Self { identity: Some(self.identity()), ..self.clone() })?)
     }
 
     /// Refuses an address at which something would leave this machine that is not encrypted.

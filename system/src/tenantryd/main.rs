@@ -2,6 +2,7 @@
 
 mod config;
 mod development;
+mod identity;
 mod keys;
 mod policies;
 mod serve;
@@ -43,7 +44,7 @@ enum Command {
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
         /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits`,
-        /// `secrets`, `grant_key_days` and `tls` count here.
+        /// `secrets`, `identity`, `grant_key_days` and `tls` count here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -59,7 +60,7 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[secrets]` and `[tls]`; without it the defaults of
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[identity]`, `[secrets]` and `[tls]`; without it the defaults of
         /// `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -72,6 +73,9 @@ enum Command {
         /// The operator it is for; what they may do stands in operators.toml in the data folder.
         #[arg(long, default_value = development::OPERATOR)]
         user: String,
+        /// Have a new key sign from now on. Tokens of the key before hold until the next rotation.
+        #[arg(long)]
+        rotate: bool,
     },
     /// Look at who may do what, as `operators.toml` and `policies.cedar` in the data folder say.
     #[command(subcommand)]
@@ -148,7 +152,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let served = serve::run(role, &config, stop_on_signal()?).await;
             served.with_context(|| format!("failed to serve the {role} role"))
         }
-        Command::Token { data, user } => {
+        Command::Token { data, user, rotate } => {
+            if rotate {
+                development::rotate(&data)?;
+            }
             let token = development::existing_token(&data, &user)?;
             Ok(writeln!(std::io::stdout(), "{token}")?)
         }

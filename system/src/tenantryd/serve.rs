@@ -33,8 +33,11 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             broker.flush().await?;
         }
         Role::Auth => {
-            let (identity, policies) = (development::identity(data)?, policies::load(data)?);
-            let authority = Arc::new(EmbeddedAuthority::open(&world, identity.trusted(), policies).await?);
+            let (identity, policies) = (config.identity(), policies::load(data)?);
+            if development::is_meant(&identity, data) {
+                development::provider(data)?;
+            }
+            let authority = Arc::new(EmbeddedAuthority::open(&world, identity.trusted()?, policies).await?);
             tokio::select! {
                 served = role::serve_authority(&world, at, authority.clone(), stop) => served?,
                 why = authority.failed() => return Err(store_failed("auth", &why)),

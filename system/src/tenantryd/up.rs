@@ -29,8 +29,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let network = keys::network(config, Role::Producer)?;
     let world = |role: Role| World::real(&data.join(role.name()));
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
-    let identity = development::identity(data)?;
-    let engine = Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), policies::load(data)?).await?);
+    let identity = config.identity();
+    if development::is_meant(&identity, data) {
+        development::provider(data)?;
+    }
+    let engine = Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted()?, policies::load(data)?).await?);
     let authority: Arc<dyn Authority> = engine.clone();
     let keys = config.keys()?;
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
@@ -45,7 +48,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         None => ("http", "curl -sS".into()),
     };
     let url = format!("{scheme}://{}", listener.local_address());
-    print_welcome(data, &url, &curl, &engine.policies(), &*clock)?;
+    if development::is_meant(&identity, data) {
+        print_welcome(data, &url, &curl, &engine.policies(), &*clock)?;
+    } else {
+        print_address(data, &url, &identity.issuer)?;
+    }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
     let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
@@ -79,6 +86,18 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     broker.flush().await?;
     eprintln!("stopped");
     Ok(())
+}
+
+/// What there is to say where operators come from elsewhere.
+fn print_address(data: &Path, url: &str, issuer: &str) -> anyhow::Result<()> {
+    let data = data.display();
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
+        "Tenantry is up at {url}, data in {data}; stop it with Ctrl-C.\n\n\
+         Operators come with tokens of {issuer}; what they may do stands in {data}/operators.toml and {data}/policies.cedar."
+    )?;
+    Ok(stdout.flush()?)
 }
 
 fn print_welcome(data: &Path, url: &str, curl: &str, policies: &Policies, clock: &dyn Clock) -> anyhow::Result<()> {

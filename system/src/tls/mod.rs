@@ -137,6 +137,10 @@ impl Network for Tls {
         }
         Ok(channel(stream, &credentials, Some(&peers)))
     }
+
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
+        self.inner.connect_outside(address).await
+    }
 }
 
 struct TlsListener {

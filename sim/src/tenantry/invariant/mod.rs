@@ -101,7 +101,7 @@ mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
     use tenantry_system::audit::AuditEntry;
-    use tenantry_system::ids::MessageId;
+    use tenantry_system::ids::{MessageId, UserId};
     use tenantry_system::ledger::TenantState;
     use tenantry_system::rate_limit::Rate;
 
@@ -171,6 +171,10 @@ mod tests {
         let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
         seen.tenants_by_api.insert(acme, api);
         seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
+        for (operator, at) in [("ana", 5), ("ana", 105)] {
+            let operator = UserId::parse(operator).unwrap();
+            seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
+        }
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
     }
 
