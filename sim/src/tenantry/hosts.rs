@@ -15,6 +15,7 @@ use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
 use tenantry_system::rate_limit::RateLimits;
+use tenantry_system::rights::Role;
 use tenantry_system::role::{self, Addresses};
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +136,7 @@ async fn broker(house: House, world: World) -> Ended {
 
 async fn auth(house: House, world: World, directory: Directory) -> Ended {
     let engine = EmbeddedAuthority::open(&world, house.provider.trusted(), directory).await.map_err(unopened)?;
+    let engine = engine.reporting(role::reporter(&world, &house.at, Role::Auth));
     role::serve_authority(&world, &house.at, Arc::new(engine), never()).await?;
     Ok(())
 }

@@ -152,9 +152,9 @@ impl Setup {
         let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
-        let mut done = |_now: Duration, phase: Phase| {
+        let mut done = |now: Duration, phase: Phase| {
             steps += 1;
-            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
+            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet(now)
         };
         let ran = simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
         let mut seen = evidence.seen();
@@ -267,6 +267,7 @@ impl Machines for Watched {
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
         let mut seen = self.evidence.seen();
+        seen.killed.insert(host.to_owned());
         match host {
             "broker" => seen.engines.broker = None,
             "ledger" => seen.engines.ledger = None,

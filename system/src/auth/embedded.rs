@@ -9,6 +9,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use super::identity::Authenticator;
 use super::{Authority, Decision, Denied, Directory, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
+use crate::audit::{Code, Reporter};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::grant::{self, GrantToken, Purpose};
@@ -25,6 +26,7 @@ pub struct EmbeddedAuthority {
     operators: Authenticator,
     directory: Directory,
     clock: Arc<dyn Clock>,
+    reporter: Reporter,
 }
 
 impl EmbeddedAuthority {
@@ -44,7 +46,14 @@ impl EmbeddedAuthority {
         };
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let key = PrivateKey::from_seed(&store.machine().seed);
-        Ok(Self { key, operators: Authenticator::new(issuer), directory, clock: world.clock.clone() })
+        let (operators, clock) = (Authenticator::new(issuer), world.clock.clone());
+        Ok(Self { key, operators, directory, clock, reporter: Reporter::none() })
+    }
+
+    /// Reports what it refuses to `reporter`.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 
     fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
@@ -57,15 +66,19 @@ impl EmbeddedAuthority {
         }
     }
 
-    fn decide(&self, request: &GrantRequest) -> Result<GrantToken, Denied> {
+    fn decide(&self, request: &GrantRequest) -> Result<GrantToken, (Code, Denied)> {
         let now = self.clock.unix_seconds();
-        let subject = self.operators.authenticate(&request.token, now)?;
+        let authenticated = self.operators.authenticate(&request.token, now);
+        let subject = authenticated.map_err(|denied| (Code::Unauthenticated, denied))?;
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
-            return Err(Denied::Forbidden(why));
+            return Err((Code::Impersonation, Denied::Forbidden(why)));
         }
-        let permission = Self::permission(&request.purpose)?;
-        self.directory.check(&subject, &request.tenant, permission).map_err(Denied::Forbidden)?;
+        let foreign = self.directory.roles_of(&subject).all(|(tenant, _)| *tenant != request.tenant);
+        let code = if foreign { Code::CrossTenant } else { Code::Forbidden };
+        let permission = Self::permission(&request.purpose).map_err(|denied| (code, denied))?;
+        let checked = self.directory.check(&subject, &request.tenant, permission);
+        checked.map_err(|why| (code, Denied::Forbidden(why)))?;
         Ok(grant::issue(&self.key, subject, request.tenant.clone(), request.purpose.clone(), now))
     }
 }
@@ -73,11 +86,10 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let decided = self.decide(request);
-        if let Err(denied) = &decided {
-            tracing::warn!(tenant = %request.tenant, %denied, "refused a grant");
-        }
-        Ok(decided)
+        Ok(self.decide(request).map_err(|(code, denied)| {
+            self.reporter.attempt(code, "grant", request.claimed(), &denied);
+            denied
+        }))
     }
 
     async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {

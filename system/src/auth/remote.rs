@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Authority, Decision, Denied, GrantRequest};
 use crate::action::Permission;
+use crate::audit::{Claimed, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::GrantToken;
@@ -36,7 +37,12 @@ pub enum Reply {
 }
 
 /// Offers any auth service to the network.
-pub struct AuthorityService(pub Arc<dyn Authority>);
+pub struct AuthorityService {
+    /// Auth.
+    pub authority: Arc<dyn Authority>,
+    /// Where it reports what it refuses.
+    pub reporter: Reporter,
+}
 
 impl Service for AuthorityService {
     const NAME: &'static str = "auth";
@@ -53,11 +59,25 @@ impl Service for AuthorityService {
 
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
-            Request::Grant(request) => self.0.grant(&request).await.map(Reply::Granted),
+            Request::Grant(request) => self.authority.grant(&request).await.map(Reply::Granted),
             Request::Recheck { user, tenant, permission } => {
-                self.0.recheck(&user, &tenant, permission).await.map(Reply::Decided)
+                self.authority.recheck(&user, &tenant, permission).await.map(Reply::Decided)
             }
-            Request::Keys => self.0.keys().await.map(Reply::Keys),
+            Request::Keys => self.authority.keys().await.map(Reply::Keys),
+        }
+    }
+
+    fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn claims(request: &Request) -> (&'static str, Claimed) {
+        match request {
+            Request::Grant(request) => ("grant", request.claimed()),
+            Request::Recheck { user, tenant, .. } => {
+                ("recheck", Claimed { user: Some(user.to_string()), ..Claimed::tenant(tenant) })
+            }
+            Request::Keys => ("keys", Claimed::default()),
         }
     }
 }

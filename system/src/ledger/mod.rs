@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Change, Rejection};
+use crate::audit::Code;
 use crate::auth::Decision;
 use crate::broker::{Position, RUN_MAX};
 use crate::call::CallError;
@@ -168,6 +169,24 @@ pub enum Applied {
     Paused,
     /// The ledger's own verification refuses it for good, because of this: nothing was done.
     Refused(String),
+}
+
+impl Applied {
+    /// What kind of attempt the command at `position` was, and why it was refused; none if it was none, or one that the
+    /// ledger's service has reported. A broker that is behind is trouble, and no attempt; but none is of epoch 0.
+    #[must_use]
+    pub fn attempt(&self, position: Position) -> Option<(Code, String)> {
+        match self {
+            Self::Conflict => {
+                Some((Code::Conflict, "another body already has an outcome under this message id".into()))
+            }
+            Self::Overtaken { by } if by.epoch <= position.epoch || position.epoch == 0 => {
+                let why = format!("it came after its place in the order: the tenant's history has reached {by}");
+                Some((Code::Overtaken, why))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How a command ended.

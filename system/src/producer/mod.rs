@@ -10,6 +10,7 @@ mod problem;
 
 use std::sync::Arc;
 
+use crate::audit::Reporter;
 use crate::auth::Authority;
 use crate::broker::Broker;
 use crate::capability::Clock;
@@ -29,6 +30,7 @@ pub struct Producer {
     verifier: Verifier,
     clock: Arc<dyn Clock>,
     limiter: Limiter,
+    reporter: Reporter,
 }
 
 impl Producer {
@@ -42,6 +44,13 @@ impl Producer {
         limits: &RateLimits,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
-        Self { broker, authority, ledger, verifier, clock, limiter: Limiter::new(limits) }
+        let limiter = Limiter::new(limits);
+        Self { broker, authority, ledger, verifier, clock, limiter, reporter: Reporter::none() }
+    }
+
+    /// Reports what it refuses to `reporter`.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 }

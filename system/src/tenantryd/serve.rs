@@ -33,6 +33,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
         Role::Auth => {
             let (identity, directory) = (development::identity(data)?, development::directory(data)?);
             let authority = EmbeddedAuthority::open(&world, identity.trusted(), directory).await?;
+            let authority = authority.reporting(role::reporter(&world, at, Role::Auth));
             role::serve_authority(&world, at, Arc::new(authority), stop).await?;
         }
         Role::Ledger => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tenantry_system::action::Permission;
-use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::audit::{EmbeddedAudit, Reporter};
 use tenantry_system::auth::{Authority, Directory, EmbeddedAuthority};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
@@ -30,9 +30,10 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let identity = development::identity(data)?;
     let directory = development::directory(data)?;
     let welcomed = directory.clone();
-    let authority: Arc<dyn Authority> =
-        Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?);
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
+    let reporter = |role| Reporter::start(role, &broker_world, audit.clone());
+    let authority = EmbeddedAuthority::open(&auth_world, identity.trusted(), directory).await?;
+    let authority: Arc<dyn Authority> = Arc::new(authority.reporting(reporter(Role::Auth)));
     let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
@@ -42,9 +43,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     print_welcome(data, &listener.local_address(), &welcomed, &*clock)?;
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits);
-    let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
+    let api = Arc::new(api.reporting(reporter(Role::Producer)));
+    let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
-    let consumer = Arc::new(Consumer::new(to_broker, authority, to_ledger, clock, rate_limits));
+    let consumer = Consumer::new(to_broker, authority, to_ledger, clock, rate_limits);
+    let consumer = Arc::new(consumer.reporting(reporter(Role::Consumer)));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
 
