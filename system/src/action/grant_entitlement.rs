@@ -10,6 +10,7 @@ use crate::ids::Name;
 pub(super) const SPEC: Spec = Spec {
     name: "grant_entitlement",
     permission: Permission::ManageEntitlements,
+    example: r#"{"entitlement":"sso"}"#,
     parse: |json| Ok(Arc::new(payload::<GrantEntitlement>(json)?)),
 };
 

@@ -8,8 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
 use crate::message::Refusal;
 
-pub(super) const SPEC: Spec =
-    Spec { name: "issue_credit", permission: Permission::IssueCredit, parse: |json| Ok(Arc::new(read(json)?)) };
+pub(super) const SPEC: Spec = Spec {
+    name: "issue_credit",
+    permission: Permission::IssueCredit,
+    example: r#"{"amount_minor":100,"currency":"EUR"}"#,
+    parse: |json| Ok(Arc::new(read(json)?)),
+};
 
 /// The most credit one command may give, in minor units: ten million of a currency with cents.
 const MAX_AMOUNT_MINOR: u64 = 1_000_000_000;

@@ -31,6 +31,8 @@ pub struct Spec {
     pub name: &'static str,
     /// What an operator must hold on the tenant.
     pub permission: Permission,
+    /// A valid payload, as JSON.
+    pub example: &'static str,
     parse: fn(&RawValue) -> Result<Arc<dyn Decide>, Refusal>,
 }
 

@@ -14,6 +14,7 @@ use crate::message::{Refusal, given};
 pub(super) const SPEC: Spec = Spec {
     name: "update_billing_limit",
     permission: Permission::ManageLimits,
+    example: r#"{"limit_type":"api_requests","new_limit":10000}"#,
     parse: |json| Ok(Arc::new(read(json)?)),
 };
 

@@ -10,7 +10,7 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::keyspace::{self, Recorded, Tables, TenantTransaction};
+use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
 use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::action::{Declined, Rejection};
 use crate::audit::AuditEntry;
@@ -56,6 +56,11 @@ impl EmbeddedLedger {
     /// Every outcome of every tenant as committed: for reconciliation, not for serving.
     pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
         keyspace::outcomes(&*self.store.read()?)
+    }
+
+    /// The digest of every tenant's rows as committed: what tells that nothing at all was changed.
+    pub fn every_digest(&self) -> Result<BTreeMap<TenantId, Digest>, redb::Error> {
+        keyspace::digests(&*self.store.read()?)
     }
 
     /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.

@@ -32,6 +32,7 @@ use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead};
 use crate::ids::{MessageId, Name, TenantId};
 
 pub use embedded::EmbeddedLedger;
+pub use keyspace::Digest;
 pub use outbox::relay;
 pub use remote::{LedgerService, RemoteLedger};
 
