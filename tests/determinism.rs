@@ -5,8 +5,16 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 6] =
-    ["partition_consumer_ledger", "redelivery", "cross_tenant_attempt", "disk_trouble", "pause", "runaway_script"];
+const SCENARIOS: [&str; 8] = [
+    "partition_consumer_ledger",
+    "redelivery",
+    "cross_tenant_attempt",
+    "disk_trouble",
+    "pause",
+    "runaway_script",
+    "attack_catalogue",
+    "attack_catalogue_faults",
+];
 const SEEDS: &str = "11..13";
 
 /// (scenario, seed, digest) of every run of a fresh process.

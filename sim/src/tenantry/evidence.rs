@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tenantry_system::attack::{Observer, Relics, Table};
 use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit};
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId};
@@ -91,6 +92,12 @@ pub struct Seen {
     pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 3]>,
     /// The operators have all their answers and have read everything back.
     pub operators_done: bool,
+    /// Whether the attack catalogue is tried.
+    pub catalogue_planned: bool,
+    /// What auth granted long ago, for the catalogue.
+    pub relics: Option<Relics>,
+    /// What became of the catalogue, or why it could not be tried.
+    pub catalogue: Option<Result<Table, String>>,
     /// Hosts that were killed: what they had in memory is gone.
     pub killed: BTreeSet<String>,
     /// Since when nothing is missing but reports of attempts, which a killed host may have taken along.
@@ -191,6 +198,16 @@ pub struct Kept {
     pub depth: usize,
 }
 
+impl Observer for Evidence {
+    fn ledger(&self) -> Option<Arc<EmbeddedLedger>> {
+        self.seen().engines.ledger.clone()
+    }
+
+    fn audit(&self) -> Option<Arc<EmbeddedAudit>> {
+        self.seen().engines.audit.clone()
+    }
+}
+
 impl Evidence {
     /// Nothing seen yet.
     #[must_use]
@@ -241,6 +258,9 @@ impl Seen {
     /// True when nothing is on its way any more at `now`: no message waits, and the audit log has every outcome and every
     /// attempt. Reports of attempts wait in memory: those that never come are not waited for for ever.
     pub fn is_quiet(&mut self, now: Duration) -> bool {
+        if self.catalogue_planned {
+            return self.catalogue.is_some();
+        }
         if !self.is_resting() {
             self.resting_since = None;
             return false;

@@ -12,10 +12,11 @@ use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
+use tenantry_system::attack::BINDINGS;
 use tenantry_system::auth::IdentityProvider;
 use tenantry_system::rate_limit::RateLimits;
 
-use super::cast::Cast;
+use super::cast::{Cast, Part};
 use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
 use super::invariant::{Case, Finding, judge};
@@ -48,6 +49,8 @@ pub struct Setup {
     pub rate_limits: RateLimits,
     /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
     pub quiet_p99_ms_max: Option<u64>,
+    /// Whether the attack catalogue is tried, instead of commands.
+    pub catalogue: bool,
     /// One-way latency of links, in virtual milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// Virtual milliseconds per step.
@@ -77,7 +80,10 @@ impl Setup {
     pub fn expand(scenario: &Scenario, seed: u64) -> Self {
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
-        let cast = Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref());
+        let cast = match workload.catalogue {
+            true => Cast::of(&BINDINGS.map(|(operator, tenant)| (operator, tenant, Part::Admin))),
+            false => Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref()),
+        };
         let acts = workload::draw(&dice, workload, &cast, duration_ms);
         Self {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
@@ -85,6 +91,7 @@ impl Setup {
             consumers: scenario.topology.consumer_hosts(),
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
+            catalogue: workload.catalogue,
             latency_ms: scenario.network.latency_ms.clone(),
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
@@ -104,6 +111,7 @@ impl Setup {
             consumers: vec!["consumer".into()],
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
+            catalogue: false,
             latency_ms: 1..=4,
             tick_ms: 1,
             sync_ms: 1..=4,
@@ -137,6 +145,7 @@ impl Setup {
         {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
+            seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
             seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
         }
@@ -149,7 +158,11 @@ impl Setup {
             limit: deadline,
             epoch: epoch(),
         };
-        let mut simulation = Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, forgeries));
+        let mut hosts = house.hosts(&self.consumers, &self.cast, acts, forgeries);
+        if self.catalogue {
+            hosts.push(house.attacker(self.plan.faults().is_empty()));
+        }
+        let mut simulation = Simulation::new(&settings, hosts);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut done = |now: Duration, phase: Phase| {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::action::{self, Spec};
 
 pub use runner::{Checks, Observer, Target, run};
-pub use stage::{Relics, Stage};
+pub use stage::{BINDINGS, Relics, Stage};
 pub use table::Table;
 
 /// Spellings that someone may take for another tenant's name.

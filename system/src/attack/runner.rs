@@ -38,8 +38,8 @@ use crate::rpc::{Client, Service};
 const CALL_MAX: Duration = Duration::from_secs(2);
 
 /// What has no answer is tried again after this long, so often: an unknown key is refused for good only after a second.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
-const TRIES_MAX: usize = 150;
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+const TRIES_MAX: usize = 750;
 
 /// Whether an event has come is asked this often.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

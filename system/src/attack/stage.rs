@@ -46,6 +46,15 @@ const REOPEN_AFTER: Duration = Duration::from_millis(10);
 pub struct Relics(BTreeMap<(Attack, Entry, &'static str), Envelope>);
 
 impl Relics {
+    /// What auth at `world` granted long ago, and to whom it would not any more. It is the same auth with the same key: only
+    /// its clock and its directory are those of then. To be called before it is opened for good.
+    ///
+    /// # Errors
+    /// When its store can't be opened.
+    pub async fn of(world: &World, provider: &IdentityProvider) -> io::Result<Self> {
+        relics(world, provider).await
+    }
+
     pub(super) fn get(&self, attack: Attack, entry: Entry, action: &'static str) -> Option<&Envelope> {
         self.0.get(&(attack, entry, action))
     }
@@ -147,14 +156,16 @@ impl Stage {
     }
 }
 
+/// Who may do what while the catalogue runs: operators and the tenants they administer. Nobody administers the bystander.
+pub const BINDINGS: [(&str, &str); 2] = [(ATTACKER, OWN), (HONEST, VICTIM)];
+
 /// Auth as it is now; `also` are bindings it had before.
 async fn open_authority(
     world: &World,
     provider: &IdentityProvider,
     also: &[(&str, &str)],
 ) -> io::Result<EmbeddedAuthority> {
-    let now = [(ATTACKER, OWN), (HONEST, VICTIM)];
-    let bindings = now.iter().chain(also).map(|(user, tenant)| Binding {
+    let bindings = BINDINGS.iter().chain(also).map(|(user, tenant)| Binding {
         user: user_id(user),
         tenant: tenant_id(tenant),
         role: Part::Admin,
@@ -173,8 +184,6 @@ async fn open_authority(
     }
 }
 
-/// What auth granted long ago, and to whom it would not any more. It is the same auth with the same key: only its clock and
-/// its directory are those of then.
 async fn relics(world: &World, provider: &IdentityProvider) -> io::Result<Relics> {
     let mut relics = Relics::default();
     let long_ago = SignedDuration::from_secs(PROCESS_WITHIN_SECONDS + 24 * 3600);

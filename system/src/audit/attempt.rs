@@ -235,9 +235,13 @@ impl Attempt {
     }
 
     /// What makes it the same attempt as another: kind, tenant, message and body, and the side of the broker it was
-    /// noticed on. `None` where it names no message: then each is an attempt of its own.
+    /// noticed on. `None` where it names no message, and for a role without a right, whatever it names: then each is an attempt
+    /// of its own.
     #[must_use]
     pub fn identity(&self) -> Option<[u8; 16]> {
+        if self.code == Code::NoRight {
+            return None;
+        }
         let (message_id, body) = (self.claimed.message_id.as_ref()?, self.claimed.body_sha256.as_ref()?);
         let side: u8 = match self.service {
             Role::Producer | Role::Auth | Role::Broker => 0,

@@ -2,6 +2,7 @@
 //!
 //! Each says how much it compared: a check that compared nothing proves nothing, and makes the run inconclusive.
 
+mod catalogue;
 mod g10_liveness;
 mod g1_isolation;
 mod g2_authority;
@@ -79,6 +80,9 @@ impl Finding {
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
+    if case.seen.catalogue_planned {
+        return vec![catalogue::check(case)];
+    }
     let mut checks = vec![
         g1_isolation::check as fn(&Case<'_>) -> Finding,
         g3_one_outcome::check,
