@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::action::{self, Spec};
 
-pub use runner::{Checks, Observer, Target, run};
-pub use stage::{BINDINGS, Relics, Stage};
+pub use runner::{Checks, Observer, Target, run, run_some};
+pub use stage::{Around, BINDINGS, Relics, Stage};
 pub use table::Table;
 
 /// Spellings that someone may take for another tenant's name.

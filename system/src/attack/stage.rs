@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::runner::{Observer, Target};
 use super::{Attack, Entry, arsenal, cells};
-use crate::audit::EmbeddedAudit;
+use crate::audit::{Audit, EmbeddedAudit};
 use crate::auth::{Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Role as Part};
 use crate::broker::{EmbeddedBroker, Limits};
 use crate::capability::{Clock, World};
@@ -60,6 +60,21 @@ impl Relics {
     }
 }
 
+/// What is put around parts of the system that is attacked.
+pub struct Around {
+    /// Around auth.
+    pub authority: fn(Arc<dyn Authority>) -> Arc<dyn Authority>,
+    /// Around the audit log.
+    pub audit: fn(Arc<dyn Audit>) -> Arc<dyn Audit>,
+}
+
+impl Default for Around {
+    /// Nothing.
+    fn default() -> Self {
+        Self { authority: |authority| authority, audit: |audit| audit }
+    }
+}
+
 /// A system that runs to be attacked.
 pub struct Stage {
     /// What to attack, and how to look at it.
@@ -97,11 +112,24 @@ impl Stage {
     /// # Errors
     /// When a store can't be opened.
     pub async fn start(world: impl Fn(Role) -> io::Result<World>, at: Addresses) -> io::Result<Self> {
+        Self::start_with(world, at, Around::default()).await
+    }
+
+    /// Starts a system some of whose parts are wrapped: a catalogue that finds nothing in a broken one proves nothing.
+    ///
+    /// # Errors
+    /// When a store can't be opened.
+    pub async fn start_with(
+        world: impl Fn(Role) -> io::Result<World>,
+        at: Addresses,
+        around: Around,
+    ) -> io::Result<Self> {
         let (auth_world, outside) = (world(Role::Auth)?, world(Role::Producer)?);
         let provider = IdentityProvider::new("urn:tenantry:attack-stage", &*auth_world.entropy);
         let relics = relics(&auth_world, &provider).await?;
         let authority = open_authority(&auth_world, &provider, &[]).await?;
         let authority = authority.reporting(role::reporter(&auth_world, &at, Role::Auth));
+        let authority = (around.authority)(Arc::new(authority));
         let (broker_world, ledger_world, audit_world) =
             (world(Role::Broker)?, world(Role::Ledger)?, world(Role::Audit)?);
         let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
@@ -110,6 +138,7 @@ impl Stage {
         let plenty = Rate::new(100_000, 100_000);
         let limits = RateLimits { tenant: plenty, user: plenty, source: plenty };
         let (stop, mut roles) = (CancellationToken::new(), JoinSet::new());
+        let served_audit = (around.audit)(audit.clone());
         let observer = Arc::new(Engines { ledger: ledger.clone(), audit: audit.clone() });
         let target = Target { world: outside.clone(), at: at.clone(), provider, relics, observer };
         {
@@ -118,7 +147,7 @@ impl Stage {
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move { role::serve_authority(&auth_world, &at, Arc::new(authority), stop).await });
+            roles.spawn(async move { role::serve_authority(&auth_world, &at, authority, stop).await });
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
@@ -126,7 +155,7 @@ impl Stage {
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move { role::serve_audit(&audit_world, &at, audit, stop).await });
+            roles.spawn(async move { role::serve_audit(&audit_world, &at, served_audit, stop).await });
         }
         let consumer_world = world(Role::Consumer)?;
         {
