@@ -255,7 +255,8 @@ impl<'a> Attacker<'a> {
         }
         let before = self.digests().await?;
         let tried = join_all(cells.iter().map(|cell| self.attempt(*cell))).await;
-        let (mut signs, mut found): (Vec<(usize, Sign)>, BTreeMap<usize, Vec<(u64, Event)>>) = Default::default();
+        let mut signs: Vec<(usize, Sign)> = Vec::new();
+        let mut found: BTreeMap<usize, Vec<(u64, Event)>> = BTreeMap::new();
         let mut breaches: Vec<Option<String>> = Vec::new();
         for (index, tried) in tried.into_iter().enumerate() {
             let tried = tried.unwrap_or_else(|error| Tried { signs: Vec::new(), breach: Some(error) });

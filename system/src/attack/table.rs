@@ -28,12 +28,12 @@ impl Table {
         let ((tries, cells), breached) = (self.tried(), self.breaches().count());
         let skipped = self.0.len() - cells;
         format!(
-            "{tries} attempts in {cells} cells, {breached} of them breached; {skipped} cells make no sense, each with its reason"
+            "{tries} attempts in {cells} cells, {breached} of them breached; {skipped} cells are not tried, each with its reason"
         )
     }
 
     /// A Markdown table of attack x entry. A cell says how many of its attempts were refused of how many (`recognised` where
-    /// a repetition is no attempt), or `-` where it makes no sense; the reasons follow below.
+    /// a repetition is no attempt), or `-` where it is not tried; the reasons follow below.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = String::from("| attack | promise | what is done |");
@@ -67,7 +67,7 @@ impl Table {
             }
             text.push('\n');
         }
-        text += "\nWhat makes no sense, and why:\n\n";
+        text += "\nWhat is not tried, and why:\n\n";
         for (reason, cells) in reasons {
             writeln!(text, "- {reason}: {}", cells.join(", ")).expect("a string grows");
         }

@@ -150,7 +150,7 @@ mod tests {
         async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
             let mut asked = self.asked.lock().unwrap();
             asked.push((source.into(), first, events.len()));
-            if self.closed || asked.len() % 3 != 0 {
+            if self.closed || !asked.len().is_multiple_of(3) {
                 return Err(CallError::unknown("busy"));
             }
             Ok(first + events.len() as u64 - 1)

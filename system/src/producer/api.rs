@@ -83,10 +83,9 @@ async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_body(request.into_body()).await?;
-    let message = Message::parse(body.clone()).map_err(|refusal| {
+    let message = Message::parse(body.clone()).inspect_err(|refusal| {
         let claimed = Claimed::of_body(&body);
-        producer.reporter.attempt(Code::of_body(&refusal), SUBMIT, claimed, &refusal);
-        refusal
+        producer.reporter.attempt(Code::of_body(refusal), SUBMIT, claimed, refusal);
     })?;
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
@@ -304,10 +303,9 @@ impl FromRequestParts<Arc<Producer>> for Caller {
         // A stop must come through whatever else this address asks: it has a bucket of its own.
         let stop = parts.method == Method::PUT;
         producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
-        let token = bearer(&parts.headers).map_err(|denied| {
+        let token = bearer(&parts.headers).inspect_err(|denied| {
             let entry = format!("{} {}", parts.method, parts.uri.path());
-            producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), &denied);
-            denied
+            producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), denied);
         })?;
         Ok(Self { token })
     }
