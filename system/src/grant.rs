@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::audit::Code;
 use crate::auth::Authority;
 use crate::call::CallError;
 use crate::capability::Clock;
@@ -294,8 +295,8 @@ pub enum VerifyError {
     #[error("the grant is refused: {0}")]
     Token(#[from] JwsError),
     /// The grant is genuine, but not for this.
-    #[error("the grant is refused: {0}")]
-    Mismatch(String),
+    #[error("the grant is refused: {1}")]
+    Mismatch(Code, String),
     /// The grant is genuine, and its time has not come by our clock.
     #[error("the grant is from {0} s in the future: this service's clock, or auth's, is wrong")]
     NotYet(i64),
@@ -309,6 +310,18 @@ impl VerifyError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::NotYet(_))
+    }
+
+    /// What kind of attempt it is; none where nothing is known yet.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Message(refusal) => Some(Code::of_body(refusal)),
+            Self::Token(JwsError::WrongKind(_, right)) if right != "EdDSA" => Some(Code::WrongAudience),
+            Self::Token(_) => Some(Code::ForgedGrant),
+            Self::Mismatch(code, _) => Some(*code),
+            Self::NotYet(_) | Self::Unavailable(_) => None,
+        }
     }
 }
 
@@ -337,15 +350,26 @@ impl Verifier {
             message_id: message.message_id.clone(),
             body_sha256: message.body_sha256(),
         };
-        let mismatch = |what: String| Err(VerifyError::Mismatch(what));
+        let mismatch = |code, what: String| Err(VerifyError::Mismatch(code, what));
         if claims.tenant != message.tenant_id {
-            return mismatch(format!("it is for tenant {}, the message for {}", claims.tenant, message.tenant_id));
+            return mismatch(
+                Code::CrossTenant,
+                format!("it is for tenant {}, the message for {}", claims.tenant, message.tenant_id),
+            );
         }
         if claims.sub != message.user_id {
-            return mismatch(format!("it is for user {}, the message from {}", claims.sub, message.user_id));
+            return mismatch(
+                Code::Impersonation,
+                format!("it is for user {}, the message from {}", claims.sub, message.user_id),
+            );
         }
         if claims.purpose != granted {
-            return mismatch("it is for another command or another body".into());
+            let code = match &claims.purpose {
+                Purpose::Command { message_id, .. } if *message_id != message.message_id => Code::ReplayedGrant,
+                Purpose::Command { .. } => Code::SwappedBody,
+                Purpose::Read | Purpose::Pause | Purpose::Seal { .. } => Code::WrongAudience,
+            };
+            return mismatch(code, "it is for another command or another body".into());
         }
         let (scope, publish_by) = (TenantScope { tenant: claims.tenant }, claims.publish_by);
         Ok(VerifiedCommand { scope, message, envelope, publish_by })
@@ -355,7 +379,7 @@ impl Verifier {
     pub async fn read(&self, grant: GrantToken) -> Result<VerifiedRead, VerifyError> {
         let claims = self.claims(&grant).await?;
         if claims.purpose != Purpose::Read {
-            return Err(VerifyError::Mismatch("it is for a command, not for reading".into()));
+            return Err(VerifyError::Mismatch(Code::WrongAudience, "it is for a command, not for reading".into()));
         }
         Ok(VerifiedRead { scope: TenantScope { tenant: claims.tenant }, grant })
     }
@@ -364,7 +388,7 @@ impl Verifier {
     pub async fn pause(&self, grant: GrantToken) -> Result<VerifiedPause, VerifyError> {
         let claims = self.claims(&grant).await?;
         if claims.purpose != Purpose::Pause {
-            return Err(VerifyError::Mismatch("it is not for pausing".into()));
+            return Err(VerifyError::Mismatch(Code::WrongAudience, "it is not for pausing".into()));
         }
         Ok(VerifiedPause { scope: TenantScope { tenant: claims.tenant }, user: claims.sub, grant })
     }
@@ -374,7 +398,7 @@ impl Verifier {
         let claims = self.claims(&grant).await?;
         match claims.purpose {
             Purpose::Seal { .. } => Ok(VerifiedSeal { scope: TenantScope { tenant: claims.tenant }, grant }),
-            _ => Err(VerifyError::Mismatch("it is not for sealing".into())),
+            _ => Err(VerifyError::Mismatch(Code::WrongAudience, "it is not for sealing".into())),
         }
     }
 
@@ -388,13 +412,15 @@ impl Verifier {
             verified => verified?,
         };
         let now = self.clock.unix_seconds();
-        let mismatch = |what: String| Err(VerifyError::Mismatch(what));
+        let mismatch = |code, what: String| Err(VerifyError::Mismatch(code, what));
         let audience = claims.purpose.audience();
         if claims.iss != ISSUER || claims.aud != audience {
-            return mismatch(format!("it is from {} for {}, not for {audience}", claims.iss, claims.aud));
+            let what = format!("it is from {} for {}, not for {audience}", claims.iss, claims.aud);
+            return mismatch(Code::WrongAudience, what);
         }
         if now > claims.process_by.saturating_add(CLOCK_LEEWAY_SECONDS) {
-            return mismatch(format!("it expired {} s ago", now.saturating_sub(claims.process_by)));
+            let late = now.saturating_sub(claims.process_by);
+            return mismatch(Code::ExpiredGrant, format!("it expired {late} s ago"));
         }
         if now < claims.iat.saturating_sub(CLOCK_LEEWAY_SECONDS) {
             // It is our clock or auth's, and waiting cures it: no honest command may die of it.
@@ -492,9 +518,9 @@ mod tests {
     async fn a_read_grant_allows_no_command_and_a_commands_grant_no_reading() {
         let bench = Bench::new().await;
         let envelope = bench.envelope("acme", "m-1", credit("acme", "m-1", 10)).await;
-        assert!(matches!(bench.verifier.read(envelope.grant.clone()).await, Err(VerifyError::Mismatch(_))));
+        assert!(matches!(bench.verifier.read(envelope.grant.clone()).await, Err(VerifyError::Mismatch(..))));
         let reading = Envelope { grant: bench.grant("acme", Purpose::Read).await.unwrap(), ..envelope };
-        assert!(matches!(bench.verifier.command(reading).await, Err(VerifyError::Mismatch(_))));
+        assert!(matches!(bench.verifier.command(reading).await, Err(VerifyError::Mismatch(..))));
     }
 
     #[tokio::test(start_paused = true)]

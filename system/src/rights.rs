@@ -6,7 +6,9 @@
 //! | broker | fetch, settle | consumer |
 //! | ledger | apply | consumer |
 //! | ledger | outcome, state, pause, data keys | producer |
-//! | audit | append | ledger |
+//! | audit | append, to sources of its own, what it refused itself | every role |
+//! | audit | append decisions | ledger |
+//! | audit | events, alerts | producer |
 //! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
 //! | auth | what is in force | ledger |
@@ -19,8 +21,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A role of the system, in its own process or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The HTTP API.
     Producer,
@@ -97,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::action::Permission;
-    use crate::audit::AuditService;
+    use crate::audit::{Attempt, AuditEntry, AuditService, Claimed, Code, Event, Reporter};
     use crate::auth::{Authority, AuthorityService, BreakGlassRequest, GrantRequest};
     use crate::broker::{BrokerService, Lease, Settlement};
     use crate::grant::{Envelope, Purpose};
@@ -144,8 +149,45 @@ mod tests {
         assert_eq!(auth(&listed), [Producer]);
         assert_eq!(auth(&Auth::Keys), [Producer, Consumer, LedgerRole]);
 
-        let append = crate::audit::remote::Append { source: String::new(), first: 1, entries: Vec::new() };
-        assert_eq!(who::<AuditService>(&append), [LedgerRole]);
+        use crate::audit::remote::Request as Audit;
+        let audit = |request: &Audit| who::<AuditService>(request);
+        let append = |source: &str, events| Audit::Append { source: source.into(), first: 1, events };
+        for role in Role::ALL {
+            let own = Attempt {
+                at_unix_ms: 0,
+                service: role,
+                entry: String::new(),
+                code: Code::NoRight,
+                claimed: Claimed::default(),
+                detail: String::new(),
+            };
+            let refused = vec![Event::Refused(own)];
+            assert_eq!(audit(&append(&format!("{role}/1"), refused.clone())), [role]);
+            for other in Role::ALL.into_iter().filter(|other| *other != role) {
+                assert_eq!(
+                    audit(&append(&format!("{other}/1"), refused.clone())),
+                    [],
+                    "{other} said what {role} refused"
+                );
+            }
+            assert_eq!(audit(&append(&format!("{role}s/1"), Vec::new())), []);
+        }
+        let decided = Event::Decided(AuditEntry {
+            at_unix_ms: 0,
+            tenant_id: tenant("acme"),
+            user_id: UserId::parse("ana").unwrap(),
+            action: String::new(),
+            message_id: message_id("m-1"),
+            body: "".into(),
+            outcome: String::new(),
+            detail: String::new(),
+            authority_revision: 1,
+            policies: Vec::new(),
+        });
+        assert_eq!(audit(&append("ledger", vec![decided.clone()])), [LedgerRole]);
+        assert_eq!(audit(&append("consumer/1", vec![decided])), []);
+        assert_eq!(audit(&Audit::Events { after: 0, max: 1 }), [Producer]);
+        assert_eq!(audit(&Audit::Alerts { after: 0, max: 1 }), [Producer]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,7 +197,7 @@ mod tests {
         let bench = crate::testing::Bench::new().await;
         let network: Arc<dyn Network> = Arc::new(InMemory::default());
         let listener = network.bind("auth").await.unwrap();
-        let service = Arc::new(AuthorityService(bench.authority.clone()));
+        let service = Arc::new(AuthorityService { authority: bench.authority.clone(), reporter: Reporter::none() });
         tokio::spawn(crate::rpc::serve(listener, service, Default::default()));
         let audit = crate::auth::RemoteAuthority::new(network.clone(), "auth", Role::Audit);
         let refused = audit.keys().await.unwrap_err();

@@ -5,11 +5,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Audit, AuditService, RemoteAudit};
+use crate::audit::{Audit, AuditService, RemoteAudit, Reporter};
 use crate::auth::{Authority, AuthorityService, RemoteAuthority};
 use crate::broker::{Broker, BrokerService, RemoteBroker};
 use crate::capability::World;
@@ -21,6 +22,10 @@ use crate::rate_limit::RateLimits;
 use crate::rights::Role;
 use crate::rpc;
 use crate::secret::KeyProvider;
+
+/// At a graceful stop the audit log is told this long of what was refused. Longer than one failed append, no longer than
+/// a supervisor waits.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
 
 /// Where each role listens, as `host:port`. Each role needs to know only those it calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +74,12 @@ pub fn remote_audit(world: &World, at: &Addresses, role: Role) -> Arc<dyn Audit>
     Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role))
 }
 
+/// A reporter of `role` to the audit log, which tells it what `role` refuses.
+#[must_use]
+pub fn reporter(world: &World, at: &Addresses, role: Role) -> Reporter {
+    Reporter::start(role, world, remote_audit(world, at, role))
+}
+
 /// What a command's way needs, for `role`, which calls it.
 fn remotes(world: &World, at: &Addresses, role: Role) -> (Arc<dyn Broker>, Arc<dyn Authority>, Arc<dyn Ledger>) {
     (remote_broker(world, at, role), remote_authority(world, at, role), remote_ledger(world, at, role))
@@ -85,7 +96,9 @@ pub async fn serve_broker(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.broker).await?;
-    rpc::serve(listener, Arc::new(BrokerService(broker)), stop).await;
+    let reporter = reporter(world, at, Role::Broker);
+    rpc::serve(listener, Arc::new(BrokerService { broker, reporter: reporter.clone() }), stop).await;
+    reporter.flush(FLUSH_MAX).await;
     Ok(())
 }
 
@@ -100,7 +113,9 @@ pub async fn serve_authority(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.auth).await?;
-    rpc::serve(listener, Arc::new(AuthorityService(authority)), stop).await;
+    let reporter = reporter(world, at, Role::Auth);
+    rpc::serve(listener, Arc::new(AuthorityService { authority, reporter: reporter.clone() }), stop).await;
+    reporter.flush(FLUSH_MAX).await;
     Ok(())
 }
 
@@ -119,7 +134,12 @@ pub async fn serve_ledger(
     let listener = world.network.bind(&at.ledger).await?;
     let authority = remote_authority(world, at, Role::Ledger);
     let verifier = Verifier::new(authority.clone(), world.clock.clone());
-    let served = rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), stop);
+    let reporter = reporter(world, at, Role::Ledger);
+    let service = LedgerService { ledger, verifier, reporter: reporter.clone() };
+    let served = async {
+        rpc::serve(listener, Arc::new(service), stop).await;
+        reporter.flush(FLUSH_MAX).await;
+    };
     tokio::select! {
         biased;
         () = served => Ok(()),
@@ -139,14 +159,19 @@ pub async fn serve_audit(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.audit).await?;
-    rpc::serve(listener, Arc::new(AuditService(audit)), stop).await;
+    let reporter = Reporter::start(Role::Audit, world, audit.clone());
+    rpc::serve(listener, Arc::new(AuditService { audit, reporter: reporter.clone() }), stop).await;
+    reporter.flush(FLUSH_MAX).await;
     Ok(())
 }
 
 /// Consumes until `stop`.
 pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, stop: CancellationToken) {
     let (broker, authority, ledger) = remotes(world, at, Role::Consumer);
-    Arc::new(Consumer::new(broker, authority, ledger, world.clock.clone(), limits)).run(stop).await;
+    let reporter = reporter(world, at, Role::Consumer);
+    let consumer = Consumer::new(broker, authority, ledger, world.clock.clone(), limits);
+    Arc::new(consumer.reporting(reporter.clone())).run(stop).await;
+    reporter.flush(FLUSH_MAX).await;
 }
 
 /// Offers the HTTP API until `stop`; `keys` unwraps the data keys that seal secrets.
@@ -161,8 +186,11 @@ pub async fn serve_producer(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
-    let producer = Arc::new(Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys));
+    let reporter = reporter(world, at, Role::Producer);
+    let producer = Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys);
+    let producer = Arc::new(producer.reporting(reporter.clone()));
     let listener = world.network.bind_public(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;
+    reporter.flush(FLUSH_MAX).await;
     Ok(())
 }

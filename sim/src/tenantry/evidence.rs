@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tenantry_system::audit::{AuditEntry, EmbeddedAudit};
+use tenantry_system::attack::{Observer, Relics, Table};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit};
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
@@ -27,6 +28,7 @@ pub const MARKS: &[&str] = &[
     "duplicate_publish",
     "erased",
     "forged_alien_signature",
+    "forged_decision",
     "forged_moved_ciphertext",
     "forged_others_grant",
     "forged_swapped_body",
@@ -61,6 +63,10 @@ pub const MARKS: &[&str] = &[
     "stale_at_ledger",
     "unsynced_bytes_lost",
 ];
+
+/// A report of an attempt that has not come this long after everything else is lost: twice the longest pause between two
+/// tries.
+const REPORTS_MAX: Duration = Duration::from_secs(4);
 
 /// Shared between all hosts of a run, which all live on one thread.
 #[derive(Clone)]
@@ -111,6 +117,16 @@ pub struct Seen {
     pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 4]>,
     /// The operators have all their answers and have read everything back.
     pub operators_done: bool,
+    /// Whether the attack catalogue is tried.
+    pub catalogue_planned: bool,
+    /// What auth granted long ago, for the catalogue.
+    pub relics: Option<Relics>,
+    /// What became of the catalogue, or why it could not be tried.
+    pub catalogue: Option<Result<Table, String>>,
+    /// Hosts that were killed: what they had in memory is gone.
+    pub killed: BTreeSet<String>,
+    /// Since when nothing is missing but reports of attempts, which a killed host may have taken along.
+    pub resting_since: Option<Duration>,
     /// The stores of the running hosts, to be read at the end.
     pub engines: Engines,
 }
@@ -249,14 +265,28 @@ pub struct Kept {
     pub outcomes: BTreeMap<(TenantId, MessageId), Outcome>,
     /// Every tenant in the ledger.
     pub states: BTreeMap<TenantId, TenantState>,
-    /// The audit log.
+    /// The decisions in the audit log.
     pub audit: Vec<AuditEntry>,
+    /// The refused attempts in the audit log, with their places.
+    pub attempts: Vec<(u64, Attempt)>,
+    /// The alerts in the audit log.
+    pub alerts: Vec<Alert>,
     /// How many dead letters.
     pub dead_letters: u64,
     /// What the dead letters of forged messages say, by message id.
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
     pub depth: usize,
+}
+
+impl Observer for Evidence {
+    fn ledger(&self) -> Option<Arc<EmbeddedLedger>> {
+        self.seen().engines.ledger.clone()
+    }
+
+    fn audit(&self) -> Option<Arc<EmbeddedAudit>> {
+        self.seen().engines.audit.clone()
+    }
 }
 
 impl Evidence {
@@ -310,19 +340,41 @@ impl Seen {
             outcomes: ledger.every_outcome().map_err(unreadable)?,
             states: ledger.every_state().map_err(unreadable)?,
             audit: audit.entries().map_err(unreadable)?,
+            attempts: audit.attempts().map_err(unreadable)?,
+            alerts: audit.every_alert().map_err(unreadable)?,
             dead_letters: broker.dead_letters().map_err(unreadable)?,
             depth: broker.depth(),
         })
     }
 
-    /// True when nothing is on its way any more: no message waits, and the audit log has every outcome.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    /// True when nothing is on its way any more at `now`: no message waits, and the audit log has every outcome and every
+    /// attempt. Reports of attempts wait in memory: those that never come are not waited for for ever.
+    pub fn is_quiet(&mut self, now: Duration) -> bool {
+        if self.catalogue_planned {
+            return self.catalogue.is_some();
+        }
+        if !self.is_resting() {
+            self.resting_since = None;
+            return false;
+        }
+        let since = *self.resting_since.get_or_insert(now);
+        let reported = self.engines.audit.as_ref().and_then(|audit| audit.counts().ok()).map(|counts| counts.refused);
+        reported.is_some_and(|reported| reported >= self.attempts_expected()) || now >= since + REPORTS_MAX
+    }
+
+    /// How many attempts should be on record: each forged message, and each command that was refused as forbidden.
+    fn attempts_expected(&self) -> u64 {
+        let denied = self.clients.values().filter(|client| client.refused == Some(403)).count();
+        (denied + self.forged.len()) as u64
+    }
+
+    /// True when no message waits, and the audit log has every outcome.
+    fn is_resting(&self) -> bool {
         let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit) } = &self.engines else {
             return false;
         };
-        let relayed = || match (ledger.every_state(), audit.len()) {
-            (Ok(states), Ok(entries)) => states.values().map(|state| state.version).sum::<u64>() == entries,
+        let relayed = || match (ledger.every_state(), audit.counts()) {
+            (Ok(states), Ok(counts)) => states.values().map(|state| state.version).sum::<u64>() == counts.decided,
             _ => false,
         };
         self.operators_done && self.forged.len() == self.forgeries && broker.depth() == 0 && relayed()

@@ -8,15 +8,19 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
 use tenantry_system::audit::EmbeddedAudit;
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
 use tenantry_system::ledger::EmbeddedLedger;
 use tenantry_system::rate_limit::RateLimits;
+use tenantry_system::rights::Role;
 use tenantry_system::role::{self, Addresses};
 use tenantry_system::secret::KeySet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::Cast;
@@ -58,6 +62,12 @@ pub fn addresses() -> Addresses {
         audit: at("audit"),
     }
 }
+
+/// How often the attacker looks for what auth granted long ago.
+const RELICS_POLL: Duration = Duration::from_millis(20);
+
+/// Under faults a report may never come: all of an attack's are waited for this long.
+const INEXACT_DEADLINE: Duration = Duration::from_secs(1);
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -117,6 +127,31 @@ impl House {
         hosts
     }
 
+    /// The host from which the whole attack catalogue is tried; each attempt must be on record `exact`ly once.
+    #[must_use]
+    pub fn attacker(&self, exact: bool) -> Host {
+        self.host(adversary::HOST, move |house, world| async move {
+            let relics = loop {
+                let kept = house.evidence.seen().relics.clone();
+                match kept {
+                    Some(relics) => break relics,
+                    None => sleep(RELICS_POLL).await,
+                }
+            };
+            let deadline = if exact { Checks::default().deadline } else { INEXACT_DEADLINE };
+            let observer = Arc::new(house.evidence.clone());
+            let target =
+                Target { world, at: (*house.at).clone(), provider: house.provider.provider(), relics, observer };
+            let tried = attack::run(&target, Checks { exact, deadline }).await;
+            for Outcome { attack, entry, action, verdict, .. } in tried.iter().flat_map(|table| &table.0) {
+                let told = format!("{attack} by {} with {action:?}: {verdict:?}", entry.name());
+                house.evidence.record(adversary::HOST, "attack", &told);
+            }
+            house.evidence.seen().catalogue = Some(tried);
+            Ok(())
+        })
+    }
+
     fn host<F>(&self, name: &str, software: impl Fn(House, World) -> F + 'static) -> Host
     where
         F: Future<Output = Ended> + 'static,
@@ -161,10 +196,16 @@ async fn broker(house: House, world: World) -> Ended {
 
 async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
     let evidence = &house.evidence;
+    let planned = evidence.seen().catalogue_planned && evidence.seen().relics.is_none();
+    if planned {
+        let relics = Relics::of(&world, &house.provider.provider()).await.map_err(unopened)?;
+        evidence.seen().relics = Some(relics);
+    }
     let gone = office.gone(super::world::now());
     evidence.seen().revocations.begin(&gone);
     let opened = EmbeddedAuthority::open(&world, house.provider.trusted(), office.policies(&gone)).await;
-    let engine = Arc::new(opened.map_err(unopened)?);
+    let engine = opened.map_err(unopened)?.reporting(role::reporter(&world, &house.at, Role::Auth));
+    let engine = Arc::new(engine);
     evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
     tokio::select! {
         biased;

@@ -101,6 +101,12 @@ impl Idp {
         self.kept().provider.token(user, now_seconds, TOKEN_SECONDS)
     }
 
+    /// The provider as it is now.
+    #[must_use]
+    pub fn provider(&self) -> IdentityProvider {
+        self.kept().provider.clone()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("no holder panics")
     }

@@ -13,12 +13,13 @@ use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
+use tenantry_system::attack::BINDINGS;
 use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
 
 use super::canary::{Canaries, Logs};
-use super::cast::Cast;
+use super::cast::{Cast, Part};
 use super::evidence::{Evidence, Kept, Seen};
 use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
@@ -54,6 +55,8 @@ pub struct Setup {
     pub rate_limits: RateLimits,
     /// The bound on what the quiet tenants' commands may take, in virtual milliseconds, at the 99th percentile.
     pub quiet_p99_ms_max: Option<u64>,
+    /// Whether the attack catalogue is tried, instead of commands.
+    pub catalogue: bool,
     /// One-way latency of links, in virtual milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// Virtual milliseconds per step.
@@ -94,7 +97,10 @@ impl Setup {
     pub fn expand(scenario: &Scenario, seed: u64) -> Self {
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
-        let cast = Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref());
+        let cast = match workload.catalogue {
+            true => Cast::of(&BINDINGS.map(|(operator, tenant)| (operator, tenant, Part::Admin))),
+            false => Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref()),
+        };
         let acts = workload::draw(&dice, workload, &cast, duration_ms);
         Self {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
@@ -104,6 +110,7 @@ impl Setup {
             idp_hosted: workload.rotates_identity(),
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
+            catalogue: workload.catalogue,
             latency_ms: scenario.network.latency_ms.clone(),
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
@@ -126,6 +133,7 @@ impl Setup {
             idp_hosted: false,
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
+            catalogue: false,
             latency_ms: 1..=4,
             tick_ms: 1,
             sync_ms: 1..=4,
@@ -165,6 +173,7 @@ impl Setup {
             seen.commands = commands.collect();
             seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
+            seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
             seen.revocations_planned = office.iter().filter(|(_, act)| matches!(act, Act::Revoke(_))).count();
             seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
@@ -178,13 +187,16 @@ impl Setup {
             limit: deadline,
             epoch: epoch(),
         };
-        let mut simulation =
-            Simulation::new(&settings, house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office));
+        let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
+        if self.catalogue {
+            hosts.push(house.attacker(self.plan.faults().is_empty()));
+        }
+        let mut simulation = Simulation::new(&settings, hosts);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
-        let mut done = |_now: Duration, phase: Phase| {
+        let mut done = |now: Duration, phase: Phase| {
             steps += 1;
-            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
+            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet(now)
         };
         let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
@@ -314,6 +326,7 @@ impl Machines for Watched {
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
         let mut seen = self.evidence.seen();
+        seen.killed.insert(host.to_owned());
         match host {
             "broker" => seen.engines.broker = None,
             "ledger" => seen.engines.ledger = None,

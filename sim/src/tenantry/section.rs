@@ -42,8 +42,13 @@ pub struct Workload {
     /// Operators, 2 to 40.
     #[serde(default = "three")]
     pub operators: Spanned<u64>,
-    /// Commands that operators send, 1 to 100,000.
+    /// Commands that operators send, 1 to 100,000; none beside the catalogue.
+    #[serde(default = "none")]
     pub commands: Spanned<u64>,
+    /// Instead of commands, the whole attack catalogue. Without faults each attempt must be on record and ring exactly once;
+    /// with them, it must change nothing.
+    #[serde(default)]
+    pub catalogue: bool,
     /// Share of the commands that ask for a tenant on which the operator may not do that, 0 to 1.
     #[serde(default = "zero")]
     pub cross_tenant: Spanned<f64>,
@@ -131,7 +136,8 @@ impl Section for Workload {
     fn check(&self) -> Result<(), SectionError> {
         within("tenants", &self.tenants, 1, 40)?;
         within("operators", &self.operators, 2, 40)?;
-        within("commands", &self.commands, 1, 100_000)?;
+        let fewest = u64::from(!self.catalogue);
+        within("commands", &self.commands, fewest, if self.catalogue { 0 } else { 100_000 })?;
         within("forged", &self.forged, 0, 1000)?;
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;

@@ -180,6 +180,7 @@ impl Ledger for WatchedLedger {
                 Applied::Paused => self.evidence.mark("paused_at_ledger"),
                 Applied::Undecided(why) if why.contains("heard") => self.evidence.mark("closed_at_ledger"),
                 Applied::Undecided(_) => self.evidence.mark("stale_at_ledger"),
+                Applied::Forged => self.evidence.mark("forged_decision"),
                 // The service's verdict, not the engine's: it never comes from here.
                 Applied::Refused(_) => {}
             }

@@ -1,7 +1,7 @@
 //! A real store on the simulated disk: what slow, failing and rotting disks do to it. The audit log stands for all stores,
 //! for they share everything below their tables.
 
-use tenantry_system::audit::{Audit, AuditEntry, EmbeddedAudit};
+use tenantry_system::audit::{Audit, AuditEntry, EmbeddedAudit, Event};
 use tenantry_system::broker::{Broker, Delivery, EmbeddedBroker, Ending, Limits, Published, Settlement};
 use tenantry_system::call::CallError;
 use tenantry_system::grant::Envelope;
@@ -74,7 +74,7 @@ async fn content(audit: &EmbeddedAudit) -> Result<Content, String> {
 
 async fn fill(audit: &EmbeddedAudit, commits: u64) {
     for first in (1..=commits * BATCH).step_by(BATCH as usize) {
-        audit.append("ledger", first, (first..first + BATCH).map(entry).collect()).await.unwrap();
+        audit.append("ledger", first, (first..first + BATCH).map(entry).map(Event::Decided).collect()).await.unwrap();
     }
 }
 
@@ -206,7 +206,7 @@ fn a_store_whose_disk_fails_during_a_commit_confirms_nothing_and_opens_again_onc
         let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
         fill(&audit, 1).await;
         worlds.set_disk(HOST, broken);
-        let next = audit.append("ledger", BATCH + 1, vec![entry(BATCH + 1)]).await.unwrap_err();
+        let next = audit.append("ledger", BATCH + 1, vec![Event::Decided(entry(BATCH + 1))]).await.unwrap_err();
         assert!(matches!(next, CallError::Unknown(_)), "{next}");
         assert!(audit.failed().await.contains("input/output error"));
         worlds.before_crash(HOST);

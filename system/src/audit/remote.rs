@@ -1,4 +1,7 @@
 //! The audit log across the network.
+//!
+//! Every service may append, but only as itself: to a source that begins with its name, and attempts that it refused.
+//! Decisions are the ledger's alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, AuditEntry};
+use super::{Alert, Audit, Claimed, Code, Event, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::rights::Role;
@@ -15,28 +18,83 @@ use crate::rpc::{Client, Service};
 /// An append waits for one or two syncs.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The one thing that can be asked of an audit log; the answer is the last number it has.
+/// What can be asked of an audit log: one variant per method of its trait.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Append {
-    pub(crate) source: String,
-    pub(crate) first: u64,
-    pub(crate) entries: Vec<AuditEntry>,
+pub enum Request {
+    Append { source: String, first: u64, events: Vec<Event> },
+    Events { after: u64, max: u32 },
+    Alerts { after: u64, max: u32 },
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Appended(u64),
+    Events(Vec<(u64, Event)>),
+    Alerts(Vec<Alert>),
 }
 
 /// Offers any audit log to the network.
-pub struct AuditService(pub Arc<dyn Audit>);
+pub struct AuditService {
+    /// The log.
+    pub audit: Arc<dyn Audit>,
+    /// Where it reports what it refuses: itself.
+    pub reporter: Reporter,
+}
 
 impl Service for AuditService {
     const ROLE: Role = Role::Audit;
-    type Request = Append;
-    type Reply = u64;
+    type Request = Request;
+    type Reply = Reply;
 
-    fn may(client: Role, _: &Append) -> bool {
-        client == Role::Ledger
+    fn may(client: Role, request: &Request) -> bool {
+        match request {
+            Request::Append { source, events, .. } => {
+                let own =
+                    source.strip_prefix(client.name()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                own && events.iter().all(|event| match event {
+                    Event::Decided(_) => client == Role::Ledger,
+                    Event::Refused(attempt) => attempt.service == client,
+                })
+            }
+            Request::Events { .. } | Request::Alerts { .. } => client == Role::Producer,
+        }
     }
 
-    async fn handle(&self, Append { source, first, entries }: Append) -> Result<u64, CallError> {
-        self.0.append(&source, first, entries).await
+    async fn handle(&self, request: Request) -> Result<Reply, CallError> {
+        match request {
+            Request::Append { source, first, mut events } => {
+                for event in &mut events {
+                    if let Event::Refused(attempt) = event {
+                        attempt.cut();
+                    }
+                }
+                let appended = self.audit.append(&source, first, events).await;
+                if let Err(CallError::Failed(why)) = &appended
+                    && why.contains("are missing")
+                {
+                    // Whoever leaves a gap asks again and again: it is one attempt by its source and number.
+                    let message_id = Some(format!("{source}:{first}"));
+                    let claimed = Claimed { message_id, body_sha256: Some([0; 32]), ..Claimed::default() };
+                    self.reporter.attempt(Code::Gap, "append", claimed, why);
+                }
+                appended.map(Reply::Appended)
+            }
+            Request::Events { after, max } => self.audit.events(after, max as usize).await.map(Reply::Events),
+            Request::Alerts { after, max } => self.audit.alerts(after, max as usize).await.map(Reply::Alerts),
+        }
+    }
+
+    fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn claims(request: &Request) -> (&'static str, Claimed) {
+        match request {
+            Request::Append { .. } => ("append", Claimed::default()),
+            Request::Events { .. } => ("events", Claimed::default()),
+            Request::Alerts { .. } => ("alerts", Claimed::default()),
+        }
     }
 }
 
@@ -55,7 +113,26 @@ impl RemoteAudit {
 
 #[async_trait]
 impl Audit for RemoteAudit {
-    async fn append(&self, source: &str, first: u64, entries: Vec<AuditEntry>) -> Result<u64, CallError> {
-        self.client.call(&Append { source: source.into(), first, entries }, DEADLINE).await
+    async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
+        match self.client.call(&Request::Append { source: source.into(), first, events }, DEADLINE).await? {
+            Reply::Appended(last) => Ok(last),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, CallError> {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        match self.client.call(&Request::Events { after, max }, DEADLINE).await? {
+            Reply::Events(events) => Ok(events),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        match self.client.call(&Request::Alerts { after, max }, DEADLINE).await? {
+            Reply::Alerts(alerts) => Ok(alerts),
+            reply => Err(self.client.unexpected(&reply)),
+        }
     }
 }

@@ -144,6 +144,12 @@ impl Directory {
         self.roles.get(user).into_iter().flatten()
     }
 
+    /// Whether `user` holds any role on `tenant`.
+    #[must_use]
+    pub fn has_role(&self, user: &UserId, tenant: &TenantId) -> bool {
+        self.roles.get(user).and_then(|roles| roles.get(tenant)).is_some_and(|roles| !roles.is_empty())
+    }
+
     /// What `user` is to `tenant`, in words.
     pub(super) fn standing(&self, user: &UserId, tenant: &TenantId) -> String {
         let joined = |names: &BTreeSet<Name>| names.iter().map(Name::as_str).collect::<Vec<_>>().join(" and ");

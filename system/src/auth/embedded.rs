@@ -19,6 +19,7 @@ use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
+use crate::audit::{Code, Reporter};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
@@ -49,6 +50,7 @@ pub struct EmbeddedAuthority {
     operators: Authenticator,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    reporter: Reporter,
 }
 
 impl EmbeddedAuthority {
@@ -64,7 +66,13 @@ impl EmbeddedAuthority {
         let load = move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, now);
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
-        Ok(Self { store, operators, clock, entropy })
+        Ok(Self { store, operators, clock, entropy, reporter: Reporter::none() })
+    }
+
+    /// Reports what it refuses to `reporter`.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Returns when the store has failed, with the reason.
@@ -154,15 +162,20 @@ impl EmbeddedAuthority {
         ruled
     }
 
-    fn decide(&self, request: &GrantRequest, subject: UserId) -> Result<GrantToken, Denied> {
+    fn decide(&self, request: &GrantRequest, subject: UserId) -> Result<GrantToken, (Code, Denied)> {
         if let Some(user) = request.user.as_ref().filter(|user| **user != subject) {
             let why = format!("the message says it is from {user}, the token is {subject}'s");
-            return Err(Denied::Forbidden(why));
+            return Err((Code::Impersonation, Denied::Forbidden(why)));
         }
         let (state, now) = (self.state(), self.clock.unix_seconds());
-        match self.rule(&state, &subject, &request.tenant, Self::permission(&request.purpose)?) {
+        let code = match state.policies.directory().has_role(&subject, &request.tenant) {
+            true => Code::Forbidden,
+            false => Code::CrossTenant,
+        };
+        let permission = Self::permission(&request.purpose).map_err(|denied| (code, denied))?;
+        match self.rule(&state, &subject, &request.tenant, permission) {
             Ruling::Permit(_) => {}
-            Ruling::Deny(why) => return Err(Denied::Forbidden(why)),
+            Ruling::Deny(why) => return Err((code, Denied::Forbidden(why))),
         }
         Ok(grant::issue(state.signing_key(now), subject, request.tenant.clone(), request.purpose.clone(), now))
     }
@@ -273,12 +286,11 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let subject = self.authenticate(&request.token).await?;
-        let decided = subject.and_then(|subject| self.decide(request, subject));
-        if let Err(denied) = &decided {
-            tracing::warn!(tenant = %request.tenant, %denied, "refused a grant");
-        }
-        Ok(decided)
+        let subject = self.authenticate(&request.token).await?.map_err(|denied| (Code::Unauthenticated, denied));
+        Ok(subject.and_then(|subject| self.decide(request, subject)).map_err(|(code, denied)| {
+            self.reporter.attempt(code, "grant", request.claimed(), &denied);
+            denied
+        }))
     }
 
     async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {

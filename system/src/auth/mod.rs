@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Permission;
+use crate::audit::Claimed;
 use crate::call::CallError;
 use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
@@ -70,6 +71,27 @@ pub struct GrantRequest {
     pub tenant: TenantId,
     /// What for.
     pub purpose: Purpose,
+}
+
+impl GrantRequest {
+    /// What it claims, for the record of a refusal.
+    pub(crate) fn claimed(&self) -> Claimed {
+        let user = self.user.as_ref().map(ToString::to_string);
+        let claimed = Claimed { user, ..Claimed::tenant(&self.tenant) };
+        match &self.purpose {
+            Purpose::Command { action, message_id, body_sha256 } => Claimed {
+                action: Some(action.clone()),
+                message_id: Some(message_id.to_string()),
+                body_sha256: Some(*body_sha256),
+                ..claimed
+            },
+            Purpose::Read => Claimed { action: Some("read".into()), ..claimed },
+            Purpose::Pause => Claimed { action: Some("pause".into()), ..claimed },
+            Purpose::Seal { action, message_id } => {
+                Claimed { action: Some(action.clone()), message_id: Some(message_id.to_string()), ..claimed }
+            }
+        }
+    }
 }
 
 /// Why there is no grant.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce};
 use crate::action::Permission;
+use crate::audit::{Claimed, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::GrantToken;
@@ -42,7 +43,12 @@ pub enum Reply {
 }
 
 /// Offers any auth service to the network.
-pub struct AuthorityService(pub Arc<dyn Authority>);
+pub struct AuthorityService {
+    /// Auth.
+    pub authority: Arc<dyn Authority>,
+    /// Where it reports what it refuses.
+    pub reporter: Reporter,
+}
 
 impl Service for AuthorityService {
     const ROLE: Role = Role::Auth;
@@ -60,15 +66,33 @@ impl Service for AuthorityService {
 
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
-            Request::Grant(request) => self.0.grant(&request).await.map(Reply::Granted),
+            Request::Grant(request) => self.authority.grant(&request).await.map(Reply::Granted),
             Request::Recheck { user, tenant, permission } => {
-                self.0.recheck(&user, &tenant, permission).await.map(Reply::Decided)
+                self.authority.recheck(&user, &tenant, permission).await.map(Reply::Decided)
             }
-            Request::Keys => self.0.keys().await.map(Reply::Keys),
+            Request::Keys => self.authority.keys().await.map(Reply::Keys),
             Request::InForce { known, wait_ms } => {
-                self.0.in_force(known, Duration::from_millis(wait_ms.into())).await.map(Reply::InForce)
+                self.authority.in_force(known, Duration::from_millis(wait_ms.into())).await.map(Reply::InForce)
             }
-            Request::BreakGlass { token, request } => self.0.break_glass(&token, request).await.map(Reply::BreakGlass),
+            Request::BreakGlass { token, request } => {
+                self.authority.break_glass(&token, request).await.map(Reply::BreakGlass)
+            }
+        }
+    }
+
+    fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn claims(request: &Request) -> (&'static str, Claimed) {
+        match request {
+            Request::Grant(request) => ("grant", request.claimed()),
+            Request::Recheck { user, tenant, .. } => {
+                ("recheck", Claimed { user: Some(user.to_string()), ..Claimed::tenant(tenant) })
+            }
+            Request::Keys => ("keys", Claimed::default()),
+            Request::InForce { .. } => ("in_force", Claimed::default()),
+            Request::BreakGlass { .. } => ("break_glass", Claimed::default()),
         }
     }
 }

@@ -270,7 +270,11 @@ mod implementations {
             let (bench, broker) = embedded().await;
             let network: Arc<dyn crate::capability::Network> = Arc::new(crate::capability::InMemory::default());
             let listener = network.bind("broker").await.unwrap();
-            tokio::spawn(rpc::serve(listener, Arc::new(BrokerService(broker)), Default::default()));
+            tokio::spawn(rpc::serve(
+                listener,
+                Arc::new(BrokerService { broker, reporter: crate::audit::Reporter::none() }),
+                Default::default(),
+            ));
             let client = |role| RemoteBroker::new(network.clone(), "broker", role);
             (bench, Arc::new(Across { producer: client(Role::Producer), consumer: client(Role::Consumer) }) as Subject)
         })

@@ -164,8 +164,8 @@ impl Broker for EmbeddedBroker {
         envelope: Envelope,
     ) -> Result<Published, CallError> {
         // Whoever can publish must not be able to make a batch that no frame holds: others' messages travel in it.
-        let (body, grant) = (envelope.body.len(), envelope.grant.len());
-        if body > MAX_BODY_BYTES || grant > MAX_TOKEN_BYTES {
+        if is_oversized(&envelope) {
+            let (body, grant) = (envelope.body.len(), envelope.grant.len());
             let limits = format!("at most {MAX_BODY_BYTES} and {MAX_TOKEN_BYTES} are taken");
             return Err(CallError::failed(format!("a body of {body} bytes with a grant of {grant}: {limits}")));
         }
@@ -242,6 +242,11 @@ impl Broker for EmbeddedBroker {
             answer => unreachable!("asked to pause, answered {answer:?}"),
         }
     }
+}
+
+/// Whether it is larger than any message may be.
+pub(super) fn is_oversized(envelope: &Envelope) -> bool {
+    envelope.body.len() > MAX_BODY_BYTES || envelope.grant.len() > MAX_TOKEN_BYTES
 }
 
 /// Commits what is lazy and what no other commit has taken along.

@@ -6,12 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::embedded::is_oversized;
 use super::{Broker, Delivery, Lease, Published, Settlement, Standing};
+use crate::audit::{Claimed, Code, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
+use crate::message::body_sha256;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
@@ -41,7 +44,12 @@ pub enum Reply {
 }
 
 /// Offers any broker to the network.
-pub struct BrokerService(pub Arc<dyn Broker>);
+pub struct BrokerService {
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Where it reports what it refuses.
+    pub reporter: Reporter,
+}
 
 impl Service for BrokerService {
     const ROLE: Role = Role::Broker;
@@ -58,18 +66,51 @@ impl Service for BrokerService {
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Publish { tenant, message_id, envelope } => {
-                self.0.publish(&tenant, &message_id, envelope).await.map(Reply::Published)
+                let claimed = || claimed(&tenant, &message_id, &envelope);
+                let published = self.broker.publish(&tenant, &message_id, envelope.clone()).await;
+                match &published {
+                    Ok(Published::Conflict) => {
+                        self.reporter.attempt(Code::Conflict, "publish", claimed(), "another message has this id");
+                    }
+                    Err(CallError::Failed(why)) if is_oversized(&envelope) => {
+                        self.reporter.attempt(Code::HostileBody, "publish", claimed(), why);
+                    }
+                    _ => {}
+                }
+                published.map(Reply::Published)
             }
             Request::Fetch { max, wait_ms } => {
-                self.0.fetch(max as usize, Duration::from_millis(wait_ms.into())).await.map(Reply::Fetched)
+                self.broker.fetch(max as usize, Duration::from_millis(wait_ms.into())).await.map(Reply::Fetched)
             }
-            Request::Settle { lease, settlement } => self.0.settle(&lease, settlement).await.map(Reply::Settled),
+            Request::Settle { lease, settlement } => self.broker.settle(&lease, settlement).await.map(Reply::Settled),
             Request::Standing { tenant, message_id } => {
-                self.0.standing(&tenant, &message_id).await.map(Reply::Standing)
+                self.broker.standing(&tenant, &message_id).await.map(Reply::Standing)
             }
-            Request::Pause { tenant, generation } => self.0.pause(&tenant, generation).await.map(Reply::Paused),
+            Request::Pause { tenant, generation } => self.broker.pause(&tenant, generation).await.map(Reply::Paused),
         }
     }
+
+    fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn claims(request: &Request) -> (&'static str, Claimed) {
+        match request {
+            Request::Publish { tenant, message_id, envelope } => ("publish", claimed(tenant, message_id, envelope)),
+            Request::Fetch { .. } => ("fetch", Claimed::default()),
+            Request::Settle { lease, .. } => ("settle", Claimed::tenant(&lease.tenant)),
+            Request::Standing { tenant, message_id } => {
+                ("standing", Claimed { message_id: Some(message_id.to_string()), ..Claimed::tenant(tenant) })
+            }
+            Request::Pause { tenant, .. } => ("pause", Claimed::tenant(tenant)),
+        }
+    }
+}
+
+/// What a message claims that is to be published: its lane and its name count, whatever its body says.
+fn claimed(tenant: &TenantId, message_id: &MessageId, envelope: &Envelope) -> Claimed {
+    let (tenant, message_id) = (Some(tenant.to_string()), Some(message_id.to_string()));
+    Claimed { tenant, message_id, body_sha256: Some(body_sha256(&envelope.body)), ..Claimed::default() }
 }
 
 /// A broker somewhere else.

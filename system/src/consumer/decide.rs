@@ -4,6 +4,7 @@
 //! refusal means a dead letter: there is no verified scope, so there is no tenant in whose books an outcome could be
 //! written.
 
+use crate::audit::Code;
 use crate::broker::{Again, Delivered, Ending, Position, Settlement};
 use crate::grant::{CLOCK_LEEWAY_SECONDS, VerifiedCommand, VerifyError};
 use crate::ids::TenantId;
@@ -14,7 +15,7 @@ pub(super) enum Looked {
     /// A command that its lane, its grant and its body agree on.
     Command(Box<VerifiedCommand>),
     /// Nothing that anyone may ever act on, because of this.
-    Refused(String),
+    Refused(Code, String),
     /// Not known yet, because of this.
     NotNow(String),
 }
@@ -23,21 +24,28 @@ pub(super) enum Looked {
 pub(super) fn look(verified: Result<VerifiedCommand, VerifyError>, lane: &TenantId, delivered: &Delivered) -> Looked {
     let command = match verified {
         Ok(command) => command,
-        Err(error) if error.is_transient() => return Looked::NotNow(error.to_string()),
-        Err(error) => return Looked::Refused(error.to_string()),
+        Err(error) => {
+            return match error.code() {
+                Some(code) => Looked::Refused(code, error.to_string()),
+                None => Looked::NotNow(error.to_string()),
+            };
+        }
     };
     // The lane, the grant and the body must name one tenant: a misrouted message acts on nobody.
     let granted = command.scope().tenant();
     if lane != granted {
-        return Looked::Refused(format!("it came through tenant {lane}'s lane, its grant is for {granted}"));
+        return Looked::Refused(
+            Code::CrossTenant,
+            format!("it came through tenant {lane}'s lane, its grant is for {granted}"),
+        );
     }
     let (named, carried) = (&delivered.message_id, &command.message().message_id);
     if named != carried {
-        return Looked::Refused(format!("it was published as {named}, its body says {carried}"));
+        return Looked::Refused(Code::Misrouted, format!("it was published as {named}, its body says {carried}"));
     }
     let late = delivered.published_at - command.publish_by();
     if late > CLOCK_LEEWAY_SECONDS {
-        return Looked::Refused(format!("it was published {late} s after its grant allowed it"));
+        return Looked::Refused(Code::ExpiredGrant, format!("it was published {late} s after its grant allowed it"));
     }
     Looked::Command(Box::new(command))
 }
@@ -66,6 +74,11 @@ pub(super) fn settlement(refused: Vec<(Position, Option<String>)>, applied: Vec<
                 Some(Applied::Overtaken { by }) => {
                     let reason = format!("it came after its place in the order: the tenant's history has reached {by}");
                     Ending::DeadLetter { reason }
+                }
+                Some(Applied::Forged) => {
+                    // Somewhere between auth and the ledger, which has rung: the command is not to blame.
+                    let reason = "the ledger does not believe that the decision is auth's".into();
+                    return Settlement { ended, again: Again { reason, after_ms: None } };
                 }
                 Some(Applied::Undecided(reason)) => {
                     return Settlement { ended, again: Again { reason, after_ms: None } };
@@ -115,7 +128,7 @@ mod tests {
     #[test]
     fn a_refused_grant_is_a_dead_letter_and_an_unreachable_key_is_not() {
         let refused = looked(VerifyError::Token(JwsError::BadSignature));
-        assert!(matches!(refused, Looked::Refused(reason) if reason.contains("signature")));
+        assert!(matches!(refused, Looked::Refused(Code::ForgedGrant, reason) if reason.contains("signature")));
         let unreachable = looked(VerifyError::Unavailable(CallError::failed("auth is down")));
         assert!(matches!(unreachable, Looked::NotNow(reason) if reason.contains("auth is down")));
     }

@@ -15,8 +15,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::action::Permission;
+use crate::audit::{Claimed, Code, Reporter};
 use crate::auth::{Authority, Decision};
-use crate::broker::{Again, Broker, Delivery, Ending, RUN_MAX, Settlement};
+use crate::broker::{Again, Broker, Delivery, Ending, Position, RUN_MAX, Settlement};
 use crate::call::CallError;
 use crate::capability::Clock;
 use crate::grant::{VerifiedCommand, Verifier};
@@ -68,6 +69,14 @@ pub struct Consumer {
     ledger: Arc<dyn Ledger>,
     verifier: Verifier,
     limiter: Limiter,
+    reporter: Reporter,
+}
+
+/// What the consumer makes of a run.
+struct Processed {
+    settlement: Settlement,
+    /// The messages it refuses, by their index in the run.
+    refused: Vec<(usize, Code)>,
 }
 
 impl Consumer {
@@ -82,7 +91,14 @@ impl Consumer {
         limits: &RateLimits,
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock);
-        Self { broker, authority, ledger, verifier, limiter: Limiter::new(&limits.doubled()) }
+        let limiter = Limiter::new(&limits.doubled());
+        Self { broker, authority, ledger, verifier, limiter, reporter: Reporter::none() }
+    }
+
+    /// Reports what it refuses to `reporter`.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Works until `stop` is cancelled, then ends what is in work and returns. A run whose handling panics is given up alone:
@@ -130,15 +146,23 @@ impl Consumer {
     async fn handle(self: Arc<Self>, delivery: Delivery) {
         // What was cut off in the middle of the ledger's call is unknown: applying it again is safe, and tells.
         let processed = timeout(PROCESS_MAX, self.process(&delivery)).await;
-        let settlement = processed.unwrap_or_else(|_| Settlement::again("it took the consumer too long"));
+        let too_long =
+            |_| Processed { settlement: Settlement::again("it took the consumer too long"), refused: Vec::new() };
+        let Processed { settlement, refused } = processed.unwrap_or_else(too_long);
         let tenant = &delivery.lease.tenant;
         for (ending, message) in settlement.ended.iter().zip(&delivery.messages) {
             if let Ending::DeadLetter { reason } = ending {
-                tracing::error!(%tenant, message_id = %message.message_id, reason, "dead letter");
+                tracing::warn!(%tenant, message_id = %message.message_id, reason, "dead letter");
             }
         }
         // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
-        match self.broker.settle(&delivery.lease, settlement).await {
+        let ended = settlement.ended.clone();
+        let settled = self.broker.settle(&delivery.lease, settlement).await;
+        // Where the lease had ended, whoever has the message now reports it. Where nobody knows, both do: the log takes one.
+        if !matches!(settled, Ok(false)) {
+            self.report(&delivery, &ended, refused);
+        }
+        match settled {
             Ok(true) => {}
             Ok(false) => tracing::warn!(%tenant, "the lease had ended: what was settled comes again"),
             Err(error) => tracing::warn!(%error, %tenant, "failed to settle"),
@@ -146,7 +170,8 @@ impl Consumer {
     }
 
     /// Everything between a delivery and its settlement.
-    async fn process(&self, delivery: &Delivery) -> Settlement {
+    async fn process(&self, delivery: &Delivery) -> Processed {
+        let mut codes = Vec::new();
         let (mut refused, mut works, mut again) = (Vec::new(), Vec::new(), Again::default());
         let mut decisions = Vec::new();
         for (index, message) in delivery.messages.iter().enumerate() {
@@ -155,7 +180,10 @@ impl Consumer {
             }
             let verified = self.verifier.command(message.envelope.clone()).await;
             match look(verified, &delivery.lease.tenant, message) {
-                Looked::Refused(reason) => refused.push((message.position, Some(reason))),
+                Looked::Refused(code, reason) => {
+                    codes.push((index, code));
+                    refused.push((message.position, Some(reason)));
+                }
                 Looked::NotNow(reason) => {
                     again.reason = reason;
                     break;
@@ -178,7 +206,23 @@ impl Consumer {
             again.reason = error.to_string();
             Vec::new()
         });
-        settlement(refused, applied, again)
+        for ((index, position), applied) in unrefused(&refused).zip(&applied) {
+            codes.extend(applied.attempt(position).map(|(code, _)| (index, code)));
+        }
+        Processed { settlement: settlement(refused, applied, again), refused: codes }
+    }
+
+    /// Reports the messages of `delivery` that ended as dead letters because they were `refused`.
+    fn report(&self, Delivery { lease, messages }: &Delivery, ended: &[Ending], refused: Vec<(usize, Code)>) {
+        for (index, code) in refused {
+            let (Some(Ending::DeadLetter { reason }), Some(message)) = (ended.get(index), messages.get(index)) else {
+                continue;
+            };
+            // The lane and the name it came under count, whatever its body says.
+            let (tenant, message_id) = (Some(lease.tenant.to_string()), Some(message.message_id.to_string()));
+            let claimed = Claimed { tenant, message_id, ..Claimed::of_body(&message.envelope.body) };
+            self.reporter.attempt(code, "delivery", claimed, reason);
+        }
     }
 
     /// What auth says to `command` now, if it may be asked yet; once per user and permission of a run.
@@ -226,6 +270,12 @@ impl Consumer {
             }
         }
     }
+}
+
+/// The messages of a run that were not refused before the ledger was asked, with their indices.
+fn unrefused(refused: &[(Position, Option<String>)]) -> impl Iterator<Item = (usize, Position)> {
+    let asked = refused.iter().enumerate().filter(|(_, (_, reason))| reason.is_none());
+    asked.map(|(index, (position, _))| (index, *position))
 }
 
 #[cfg(test)]

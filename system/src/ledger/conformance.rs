@@ -194,6 +194,7 @@ mod implementations {
     use crate::capability::{InMemory, Network};
     use async_trait::async_trait;
 
+    use crate::audit::Reporter;
     use crate::call::CallError;
     use crate::grant::{VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
     use crate::ids::MessageId;
@@ -219,7 +220,11 @@ mod implementations {
             let network: Arc<dyn Network> = Arc::new(InMemory::default());
             let listener = network.bind("ledger").await.unwrap();
             let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
-            tokio::spawn(rpc::serve(listener, Arc::new(LedgerService { ledger, verifier }), Default::default()));
+            tokio::spawn(rpc::serve(
+                listener,
+                Arc::new(LedgerService { ledger, verifier, reporter: Reporter::none() }),
+                Default::default(),
+            ));
             let client = |role| RemoteLedger::new(network.clone(), "ledger", role);
             (bench, Arc::new(Across { producer: client(Role::Producer), consumer: client(Role::Consumer) }) as Subject)
         })

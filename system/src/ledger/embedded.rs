@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fence::{Fence, Unheeded};
 use super::key_file::{KeyFile, SlotHash};
-use super::keyspace::{self, Recorded, Tables, TenantTransaction};
+use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
 use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::AuditEntry;
@@ -191,6 +191,11 @@ impl EmbeddedLedger {
     /// Every outcome of every tenant as committed: for reconciliation, not for serving.
     pub fn every_outcome(&self) -> Result<BTreeMap<(TenantId, MessageId), Outcome>, redb::Error> {
         keyspace::outcomes(&*self.store.read()?)
+    }
+
+    /// The digest of every tenant's rows as committed: what tells that nothing at all was changed.
+    pub fn every_digest(&self) -> Result<BTreeMap<TenantId, Digest>, redb::Error> {
+        keyspace::digests(&*self.store.read()?)
     }
 
     /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.
@@ -390,11 +395,10 @@ impl Books {
         // In the effect's own transaction, too: no revocation that is known here can come between.
         let (scope, permission) = (command.scope(), message.action.permission());
         if let Err(unheeded) = self.fence.check(decision, &message.user_id, scope.tenant(), permission) {
-            if unheeded == Unheeded::Forged {
-                tracing::error!(tenant = %scope.tenant(), user = %message.user_id, message_id = %message.message_id,
-                    "a decision that is not auth's came with a command");
-            }
-            return Ok(Applied::Undecided(unheeded.to_string()));
+            return Ok(match unheeded {
+                Unheeded::Forged => Applied::Forged,
+                Unheeded::Closed | Unheeded::Stale { .. } => Applied::Undecided(unheeded.to_string()),
+            });
         }
         let (verdict, policies) = match &decision.verdict {
             Verdict::Permit { policies } => match message.action.decide(tenant) {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::key_file::SlotHash;
 use super::{Outcome, PauseGeneration, StoredCredential, TenantState};
@@ -366,6 +367,68 @@ pub(super) fn outcomes(read: &ReadTransaction) -> Result<BTreeMap<(TenantId, Mes
         outcomes.insert(key, recorded.outcome);
     }
     Ok(outcomes)
+}
+
+/// SHA-256 over all rows of one tenant, in two parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// Over limits, entitlements, credits and pauses: what commands are there to change.
+    pub effects: [u8; 32],
+    /// Over outcomes and the place reached: what any command leaves behind that is decided, were it a rejection.
+    pub history: [u8; 32],
+}
+
+impl Digest {
+    /// Of a tenant without any row.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        let nothing = Sha256::new().finalize().into();
+        Self { effects: nothing, history: nothing }
+    }
+}
+
+/// The digest of every tenant that has a row in any table.
+pub(super) fn digests(read: &ReadTransaction) -> Result<BTreeMap<TenantId, Digest>, redb::Error> {
+    type Hashes = (Sha256, Sha256);
+    let mut hashes: BTreeMap<String, Hashes> = BTreeMap::new();
+    let of = |hashes: &'_ mut BTreeMap<String, Hashes>, tenant: &str, effects: bool, row: &[u8]| {
+        let (of_effects, of_history) = hashes.entry(tenant.to_owned()).or_default();
+        let hash = if effects { of_effects } else { of_history };
+        // With its length before it, no row can pass for two.
+        hash.update((row.len() as u64).to_le_bytes());
+        hash.update(row);
+    };
+    for row in read.open_table(LIMITS)?.iter()? {
+        let (key, value) = row?;
+        let (tenant, name) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("limit", name, value.value())));
+    }
+    for row in read.open_table(ENTITLEMENTS)?.iter()? {
+        let (key, _) = row?;
+        let (tenant, name) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("entitlement", name)));
+    }
+    for row in read.open_table(CREDITS)?.iter()? {
+        let (key, value) = row?;
+        let (tenant, currency) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("credit", currency, value.value())));
+    }
+    for row in read.open_table(HEADS)?.iter()? {
+        let (tenant, head) = row?;
+        let (version, epoch, sequence, pause) = head.value();
+        of(&mut hashes, tenant.value(), true, &encode(&("pause", pause)));
+        of(&mut hashes, tenant.value(), false, &encode(&(version, epoch, sequence)));
+    }
+    for row in read.open_table(OUTCOMES)?.iter()? {
+        let (key, value) = row?;
+        let (tenant, message_id) = key.value();
+        of(&mut hashes, tenant, false, &encode(&(message_id, value.value())));
+    }
+    let digest = |(tenant, (effects, history)): (String, Hashes)| {
+        let digest = Digest { effects: effects.finalize().into(), history: history.finalize().into() };
+        Ok((read_id(TenantId::parse, &tenant)?, digest))
+    };
+    hashes.into_iter().map(digest).collect()
 }
 
 /// The keys of one tenant and of no other, or of all: the grammar of identifiers begins after "" and ends before DEL.

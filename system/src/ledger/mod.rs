@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Change, Rejection};
+use crate::audit::Code;
 use crate::auth::Decision;
 use crate::broker::{Position, RUN_MAX};
 use crate::call::CallError;
@@ -35,6 +36,7 @@ use crate::secret::{KeyVersion, WrappedKey};
 
 pub use embedded::EmbeddedLedger;
 pub use fence::{STALE_MAX, follow};
+pub use keyspace::Digest;
 pub use outbox::relay;
 pub use remote::{LedgerService, RemoteLedger};
 
@@ -229,8 +231,29 @@ pub enum Applied {
     Paused,
     /// The decision does not count here and now, because of this: nothing was done, and auth is to be asked again.
     Undecided(String),
+    /// The decision is not auth's, or not on this: nothing was done.
+    Forged,
     /// The ledger's own verification refuses it for good, because of this: nothing was done.
     Refused(String),
+}
+
+impl Applied {
+    /// What kind of attempt the command at `position` was, and why it was refused; none if it was none, or one that the
+    /// ledger's service has reported. A broker that is behind is trouble, and no attempt; but none is of epoch 0.
+    #[must_use]
+    pub fn attempt(&self, position: Position) -> Option<(Code, String)> {
+        match self {
+            Self::Conflict => {
+                Some((Code::Conflict, "another body already has an outcome under this message id".into()))
+            }
+            Self::Overtaken { by } if by.epoch <= position.epoch || position.epoch == 0 => {
+                let why = format!("it came after its place in the order: the tenant's history has reached {by}");
+                Some((Code::Overtaken, why))
+            }
+            Self::Forged => Some((Code::ForgedDecision, "the decision beside it was not made by auth".into())),
+            _ => None,
+        }
+    }
 }
 
 /// How a command ended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::embedded::{EmbeddedLedger, Waiting};
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 
 /// The name under which the audit log numbers the ledger's entries.
 const SOURCE: &str = "ledger";
@@ -37,7 +37,8 @@ pub async fn relay(ledger: Arc<EmbeddedLedger>, audit: Arc<dyn Audit>) {
             ledger.outbox_grew().await;
             continue;
         };
-        match audit.append(SOURCE, first, entries).await {
+        let decided = entries.into_iter().map(Event::Decided).collect();
+        match audit.append(SOURCE, first, decided).await {
             Ok(last) if last <= newest => {
                 ledger.relayed(last);
                 backoff = BACKOFF_MIN;

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{Applied, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use crate::audit::{Claimed, Reporter};
 use crate::auth::Decision;
 use crate::broker::Position;
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
+use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier, VerifyError};
 use crate::ids::MessageId;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
@@ -48,6 +49,27 @@ pub struct LedgerService {
     pub ledger: Arc<dyn Ledger>,
     /// Checks every grant anew.
     pub verifier: Verifier,
+    /// Where it reports what it refuses.
+    pub reporter: Reporter,
+}
+
+impl LedgerService {
+    /// Reports what `entry` was refused for, if it is known for good, and returns the caller's answer.
+    fn refused(&self, entry: &str, claimed: Claimed, error: &VerifyError) -> CallError {
+        if let Some(code) = error.code() {
+            self.reporter.attempt(code, entry, claimed, error);
+        }
+        CallError::failed(error)
+    }
+
+    /// Reports the commands of `run` that the ledger itself refused.
+    fn refused_of(&self, run: &Run, applied: &[Applied]) {
+        for (work, applied) in run.works().iter().zip(applied) {
+            if let Some((code, why)) = applied.attempt(work.position) {
+                self.reporter.attempt(code, "apply", Claimed::of(work.command.message()), why);
+            }
+        }
+    }
 }
 
 impl Service for LedgerService {
@@ -69,41 +91,72 @@ impl Service for LedgerService {
             Request::Apply { run } => {
                 let (mut works, mut refused) = (Vec::with_capacity(run.len()), Vec::with_capacity(run.len()));
                 for (envelope, decision, position) in run {
-                    match self.verifier.command(envelope).await {
+                    match self.verifier.command(envelope.clone()).await {
                         Ok(command) => {
                             works.push(Work { command, decision, position });
                             refused.push(None);
                         }
                         Err(error) if error.is_transient() => return Err(CallError::failed(error)),
                         // One that will never do must not hold up the others.
-                        Err(error) => refused.push(Some(Applied::Refused(error.to_string()))),
+                        Err(error) => {
+                            self.refused("apply", Claimed::of_body(&envelope.body), &error);
+                            refused.push(Some(Applied::Refused(error.to_string())));
+                        }
                     }
                 }
                 let applied = match works.is_empty() {
                     true => Vec::new(),
-                    false => self.ledger.apply(&Run::new(works).map_err(CallError::failed)?).await?,
+                    false => {
+                        let run = Run::new(works).map_err(CallError::failed)?;
+                        let applied = self.ledger.apply(&run).await?;
+                        self.refused_of(&run, &applied);
+                        applied
+                    }
                 };
                 let mut applied = applied.into_iter();
                 let answers = refused.into_iter().map_while(|refused| refused.or_else(|| applied.next()));
                 Ok(Reply::Applied(answers.collect()))
             }
             Request::Outcome { grant, message_id, wait_ms } => {
-                let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
+                let claimed = Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() };
+                let read = self.verifier.read(grant).await;
+                let read = read.map_err(|error| self.refused("outcome", claimed, &error))?;
                 let wait = Duration::from_millis(wait_ms.into());
                 self.ledger.outcome(&read, &message_id, wait).await.map(Reply::Outcome)
             }
             Request::State { grant } => {
-                let read = self.verifier.read(grant).await.map_err(CallError::failed)?;
+                let read = self.verifier.read(grant).await;
+                let read = read.map_err(|error| self.refused("state", Claimed::default(), &error))?;
                 self.ledger.state(&read).await.map(Reply::State)
             }
             Request::Pause { grant, to } => {
-                let right = self.verifier.pause(grant).await.map_err(CallError::failed)?;
+                let right = self.verifier.pause(grant).await;
+                let right = right.map_err(|error| self.refused("pause", Claimed::default(), &error))?;
                 self.ledger.pause(&right, to).await.map(Reply::Paused)
             }
             Request::DataKeys { grant } => {
-                let right = self.verifier.seal(grant).await.map_err(CallError::failed)?;
+                let right = self.verifier.seal(grant).await;
+                let right = right.map_err(|error| self.refused("data_keys", Claimed::default(), &error))?;
                 self.ledger.data_keys(&right).await.map(Reply::DataKeys)
             }
+        }
+    }
+
+    fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    fn claims(request: &Request) -> (&'static str, Claimed) {
+        match request {
+            Request::Apply { run } => {
+                ("apply", run.first().map(|(envelope, ..)| Claimed::of_body(&envelope.body)).unwrap_or_default())
+            }
+            Request::Outcome { message_id, .. } => {
+                ("outcome", Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() })
+            }
+            Request::State { .. } => ("state", Claimed::default()),
+            Request::Pause { .. } => ("pause", Claimed::default()),
+            Request::DataKeys { .. } => ("data_keys", Claimed::default()),
         }
     }
 }
@@ -181,7 +234,7 @@ mod tests {
         let bench = Bench::new().await;
         let ledger = bench.ledger().await;
         let verifier = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
-        let service = LedgerService { ledger: ledger.clone(), verifier };
+        let service = LedgerService { ledger: ledger.clone(), verifier, reporter: Reporter::none() };
         let mut run = Vec::new();
         for (sequence, id) in (1..).zip(["m-1", "m-2", "m-3"]) {
             let envelope = bench.envelope("acme", id, credit("acme", id, 5)).await;

@@ -20,7 +20,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -32,7 +32,8 @@ use tokio::time::Instant;
 
 use super::http::Source;
 use super::{Problem, Producer, break_glass, schemas, sealing};
-use crate::auth::GrantRequest;
+use crate::audit::{Claimed, Code};
+use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
@@ -43,6 +44,9 @@ use crate::secret::Secret;
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
 pub const WAIT_MAX_MS: u64 = 30_000;
+
+/// The door that commands come to, as it is called in the audit log.
+const SUBMIT: &str = "POST /v1/commands";
 
 /// How far a message's timestamp may lie ahead of our clock, in seconds.
 const FUTURE_MAX_SECONDS: i64 = 300;
@@ -75,8 +79,8 @@ pub fn router(producer: Arc<Producer>) -> Router {
             let detail = "commands are sent with POST, a tenant is paused with PUT, everything else is read with GET";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
         })
-        .with_state(producer)
-        .layer(from_fn(take_body))
+        .with_state(producer.clone())
+        .layer(from_fn_with_state(producer, take_body))
 }
 
 async fn submit(
@@ -84,7 +88,11 @@ async fn submit(
     Caller { token }: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let message = Message::parse_submitted(read_body(request.into_body()).await?)?;
+    let body = read_body(request.into_body()).await?;
+    let message = Message::parse_submitted(body.clone()).inspect_err(|refusal| {
+        let claimed = Claimed::of_body(&body);
+        producer.reporter.attempt(Code::of_body(refusal), SUBMIT, claimed, refusal);
+    })?;
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
         let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
@@ -103,12 +111,12 @@ async fn submit(
     match published {
         Published::Accepted { sequence } => Ok(accepted(StatusCode::ACCEPTED, &message, sequence, false)),
         Published::Duplicate { sequence } => Ok(accepted(StatusCode::OK, &message, sequence, true)),
-        Published::Conflict => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "message-id-reused",
-            "Another message has this id",
-            format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id"),
-        )),
+        Published::Conflict => {
+            let why =
+                format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id");
+            producer.reporter.attempt(Code::Conflict, SUBMIT, Claimed::of(&message), &why);
+            Err(Problem::new(StatusCode::CONFLICT, "message-id-reused", "Another message has this id", why))
+        }
         Published::Overloaded { retry_after_ms } => {
             let detail = format!("too many commands of tenant {tenant} are waiting");
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", "Too many commands wait", detail);
@@ -297,11 +305,15 @@ async fn in_broker(
 
 /// Reads a request's body before anything is answered: a connection on which a body is left unread can't carry the next
 /// request.
-async fn take_body(request: Request, next: Next) -> Response {
+async fn take_body(State(producer): State<Arc<Producer>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match read_body(body).await {
         Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
         Err(problem) => {
+            if problem.is_too_large() {
+                let entry = format!("{} {}", parts.method, parts.uri.path());
+                producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail());
+            }
             let mut refused = problem.into_response();
             refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             refused
@@ -322,7 +334,11 @@ impl FromRequestParts<Arc<Producer>> for Caller {
         // A stop must come through whatever else this address asks: it has a bucket of its own.
         let stop = parts.method == Method::PUT;
         producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
-        Ok(Self { token: bearer(&parts.headers)? })
+        let token = bearer(&parts.headers).inspect_err(|denied| {
+            let entry = format!("{} {}", parts.method, parts.uri.path());
+            producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), denied);
+        })?;
+        Ok(Self { token })
     }
 }
 
@@ -389,8 +405,8 @@ fn unchanged(error: CallError) -> Problem {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750).
-fn bearer(headers: &HeaderMap) -> Result<String, Problem> {
-    let refused = |why| Problem::from(crate::auth::Denied::Unauthenticated(why));
+fn bearer(headers: &HeaderMap) -> Result<String, Denied> {
+    let refused = Denied::Unauthenticated;
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(refused("send exactly one header `Authorization: Bearer TOKEN`".into()));

@@ -13,6 +13,7 @@ mod sealing;
 
 use std::sync::Arc;
 
+use crate::audit::Reporter;
 use crate::auth::Authority;
 use crate::broker::Broker;
 use crate::capability::Clock;
@@ -34,6 +35,7 @@ pub struct Producer {
     clock: Arc<dyn Clock>,
     limiter: Limiter,
     keys: KeyCache,
+    reporter: Reporter,
 }
 
 impl Producer {
@@ -50,6 +52,12 @@ impl Producer {
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
-        Self { broker, authority, ledger, verifier, clock, limiter, keys }
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter: Reporter::none() }
+    }
+
+    /// Reports what it refuses to `reporter`.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::audit::{Claimed, Reporter};
 use crate::call::CallError;
 use crate::rights::Role;
 
@@ -44,6 +45,16 @@ pub trait Service: Send + Sync + 'static {
 
     /// Whether a client in the part of `client` may ask this.
     fn may(client: Role, request: &Self::Request) -> bool;
+
+    /// Where the server reports what it refuses before anyone handles it.
+    fn reporter(&self) -> Reporter {
+        Reporter::none()
+    }
+
+    /// What a request is called in such a report, and what it claims.
+    fn claims(_request: &Self::Request) -> (&'static str, Claimed) {
+        ("request", Claimed::default())
+    }
 
     /// Answers one request. Dropped when the caller's deadline has passed.
     fn handle(&self, request: Self::Request) -> impl Future<Output = Result<Self::Reply, CallError>> + Send;

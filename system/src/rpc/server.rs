@@ -16,6 +16,7 @@ use super::frame::{MAX_CONTENT_BYTES, codec};
 use super::writer::write_frames;
 use super::{Frame, SILENCE_MAX, Service};
 use crate::accept::accept_until;
+use crate::audit::{Claimed, Code};
 use crate::call::CallError;
 use crate::capability::{BoxStream, Channel, Expiry, Listener};
 use crate::rights::Role;
@@ -147,14 +148,20 @@ async fn read_frames<S: Service>(
 async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Duration) -> Bytes {
     let reply = match postcard::from_bytes(&body) {
         Ok(request) if !S::may(client, &request) => {
-            tracing::warn!(service = S::NAME, %client, "a role asked what it has no right to ask");
-            Err(CallError::failed(format!("{}: the {client} role has no right to ask this", S::NAME)))
+            let why = format!("the {client} role has no right to ask this");
+            let (entry, claimed) = S::claims(&request);
+            service.reporter().attempt(Code::NoRight, entry, claimed, &why);
+            Err(CallError::failed(format!("{}: {why}", S::NAME)))
         }
         Ok(request) => match timeout(deadline, service.handle(request)).await {
             Ok(reply) => reply,
             Err(_) => Err(CallError::unknown(format!("{}: not done within the deadline", S::NAME))),
         },
-        Err(error) => Err(CallError::failed(format!("{}: unreadable request: {error}", S::NAME))),
+        Err(error) => {
+            let why = format!("unreadable request: {error}");
+            service.reporter().attempt(Code::Malformed, "request", Claimed::default(), format!("{why}, from {client}"));
+            Err(CallError::failed(format!("{}: {why}", S::NAME)))
+        }
     };
     let encode = |reply: &Result<S::Reply, CallError>| postcard::to_stdvec(reply).expect("our own types become bytes");
     let body = encode(&reply);

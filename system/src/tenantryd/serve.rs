@@ -37,7 +37,8 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             if development::is_meant(&identity, data) {
                 development::provider(data)?;
             }
-            let authority = Arc::new(EmbeddedAuthority::open(&world, identity.trusted()?, policies).await?);
+            let authority = EmbeddedAuthority::open(&world, identity.trusted()?, policies).await?;
+            let authority = Arc::new(authority.reporting(role::reporter(&world, at, Role::Auth)));
             tokio::select! {
                 served = role::serve_authority(&world, at, authority.clone(), stop) => served?,
                 why = authority.failed() => return Err(store_failed("auth", &why)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tenantry_system::action::Permission;
-use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::audit::{EmbeddedAudit, Reporter};
 use tenantry_system::auth::{Ask, Authority, EmbeddedAuthority, Policies, Ruling};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
@@ -33,10 +33,12 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     if development::is_meant(&identity, data) {
         development::provider(data)?;
     }
-    let engine = Arc::new(EmbeddedAuthority::open(&auth_world, identity.trusted()?, policies::load(data)?).await?);
+    let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
+    let reporter = |role| Reporter::start(role, &broker_world, audit.clone());
+    let engine = EmbeddedAuthority::open(&auth_world, identity.trusted()?, policies::load(data)?).await?;
+    let engine = Arc::new(engine.reporting(reporter(Role::Auth)));
     let authority: Arc<dyn Authority> = engine.clone();
     let keys = config.keys()?;
-    let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
     let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?, keys.clone()).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
@@ -55,9 +57,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let mut http = tokio::spawn(producer::serve(listener, producer::router(Arc::new(api)), stop.clone()));
+    let api = Arc::new(api.reporting(reporter(Role::Producer)));
+    let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
-    let consumer = Arc::new(Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits));
+    let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
+    let consumer = Arc::new(consumer.reporting(reporter(Role::Consumer)));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));

@@ -2,6 +2,7 @@
 //!
 //! Each says how much it compared: a check that compared nothing proves nothing, and makes the run inconclusive.
 
+mod catalogue;
 mod g10_liveness;
 mod g1_isolation;
 mod g2_authority;
@@ -9,6 +10,7 @@ mod g3_one_outcome;
 mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
+mod g7_attempts;
 mod g8_fair_share;
 mod g9_confidentiality;
 
@@ -79,6 +81,9 @@ impl Finding {
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
+    if case.seen.catalogue_planned {
+        return vec![catalogue::check(case)];
+    }
     let mut checks = vec![
         g1_isolation::check as fn(&Case<'_>) -> Finding,
         g2_authority::check,
@@ -86,6 +91,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g4_nothing_lost::check,
         g5_order::check,
         g6_billing::check,
+        g7_attempts::check,
         g8_fair_share::check,
         g10_liveness::check,
     ];
@@ -100,10 +106,11 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
 mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
-    use tenantry_system::audit::AuditEntry;
+    use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event};
     use tenantry_system::ids::{MessageId, UserId};
     use tenantry_system::ledger::TenantState;
     use tenantry_system::rate_limit::Rate;
+    use tenantry_system::rights::Role;
 
     use super::*;
     use crate::tenantry::cast::Part;
@@ -162,6 +169,12 @@ mod tests {
                     policies: Vec::new(),
                 });
                 kept.outcomes.insert((acme.clone(), id(name)), outcome);
+            } else {
+                let claimed = Claimed { message_id: Some(name.into()), ..Claimed::tenant(&acme) };
+                let (service, entry, code) = (Role::Auth, "grant".to_owned(), Code::CrossTenant);
+                let attempt = Attempt { at_unix_ms: 0, service, entry, code, claimed, detail: String::new() };
+                kept.alerts.extend(Event::Refused(attempt.clone()).alert(3));
+                kept.attempts.push((3, attempt));
             }
             seen.clients.insert(name.into(), client);
             seen.commands.insert(name.into(), command);
@@ -319,6 +332,35 @@ mod tests {
         let mut api = story();
         api.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 5});
         assert_eq!(violated(&api), ["G6-billing"]);
+    }
+
+    #[test]
+    fn g7_sees_an_attempt_that_is_not_on_record_or_twice_or_rings_not_and_an_honest_command_that_is_accused() {
+        let mut forgotten = story();
+        (forgotten.kept.attempts, forgotten.kept.alerts) = Default::default();
+        assert_eq!(violated(&forgotten), ["G7-attempts-on-record"]);
+        // It may have been lost with the memory of who refused it.
+        forgotten.seen.killed.insert("auth".into());
+        assert_eq!(violated(&forgotten), Vec::<&str>::new());
+
+        let mut twice = story();
+        twice.kept.attempts.push((4, twice.kept.attempts[0].1.clone()));
+        twice.kept.alerts.push(tenantry_system::audit::Alert { place: 4, ..twice.kept.alerts[0].clone() });
+        twice.seen.killed.insert("auth".into());
+        assert_eq!(violated(&twice), ["G7-attempts-on-record"]);
+
+        let mut silent = story();
+        silent.kept.alerts.clear();
+        assert_eq!(violated(&silent), ["G7-attempts-on-record"]);
+
+        let mut unforged = story();
+        unforged.seen.forged.insert("f-1".into());
+        assert!(violated(&unforged).contains(&"G7-attempts-on-record"));
+
+        let mut accused = story();
+        accused.kept.attempts[0].1.claimed.message_id = Some("m-1".into());
+        accused.seen.killed.insert("auth".into());
+        assert_eq!(violated(&accused), ["G7-attempts-on-record"]);
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! G7: every attempt that was refused stands in the audit log exactly once and rings exactly once; what nobody did wrong
+//! does neither.
+//!
+//! Reports wait in memory until the log has them. Where the host that refused an attempt was killed, the attempt may be
+//! missing; but it never stands twice.
+
+use std::collections::BTreeMap;
+
+use tenantry_system::audit::{Attempt, Code};
+use tenantry_system::rights::Role;
+
+use super::{Case, Finding};
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = Finding::new("G7-attempts-on-record");
+    let mut by_message: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
+    for (_, attempt) in &case.kept.attempts {
+        by_message.entry(attempt.claimed.message_id.as_deref().unwrap_or_default()).or_default().push(attempt);
+    }
+    let killed = |role: &str| case.seen.killed.iter().any(|host| host.starts_with(role));
+    let stands = |id: &str, side: fn(Role) -> bool| {
+        by_message.get(id).into_iter().flatten().filter(|attempt| side(attempt.service)).count()
+    };
+    for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {
+        let refused = case.seen.clients.get(id).and_then(|client| client.refused) == Some(403);
+        let (count, least) = (stands(id, |service| service == Role::Auth), u64::from(refused && !killed("auth")));
+        finding.expect((least..=1).contains(&(count as u64)), || {
+            format!("{id}: {} was refused, and {count} attempts of it are on record", command.operator)
+        });
+    }
+    for id in &case.seen.forged {
+        let count = stands(id, |service| matches!(service, Role::Consumer | Role::Ledger));
+        let least = u64::from(!killed("consumer") && !killed("ledger"));
+        finding.expect((least..=1).contains(&(count as u64)), || {
+            format!("{id}: it was forged, and {count} attempts of it are on record")
+        });
+    }
+    for (id, attempts) in &by_message {
+        // An id that is used for two bodies is refused, without ringing; nothing else that operators do is an attempt.
+        let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed);
+        let accused = attempts.iter().find(|attempt| blameless && attempt.code != Code::Conflict);
+        finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
+    }
+    let ringing = case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()).map(|(place, _)| *place);
+    let rung = case.kept.alerts.iter().filter(|alert| case.kept.attempts.iter().any(|(at, _)| *at == alert.place));
+    let (ringing, rung): (Vec<_>, Vec<_>) = (ringing.collect(), rung.map(|alert| alert.place).collect());
+    finding
+        .expect(ringing == rung, || format!("attempts at {ringing:?} ring, and there are alerts of those at {rung:?}"));
+    finding
+}

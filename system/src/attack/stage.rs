@@ -1,0 +1,264 @@
+//! A whole system to attack: every role behind its own address, with honest operators who did their work before.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::runner::{Observer, Target};
+use super::{Attack, Entry, arsenal, cells};
+use crate::audit::{Audit, EmbeddedAudit};
+use crate::auth::{Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies};
+use crate::broker::{EmbeddedBroker, Limits};
+use crate::capability::{Clock, World};
+use crate::grant::{Envelope, PROCESS_WITHIN_SECONDS, Purpose};
+use crate::ids::{MessageId, Name, TenantId, UserId};
+use crate::ledger::EmbeddedLedger;
+use crate::message::body_sha256;
+use crate::rate_limit::{Rate, RateLimits};
+use crate::rights::Role;
+use crate::role::{self, Addresses};
+use crate::secret::{KeyProvider, KeySet};
+
+/// The attacker, who administers a tenant of their own.
+pub(super) const ATTACKER: &str = "mallory";
+/// That tenant.
+pub(super) const OWN: &str = "mallory-inc";
+/// An honest operator.
+pub(super) const HONEST: &str = "ana";
+/// The tenant that the honest operator administers: the victim.
+pub(super) const VICTIM: &str = "acme";
+/// Another victim, by whose side nobody is.
+pub(super) const BYSTANDER: &str = "globex";
+/// A former operator of the victim's, whose rights were taken away.
+pub(super) const FORMER: &str = "eve";
+
+/// An exclusive file is had this long after its last holder let go of it, at most.
+const REOPEN_TRIES: usize = 100;
+const REOPEN_AFTER: Duration = Duration::from_millis(10);
+
+/// Genuine envelopes from before: what lies in old queues and backups.
+#[derive(Debug, Clone, Default)]
+pub struct Relics(BTreeMap<(Attack, Entry, &'static str), Envelope>);
+
+impl Relics {
+    /// What auth at `world` granted long ago, and to whom it would not any more. It is the same auth with the same key: only
+    /// its clock and its directory are those of then. To be called before it is opened for good.
+    ///
+    /// # Errors
+    /// When its store can't be opened.
+    pub async fn of(world: &World, provider: &IdentityProvider) -> io::Result<Self> {
+        relics(world, provider).await
+    }
+
+    pub(super) fn get(&self, attack: Attack, entry: Entry, action: &'static str) -> Option<&Envelope> {
+        self.0.get(&(attack, entry, action))
+    }
+}
+
+/// What is put around parts of the system that is attacked.
+pub struct Around {
+    /// Around auth.
+    pub authority: fn(Arc<dyn Authority>) -> Arc<dyn Authority>,
+    /// Around the audit log.
+    pub audit: fn(Arc<dyn Audit>) -> Arc<dyn Audit>,
+}
+
+impl Default for Around {
+    /// Nothing.
+    fn default() -> Self {
+        Self { authority: |authority| authority, audit: |audit| audit }
+    }
+}
+
+/// A system that runs to be attacked.
+pub struct Stage {
+    /// What to attack, and how to look at it.
+    pub target: Target,
+    stop: CancellationToken,
+    roles: JoinSet<io::Result<()>>,
+}
+
+struct Engines {
+    ledger: Arc<EmbeddedLedger>,
+    audit: Arc<EmbeddedAudit>,
+}
+
+impl Observer for Engines {
+    fn ledger(&self) -> Option<Arc<EmbeddedLedger>> {
+        Some(self.ledger.clone())
+    }
+    fn audit(&self) -> Option<Arc<EmbeddedAudit>> {
+        Some(self.audit.clone())
+    }
+}
+
+/// A clock that lags behind another.
+struct Behind(Arc<dyn Clock>, SignedDuration);
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        self.0.now() - self.1
+    }
+}
+
+impl Stage {
+    /// Starts every role in its own world, listening at its address of `at`.
+    ///
+    /// # Errors
+    /// When a store can't be opened.
+    pub async fn start(world: impl Fn(Role) -> io::Result<World>, at: Addresses) -> io::Result<Self> {
+        Self::start_with(world, at, Around::default()).await
+    }
+
+    /// Starts a system some of whose parts are wrapped: a catalogue that finds nothing in a broken one proves nothing.
+    ///
+    /// # Errors
+    /// When a store can't be opened.
+    pub async fn start_with(
+        world: impl Fn(Role) -> io::Result<World>,
+        at: Addresses,
+        around: Around,
+    ) -> io::Result<Self> {
+        let (auth_world, outside) = (world(Role::Auth)?, world(Role::Producer)?);
+        let provider = IdentityProvider::new("urn:tenantry:attack-stage", &*auth_world.entropy);
+        let relics = relics(&auth_world, &provider).await?;
+        let authority = open_authority(&auth_world, &provider, &[]).await?;
+        let authority = authority.reporting(role::reporter(&auth_world, &at, Role::Auth));
+        let authority = (around.authority)(Arc::new(authority));
+        let wrapping = Name::parse("stage-1").expect("a key's name");
+        let keys: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(wrapping, &*auth_world.entropy));
+        let (broker_world, ledger_world, audit_world) =
+            (world(Role::Broker)?, world(Role::Ledger)?, world(Role::Audit)?);
+        let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
+        let ledger = Arc::new(EmbeddedLedger::open(&ledger_world, keys.clone()).await?);
+        let audit = Arc::new(EmbeddedAudit::open(&audit_world).await?);
+        let plenty = Rate::new(100_000, 100_000);
+        let limits = RateLimits { tenant: plenty, user: plenty, source: plenty };
+        let (stop, mut roles) = (CancellationToken::new(), JoinSet::new());
+        let served_audit = (around.audit)(audit.clone());
+        let observer = Arc::new(Engines { ledger: ledger.clone(), audit: audit.clone() });
+        let target = Target { world: outside.clone(), at: at.clone(), provider, relics, observer };
+        {
+            let (at, stop) = (at.clone(), stop.clone());
+            roles.spawn(async move { role::serve_broker(&broker_world, &at, broker, stop).await });
+        }
+        {
+            let (at, stop) = (at.clone(), stop.clone());
+            roles.spawn(async move { role::serve_authority(&auth_world, &at, authority, stop).await });
+        }
+        {
+            let (at, stop) = (at.clone(), stop.clone());
+            roles.spawn(async move { role::serve_ledger(&ledger_world, &at, ledger.clone(), ledger, stop).await });
+        }
+        {
+            let (at, stop) = (at.clone(), stop.clone());
+            roles.spawn(async move { role::serve_audit(&audit_world, &at, served_audit, stop).await });
+        }
+        let consumer_world = world(Role::Consumer)?;
+        {
+            let (at, stop) = (at.clone(), stop.clone());
+            roles.spawn(async move {
+                role::run_consumer(&consumer_world, &at, &limits, stop).await;
+                Ok(())
+            });
+        }
+        {
+            let stop = stop.clone();
+            roles.spawn(async move { role::serve_producer(&outside, &at, &limits, keys, stop).await });
+        }
+        Ok(Self { target, stop, roles })
+    }
+
+    /// Stops every role.
+    ///
+    /// # Errors
+    /// When one of them ended with an error before.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.stop.cancel();
+        while let Some(ended) = self.roles.join_next().await {
+            ended.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+/// Who may do what while the catalogue runs: operators and the tenants they administer. Nobody administers the bystander.
+pub const BINDINGS: [(&str, &str); 2] = [(ATTACKER, OWN), (HONEST, VICTIM)];
+
+/// Auth as it is now; `also` are bindings it had before.
+async fn open_authority(
+    world: &World,
+    provider: &IdentityProvider,
+    also: &[(&str, &str)],
+) -> io::Result<EmbeddedAuthority> {
+    let bindings = BINDINGS.iter().chain(also).map(|(user, tenant)| Binding {
+        user: user_id(user),
+        tenant: tenant_id(tenant),
+        role: Name::parse("admin").expect("a role"),
+    });
+    let directory = Directory::new(bindings).expect("one role per operator and tenant");
+    let mut tries = 1;
+    loop {
+        match EmbeddedAuthority::open(world, provider.trusted(), Policies::default_over(directory.clone())).await {
+            // The last one's store lets go of the file a moment after it was dropped.
+            Err(_) if tries < REOPEN_TRIES => {
+                tries += 1;
+                sleep(REOPEN_AFTER).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn relics(world: &World, provider: &IdentityProvider) -> io::Result<Relics> {
+    let mut relics = Relics::default();
+    let long_ago = SignedDuration::from_secs(PROCESS_WITHIN_SECONDS + 24 * 3600);
+    for (attack, user, tenant, lag) in [
+        (Attack::ExpiredGrant, ATTACKER, OWN, long_ago),
+        (Attack::RevokedRight, FORMER, VICTIM, SignedDuration::from_secs(0)),
+    ] {
+        let clock: Arc<dyn Clock> = Arc::new(Behind(world.clock.clone(), lag));
+        let then = World { clock: clock.clone(), ..world.clone() };
+        let authority = open_authority(&then, provider, &[(FORMER, VICTIM)]).await?;
+        for cell in cells().into_iter().filter(|cell| cell.attack == attack) {
+            let (Some(spec), Ok(_)) = (cell.action, cell.expected) else { continue };
+            let id = cell.id();
+            let timestamp = arsenal_time(&*clock);
+            let body = arsenal::body(tenant, user, spec, &id, &timestamp);
+            let purpose = Purpose::Command {
+                action: spec.name.into(),
+                message_id: message_id(&id),
+                body_sha256: body_sha256(body.as_bytes()),
+            };
+            let token = provider.token(&user_id(user), clock.unix_seconds(), 3600);
+            let (user, tenant) = (Some(user_id(user)), tenant_id(tenant));
+            let granted = authority.grant(&GrantRequest { token, user, tenant, purpose }).await;
+            let granted = granted.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            relics.0.insert((attack, cell.entry, spec.name), Envelope { body: body.into(), grant: granted });
+        }
+    }
+    Ok(relics)
+}
+
+/// A message's timestamp.
+pub(super) fn arsenal_time(clock: &dyn Clock) -> String {
+    Timestamp::from_second(clock.unix_seconds()).unwrap_or_default().to_string()
+}
+
+pub(super) fn user_id(text: &str) -> UserId {
+    UserId::parse(text).expect("our own names follow the grammar")
+}
+
+pub(super) fn tenant_id(text: &str) -> TenantId {
+    TenantId::parse(text).expect("our own names follow the grammar")
+}
+
+pub(super) fn message_id(text: &str) -> MessageId {
+    MessageId::parse(text).expect("our own names follow the grammar")
+}

@@ -1,0 +1,346 @@
+//! What was tried and refused: a record of it, and whether it rings.
+//!
+//! | code | what was refused | rings |
+//! |---|---|---|
+//! | `cross_tenant` | an operator, a grant or a lane of one tenant beside a request for another | critical |
+//! | `impersonation` | someone's token or grant in another one's name | critical |
+//! | `forged_grant` | a grant that auth did not sign, or not like this | critical |
+//! | `forged_decision` | a decision that auth did not make, brought to the ledger beside a genuine command | critical |
+//! | `swapped_body` | a genuine grant beside another body or action | critical |
+//! | `replayed_grant` | a genuine grant under another message id | critical |
+//! | `wrong_audience` | a genuine token or grant that is for something else | critical |
+//! | `misrouted` | a message published under another name than its own | critical |
+//! | `no_right` | a role that asks what its part does not need | critical |
+//! | `gap` | events whose numbers leave some out: the source lost them, or is not the source | critical |
+//! | `expired_grant` | a grant whose time is over | warning |
+//! | `hostile_body` | a body that two readers may read differently, that names an identifier which is none, or breaks a bound | warning |
+//! | `unauthenticated` | no token, or one that is not believed | warning |
+//! | `forbidden` | an operator asks for more than their role on the tenant allows | warning |
+//! | `overtaken` | a command that came after its place in the order | warning |
+//! | `malformed` | any other body that is no message: at the producer a typo, anywhere else someone went past the producer | warning, but not at the producer |
+//! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands | no |
+//!
+//! What rings is an attack, or can't be told from one. A command that is rejected, a duplicate and a rate limit are no
+//! attempts at all: they are the system's ordinary answers.
+//!
+//! One attempt may be noticed twice: by the consumer and by the ledger behind it, or once more when its message comes
+//! again. So the log takes an attempt that names a message and a body only once from each side of the broker: see
+//! [`Attempt::identity`].
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::message::{BodyHash, MAX_BODY_BYTES, Message, Refusal, body_sha256};
+use crate::rights::Role;
+
+/// The longest claim that is kept, in bytes: an identifier has at most 63, and what is none must still be seen.
+const CLAIM_BYTES_MAX: usize = 96;
+
+/// The longest detail that is kept, in bytes.
+const DETAIL_BYTES_MAX: usize = 512;
+
+/// What kind of attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the table above says what each is")]
+pub enum Code {
+    CrossTenant,
+    Impersonation,
+    ForgedGrant,
+    ForgedDecision,
+    SwappedBody,
+    ReplayedGrant,
+    WrongAudience,
+    Misrouted,
+    NoRight,
+    Gap,
+    ExpiredGrant,
+    HostileBody,
+    Unauthenticated,
+    Forbidden,
+    Overtaken,
+    Malformed,
+    Conflict,
+}
+
+/// How loud an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Someone should look today.
+    Warning,
+    /// Someone should look now: isolation or authority was attacked from inside.
+    Critical,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::CrossTenant,
+        Self::Impersonation,
+        Self::ForgedGrant,
+        Self::ForgedDecision,
+        Self::SwappedBody,
+        Self::ReplayedGrant,
+        Self::WrongAudience,
+        Self::Misrouted,
+        Self::NoRight,
+        Self::Gap,
+        Self::ExpiredGrant,
+        Self::HostileBody,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Overtaken,
+        Self::Malformed,
+        Self::Conflict,
+    ];
+
+    /// Its stable name, for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CrossTenant => "cross_tenant",
+            Self::Impersonation => "impersonation",
+            Self::ForgedGrant => "forged_grant",
+            Self::ForgedDecision => "forged_decision",
+            Self::SwappedBody => "swapped_body",
+            Self::ReplayedGrant => "replayed_grant",
+            Self::WrongAudience => "wrong_audience",
+            Self::Misrouted => "misrouted",
+            Self::NoRight => "no_right",
+            Self::Gap => "gap",
+            Self::ExpiredGrant => "expired_grant",
+            Self::HostileBody => "hostile_body",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Overtaken => "overtaken",
+            Self::Malformed => "malformed",
+            Self::Conflict => "conflict",
+        }
+    }
+
+    /// Whether such an attempt rings when `service` refuses it, and how loud.
+    #[must_use]
+    pub fn rings(self, service: Role) -> Option<Severity> {
+        match self {
+            Self::CrossTenant
+            | Self::Impersonation
+            | Self::ForgedGrant
+            | Self::ForgedDecision
+            | Self::SwappedBody
+            | Self::ReplayedGrant
+            | Self::WrongAudience
+            | Self::Misrouted
+            | Self::NoRight
+            | Self::Gap => Some(Severity::Critical),
+            Self::ExpiredGrant | Self::HostileBody | Self::Unauthenticated | Self::Forbidden | Self::Overtaken => {
+                Some(Severity::Warning)
+            }
+            Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
+            Self::Conflict => None,
+        }
+    }
+
+    /// What to think of a body that was refused with `refusal`: whether a panel's mistake may look like this.
+    #[must_use]
+    pub fn of_body(refusal: &Refusal) -> Self {
+        let Refusal { field, problem } = refusal;
+        let identifier = matches!(field.as_str(), "tenant_id" | "user_id" | "message_id")
+            && (problem.contains("allowed are") || problem.contains("characters long"));
+        let readers_differ =
+            ["duplicate field", "unknown field", "floating point", "unicode", "UTF-8", "trailing", "\\u0000"];
+        let beyond = ["recursion limit", "the limit is"];
+        let hostile = identifier || readers_differ.iter().chain(&beyond).any(|sign| problem.contains(sign));
+        if hostile { Self::HostileBody } else { Self::Malformed }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an attempt claimed to be. None of it is proven, and none of it need be an identifier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The tenant it reached for: a lane's, where it came through one.
+    pub tenant: Option<String>,
+    /// In whose name.
+    pub user: Option<String>,
+    /// What for.
+    pub action: Option<String>,
+    /// Under which id.
+    pub message_id: Option<String>,
+    /// SHA-256 of its body; never the body itself, which may hold anything.
+    pub body_sha256: Option<BodyHash>,
+}
+
+impl Claimed {
+    /// That it reached for `tenant`.
+    #[must_use]
+    pub fn tenant(tenant: impl ToString) -> Self {
+        Self { tenant: Some(tenant.to_string()), ..Self::default() }
+    }
+
+    /// What a readable message says of itself.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
+        Self {
+            tenant: Some(message.tenant_id.to_string()),
+            user: Some(message.user_id.to_string()),
+            action: Some(message.action.name().into()),
+            message_id: Some(message.message_id.to_string()),
+            body_sha256: Some(message.body_sha256()),
+        }
+    }
+
+    /// What can be made out of a body that is no message. Where a field is given twice, the last.
+    #[must_use]
+    pub fn of_body(body: &[u8]) -> Self {
+        let readable = if body.len() <= MAX_BODY_BYTES { body } else { &[] };
+        let read: serde_json::Value = serde_json::from_slice(readable).unwrap_or_default();
+        let text = |field: &str| read.get(field).and_then(|value| value.as_str()).map(str::to_owned);
+        Self {
+            tenant: text("tenant_id"),
+            user: text("user_id"),
+            action: text("action"),
+            message_id: text("message_id"),
+            body_sha256: Some(body_sha256(body)),
+        }
+    }
+}
+
+/// One attempt that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When, in milliseconds since the Unix epoch, by the clock of who refused it.
+    pub at_unix_ms: i64,
+    /// Who refused it.
+    pub service: Role,
+    /// Which of its doors it came to, such as `POST /v1/commands` or `apply`.
+    pub entry: String,
+    /// What kind it is.
+    pub code: Code,
+    /// What it claimed.
+    pub claimed: Claimed,
+    /// Why it was refused, in words.
+    pub detail: String,
+}
+
+impl Attempt {
+    /// Cuts every text to its bound: what was refused may be as long as it likes.
+    pub(crate) fn cut(&mut self) {
+        let Claimed { tenant, user, action, message_id, .. } = &mut self.claimed;
+        for text in [tenant, user, action, message_id].into_iter().flatten() {
+            cut(text, CLAIM_BYTES_MAX);
+        }
+        cut(&mut self.entry, CLAIM_BYTES_MAX);
+        cut(&mut self.detail, DETAIL_BYTES_MAX);
+    }
+
+    /// What makes it the same attempt as another: kind, tenant, message and body, and the side of the broker it was
+    /// noticed on. `None` where it names no message, and for a role without a right, whatever it names: then each is an attempt
+    /// of its own.
+    #[must_use]
+    pub fn identity(&self) -> Option<[u8; 16]> {
+        if self.code == Code::NoRight {
+            return None;
+        }
+        let (message_id, body) = (self.claimed.message_id.as_ref()?, self.claimed.body_sha256.as_ref()?);
+        let side: u8 = match self.service {
+            Role::Producer | Role::Auth | Role::Broker => 0,
+            Role::Consumer | Role::Ledger => 1,
+            Role::Audit => 2,
+        };
+        let tenant = self.claimed.tenant.as_deref().unwrap_or_default();
+        let named = postcard::to_stdvec(&(side, self.code, tenant, message_id, body));
+        let hash = Sha256::digest(named.expect("our own types become bytes"));
+        Some(hash[..16].try_into().expect("a hash has 32 bytes"))
+    }
+
+    /// Whether it rings, and how loud.
+    #[must_use]
+    pub fn rings(&self) -> Option<Severity> {
+        self.code.rings(self.service)
+    }
+}
+
+fn cut(text: &mut String, max: usize) {
+    text.truncate(text.floor_char_boundary(max));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> Code {
+        Code::of_body(&Message::parse(body.to_owned().into()).expect_err(body))
+    }
+
+    #[test]
+    fn every_code_rings_as_the_table_says() {
+        let docs = include_str!("attempt.rs");
+        for code in Code::ALL {
+            let row = docs.lines().find(|line| line.starts_with(&format!("//! | `{code}` |")));
+            let told = row.unwrap_or_else(|| panic!("{code} is not in the table")).rsplit('|').nth(1).unwrap().trim();
+            let said = match (code.rings(Role::Producer), code.rings(Role::Consumer)) {
+                (Some(Severity::Critical), Some(Severity::Critical)) => "critical",
+                (Some(Severity::Warning), Some(Severity::Warning)) => "warning",
+                (None, Some(Severity::Warning)) => "warning, but not at the producer",
+                (None, None) => "no",
+                other => panic!("{code}: {other:?}"),
+            };
+            assert_eq!(told, said, "{code}");
+            assert_eq!(serde_json::to_value(code).unwrap(), code.name());
+        }
+    }
+
+    #[test]
+    fn a_typo_is_malformed_and_what_two_readers_may_read_differently_is_hostile() {
+        let sound = crate::testing::credit("acme", "m-1", 10);
+        let typos = [
+            ("issue_credit", "isue_credit"),
+            (r#""EUR""#, r#""euro""#),
+            ("10,", r#""10","#),
+            ("{", ""),
+            (r#""amount_minor":10,"#, ""),
+        ];
+        for (from, to) in typos {
+            assert_eq!(refused(&sound.replacen(from, to, 1)), Code::Malformed, "{from} -> {to}");
+        }
+        let hostile = [
+            (r#""acme""#, r#""Acme""#),
+            (r#""acme""#, "\"acm\u{435}\""),
+            (r#""acme""#, r#""acme\u0000""#),
+            (r#""acme""#, r#""acme","tenant_id":"globex""#),
+            (":10,", ":10.5,"),
+            (r#""user_id""#, r#""admin":true,"user_id""#),
+        ];
+        for (from, to) in hostile {
+            assert_eq!(refused(&sound.replacen(from, to, 1)), Code::HostileBody, "{from} -> {to}");
+        }
+        let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+        assert_eq!(
+            refused(&sound.replacen(r#"{"amount_minor""#, &format!(r#"{{"x":{deep},"amount_minor""#), 1)),
+            Code::HostileBody
+        );
+        assert_eq!(refused(&format!("{sound}{}", " ".repeat(MAX_BODY_BYTES))), Code::HostileBody);
+    }
+
+    #[test]
+    fn what_was_claimed_is_kept_within_bounds_and_the_body_is_not_kept_at_all() {
+        let mut attempt = Attempt {
+            at_unix_ms: 0,
+            service: Role::Producer,
+            entry: "POST /v1/commands".into(),
+            code: Code::Malformed,
+            claimed: Claimed::of_body(format!(r#"{{"tenant_id":"{}","secret":"s3cr3t"}}"#, "é".repeat(999)).as_bytes()),
+            detail: "x".repeat(9999),
+        };
+        attempt.cut();
+        assert!(attempt.claimed.tenant.as_ref().unwrap().len() <= CLAIM_BYTES_MAX);
+        assert_eq!(attempt.detail.len(), DETAIL_BYTES_MAX);
+        assert!(!format!("{attempt:?}").contains("s3cr3t"));
+    }
+}
