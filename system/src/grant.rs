@@ -40,7 +40,7 @@ const TYPE: &str = "tenantry-grant+jwt";
 
 /// An unknown key makes a verifier ask auth for its keys, but not more often than this: a forger must not make it a
 /// hammer.
-const KEYS_REFRESH_MIN: Duration = Duration::from_secs(1);
+const KEYS_REFRESH_MIN: Duration = Duration::from_millis(200);
 
 /// A verifier that works asks for the keys this often: a new one is known before it signs, a withdrawn one is not known for
 /// long. While auth can't be reached it goes on with those it has.

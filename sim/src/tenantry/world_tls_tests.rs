@@ -126,7 +126,7 @@ fn only_the_producers_own_certificate_publishes_and_the_broker_is_nobody_else() 
             ("plain", "frame size too big"),
             ("nobody", "CertificateRequired"),
             ("foreign", untrusted),
-            ("expired", "CertificateExpired"),
+            ("expired", "xpired"),
             ("consumer", "the certificate is the consumer's, the greeting says producer"),
             ("producer", "accepted"),
             ("poser", "not valid for name \"ledger.tenantry.internal\""),

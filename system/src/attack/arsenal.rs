@@ -8,10 +8,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{Attack, Hostile};
+use super::{Attack, Entry, Hostile};
 use crate::action::Spec;
 use crate::jws::{PrivateKey, PublicKeys};
-use crate::message::MAX_BODY_BYTES;
+use crate::message::{MAX_BODY_BYTES, Message};
+use crate::secret::{KeyVersion, Sealed, replace_secret};
 
 /// The secret half of a key that nobody trusts.
 const ALIEN: [u8; 32] = [0x66; 32];
@@ -24,6 +25,23 @@ pub(super) fn body(tenant: &str, user: &str, spec: &Spec, id: &str, timestamp: &
     )
 }
 
+/// A message as it is at `entry`: from the producer on, a secret is sealed. By nobody's key, in an attacker's case.
+pub(super) fn body_at(entry: Entry, tenant: &str, user: &str, spec: &Spec, id: &str, timestamp: &str) -> String {
+    let body = body(tenant, user, spec, id, timestamp);
+    if matches!(entry, Entry::Http | Entry::Auth) || !has_secret(spec) {
+        return body;
+    }
+    let sealed = Sealed { data_key: KeyVersion::default(), sealed: vec![0x66; 32] };
+    let sealed = replace_secret(body.as_bytes(), &sealed).expect("the example has a secret");
+    String::from_utf8(sealed.into()).expect("a body is text")
+}
+
+/// Whether the action's payload has a sensitive field.
+pub(super) fn has_secret(spec: &Spec) -> bool {
+    let body = body("acme", "ana", spec, "m-1", "2026-01-01T00:00:00Z");
+    Message::parse_submitted(body.into()).is_ok_and(|message| message.action.secret().is_some())
+}
+
 /// `sound`, a message, with `hostile` wrong about it; `other` is a tenant to be confused with.
 pub(super) fn spoil(sound: &str, hostile: Hostile, other: &str) -> Bytes {
     let with = |field: String| sound.replacen('{', &format!("{{{field},"), 1).into();
@@ -33,7 +51,9 @@ pub(super) fn spoil(sound: &str, hostile: Hostile, other: &str) -> Bytes {
         Hostile::Huge => format!("{sound}{}", " ".repeat(MAX_BODY_BYTES)).into(),
         Hostile::Deep => {
             let deep = format!(r#""payload":{{"deep":{}{},"#, "[".repeat(1000), "]".repeat(1000));
-            sound.replacen(r#""payload":{"#, &deep, 1).into()
+            let deep = sound.replacen(r#""payload":{"#, &deep, 1);
+            // An empty payload leaves a comma before its end.
+            deep.replacen("],}", "]}", 1).into()
         }
         Hostile::Float => with(r#""schema_version":1.0"#.into()),
         Hostile::BadUtf8 => {

@@ -97,6 +97,8 @@ enum Sign {
     Named(String),
     /// A body, refused at one of these.
     Body(BodyHash, &'static [Role]),
+    /// A body, refused by the producer, or a grant for it or for its sealing, by auth.
+    Asked(BodyHash, String),
     /// A grant asked for a message of this id.
     Granted(String),
     /// A door of a service, and words of the refusal.
@@ -117,6 +119,11 @@ impl Sign {
             (Self::Body(hash, by), Event::Refused(attempt)) => {
                 by.contains(&attempt.service) && attempt.claimed.body_sha256 == Some(*hash)
             }
+            (Self::Asked(hash, id), Event::Refused(attempt)) => match attempt.service {
+                Role::Producer => attempt.claimed.body_sha256 == Some(*hash),
+                Role::Auth => attempt.claimed.message_id.as_ref() == Some(id),
+                _ => false,
+            },
             (Self::Granted(id), Event::Refused(attempt)) => {
                 attempt.service == Role::Auth && attempt.claimed.message_id.as_ref() == Some(id)
             }
@@ -162,7 +169,9 @@ pub async fn run(target: &Target, checks: Checks) -> Result<Table, String> {
 pub async fn run_some(target: &Target, checks: Checks, attacks: &[Attack]) -> Result<Table, String> {
     let mut attacker = Attacker::new(target).await?;
     let mut outcomes = Vec::new();
-    for attack in attacks.iter().copied() {
+    // First what is published soon after it was granted, or it is refused for that alone.
+    let (fresh, others): (Vec<_>, Vec<_>) = attacks.iter().partition(|attack| **attack == Attack::RevokedRight);
+    for attack in fresh.into_iter().chain(others).copied() {
         let (tried, skipped): (Vec<_>, Vec<_>) =
             cells().into_iter().filter(|cell| cell.attack == attack).partition(|cell| cell.expected.is_ok());
         for Cell { entry, action, expected, .. } in skipped {
@@ -217,7 +226,9 @@ impl<'a> Attacker<'a> {
 
     /// Has an honest operator do every action, and waits until each is applied: what can be refused is what can be done.
     async fn honest(&mut self, round: &str) -> Result<(), String> {
-        for spec in REGISTRY {
+        // Secrets last: an erasure must not come between one and its retry.
+        let (secret, open): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|spec| arsenal::has_secret(spec));
+        for spec in open.into_iter().chain(secret) {
             let id = self.honest_id(round, spec);
             let body = self.body(VICTIM, HONEST, spec, &id);
             let answer = persist(async || match self.post(Some(self.token(HONEST)), body.as_bytes()).await {
@@ -346,7 +357,7 @@ impl<'a> Attacker<'a> {
     /// What is sent in `cell`.
     async fn shot(&self, cell: Cell) -> Result<Shot, String> {
         let (spec, id) = (cell.action.ok_or("a command has an action")?, cell.id());
-        let own = self.body(OWN, ATTACKER, spec, &id);
+        let own = self.body_at(cell.entry, OWN, ATTACKER, spec, &id);
         let http = matches!(cell.entry, Entry::Http | Entry::Auth);
         let mut shot = Shot {
             body: own.clone().into(),
@@ -357,17 +368,17 @@ impl<'a> Attacker<'a> {
             user: ATTACKER,
             tenant: VICTIM.into(),
         };
-        let victims = self.body(VICTIM, HONEST, spec, &id);
+        let victims = self.body_at(cell.entry, VICTIM, HONEST, spec, &id);
         let own_grant = async || self.grant(ATTACKER, OWN, spec, &id, own.as_bytes()).await;
         match cell.attack {
             Attack::ForgedTenant => {
-                shot.body = self.body(VICTIM, ATTACKER, spec, &id).into();
+                shot.body = self.body_at(cell.entry, VICTIM, ATTACKER, spec, &id).into();
                 shot.grant = own_grant().await?;
             }
             Attack::StolenGrant if http => (shot.body, shot.user) = (victims.into(), HONEST),
             Attack::StolenGrant => {
                 shot.grant = self.grant(HONEST, VICTIM, spec, &id, victims.as_bytes()).await?;
-                shot.body = self.body(VICTIM, ATTACKER, spec, &id).into();
+                shot.body = self.body_at(cell.entry, VICTIM, ATTACKER, spec, &id).into();
             }
             Attack::SwappedBody => {
                 shot.grant = own_grant().await?;
@@ -377,7 +388,7 @@ impl<'a> Attacker<'a> {
             Attack::ReplayedGrant => {
                 shot.grant = own_grant().await?;
                 shot.name = format!("{id}-other");
-                shot.body = self.body(OWN, ATTACKER, spec, &shot.name).into();
+                shot.body = self.body_at(cell.entry, OWN, ATTACKER, spec, &shot.name).into();
                 shot.lane = tenant_id(OWN);
             }
             Attack::ExpiredGrant | Attack::RevokedRight if http => {
@@ -387,7 +398,7 @@ impl<'a> Attacker<'a> {
                 let since = if former { now } else { now - 2 * TOKEN_SECONDS };
                 shot.token = Some(self.target.provider.token(&user_id(shot.user), since, TOKEN_SECONDS));
                 shot.tenant = if former { VICTIM.into() } else { OWN.into() };
-                shot.body = self.body(&shot.tenant, shot.user, spec, &id).into();
+                shot.body = self.body_at(cell.entry, &shot.tenant, shot.user, spec, &id).into();
             }
             Attack::ExpiredGrant | Attack::RevokedRight => {
                 let relic = self.target.relics.get(cell.attack, cell.entry, spec.name);
@@ -426,7 +437,7 @@ impl<'a> Attacker<'a> {
             }
             Attack::Lookalike(alias) => {
                 shot.tenant = alias.spell(VICTIM);
-                shot.body = self.body(&shot.tenant, ATTACKER, spec, &id).into();
+                shot.body = self.body_at(cell.entry, &shot.tenant, ATTACKER, spec, &id).into();
                 shot.grant = own_grant().await?;
                 shot.lane = tenant_id(if alias == Alias::Prefix { &shot.tenant } else { VICTIM });
             }
@@ -446,9 +457,8 @@ impl<'a> Attacker<'a> {
             }
             Attack::PositionFuture => {
                 let id = self.honest_id("a", spec);
-                let body = self.body(VICTIM, HONEST, spec, &id);
-                shot.grant = self.grant(HONEST, VICTIM, spec, &id, body.as_bytes()).await?;
-                shot.body = body.into();
+                shot.body = self.recorded(&id).await?;
+                shot.grant = self.grant(HONEST, VICTIM, spec, &id, &shot.body).await?;
             }
             other => return Err(format!("{} has no shot", other.name())),
         }
@@ -466,7 +476,7 @@ impl<'a> Attacker<'a> {
         let sign = match cell.attack {
             Attack::NoGrant => Sign::Door(Role::Producer, COMMANDS, "Authorization".into()),
             Attack::Hostile(Hostile::Huge) => Sign::Door(Role::Producer, COMMANDS, "at most".into()),
-            _ => Sign::Body(body_sha256(&shot.body), &[Role::Producer, Role::Auth]),
+            _ => Sign::Asked(body_sha256(&shot.body), cell.id()),
         };
         Ok(Tried { signs: vec![sign], breach })
     }
@@ -564,11 +574,14 @@ impl<'a> Attacker<'a> {
     async fn replay(&self, cell: Cell) -> Result<Tried, String> {
         let spec = cell.action.ok_or("a command has an action")?;
         let id = self.honest_id("a", spec);
-        let body = self.body(VICTIM, HONEST, spec, &id);
-        let (grant, lane) = (self.grant(HONEST, VICTIM, spec, &id, body.as_bytes()).await?, tenant_id(VICTIM));
-        let envelope = Envelope { body: body.clone().into(), grant };
+        let body = match cell.entry {
+            Entry::Http => self.body(VICTIM, HONEST, spec, &id).into(),
+            _ => self.recorded(&id).await?,
+        };
+        let (grant, lane) = (self.grant(HONEST, VICTIM, spec, &id, &body).await?, tenant_id(VICTIM));
+        let envelope = Envelope { body: body.clone(), grant };
         let breach = match cell.entry {
-            Entry::Http => match self.post(Some(self.token(HONEST)), body.as_bytes()).await {
+            Entry::Http => match self.post(Some(self.token(HONEST)), &body).await {
                 Ok((200, _)) => None,
                 other => Some(format!("a retry was answered {other:?}")),
             },
@@ -676,6 +689,21 @@ impl<'a> Attacker<'a> {
     fn body(&self, tenant: &str, user: &str, spec: &Spec, id: &str) -> String {
         // One instant for all: what comes again must be the same bytes.
         arsenal::body(tenant, user, spec, id, &self.instant())
+    }
+
+    fn body_at(&self, entry: Entry, tenant: &str, user: &str, spec: &Spec, id: &str) -> String {
+        arsenal::body_at(entry, tenant, user, spec, id, &self.instant())
+    }
+
+    /// The body of a decided message, as it is on record.
+    async fn recorded(&self, id: &str) -> Result<Bytes, String> {
+        persist(async || {
+            let audit = self.target.observer.audit().ok_or_else(|| CallError::failed("the audit log is down"))?;
+            let entries = audit.entries().map_err(CallError::failed)?;
+            let found = entries.into_iter().find(|entry| entry.message_id.as_str() == id);
+            found.map(|entry| entry.body).ok_or_else(|| CallError::failed("not on record yet"))
+        })
+        .await
     }
 
     fn instant(&self) -> String {

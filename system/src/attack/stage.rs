@@ -230,7 +230,7 @@ async fn relics(world: &World, provider: &IdentityProvider) -> io::Result<Relics
             let (Some(spec), Ok(_)) = (cell.action, cell.expected) else { continue };
             let id = cell.id();
             let timestamp = arsenal_time(&*clock);
-            let body = arsenal::body(tenant, user, spec, &id, &timestamp);
+            let body = arsenal::body_at(cell.entry, tenant, user, spec, &id, &timestamp);
             let purpose = Purpose::Command {
                 action: spec.name.into(),
                 message_id: message_id(&id),

@@ -147,10 +147,12 @@ impl Code {
         let Refusal { field, problem } = refusal;
         let identifier = matches!(field.as_str(), "tenant_id" | "user_id" | "message_id")
             && (problem.contains("allowed are") || problem.contains("characters long"));
+        // A number that is none of ours, where no string stands in its place.
+        let number = problem.contains("without fraction") && !problem.contains(", not ");
         let readers_differ =
-            ["duplicate field", "unknown field", "floating point", "unicode", "UTF-8", "trailing", "\\u0000"];
+            ["is given twice", "is unknown; known is", "unicode", "UTF-8", "trailing", "byte order mark", "surrogate"];
         let beyond = ["recursion limit", "the limit is"];
-        let hostile = identifier || readers_differ.iter().chain(&beyond).any(|sign| problem.contains(sign));
+        let hostile = identifier || number || readers_differ.iter().chain(&beyond).any(|sign| problem.contains(sign));
         if hostile { Self::HostileBody } else { Self::Malformed }
     }
 }

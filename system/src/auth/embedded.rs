@@ -538,6 +538,10 @@ mod tests {
             }]),
         );
         let (world, issuer, _folder) = bench.stopped();
+        // The committer ends with auth, and lets go of the file once it is polled.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         let again = EmbeddedAuthority::open(&world, issuer, Policies::default_over(later.unwrap())).await.unwrap();
         let standing = again.in_force_now();
         assert_eq!((standing.revision, standing.key), (first.revision + 1, first.key));

@@ -147,11 +147,12 @@ async fn a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_noth
     let overtaken = standing.key.decide(&ana, &tenant("acme"), permission, permit(), standing.revision - 1);
     let others = bench.permit("globex", permission);
     let for_less = bench.permit("acme", Permission::Read);
-    for (decision, why) in [(forged, "not made by auth"), (overtaken, "revision"), (others, "not"), (for_less, "not")] {
+    for (decision, stale) in [(forged, false), (overtaken, true), (others, false), (for_less, false)] {
         let position = Position { epoch: 1, sequence: 1 };
         let work = Work { command: bench.credit("acme", "m-1", 5).await, decision, position };
-        let answer = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();
-        assert!(matches!(&answer[0], Applied::Undecided(told) if told.contains(why)), "{answer:?}");
+        let answer = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap().remove(0);
+        let right = if stale { matches!(answer, Applied::Undecided(_)) } else { answer == Applied::Forged };
+        assert!(right, "{answer:?}");
     }
     let untouched = state(&bench, &ledger, "acme").await;
     assert_eq!((untouched.version, untouched.credits.len()), (0, 0));

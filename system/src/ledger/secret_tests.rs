@@ -11,7 +11,9 @@ use crate::testing::{Bench, asking, message_id, tenant};
 const SECRET: &str = "hunter2-hunter2";
 
 async fn open(bench: &Bench) -> EmbeddedLedger {
-    EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap()
+    let ledger = EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap();
+    ledger.learn(bench.authority.in_force_now(), Instant::now());
+    ledger
 }
 
 /// The committer ends with the ledger, and lets go of the files once it is polled.
@@ -272,6 +274,7 @@ async fn a_key_provider_without_an_answer_rejects_nothing() {
     close(ledger).await;
     let stranger: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(Name::parse("other").unwrap(), &OsEntropy));
     let ledger = EmbeddedLedger::open(&bench.world, stranger).await.unwrap();
+    ledger.learn(bench.authority.in_force_now(), Instant::now());
     let run = run(&bench, "acme", &[("m-1", "store_credential", body)], 1).await;
     let waits = ledger.apply(&run).await.unwrap_err();
     assert!(matches!(&waits, CallError::Failed(why) if why.contains("not among the keys known here")), "{waits}");

@@ -104,6 +104,8 @@ mod tests {
 
         async fn apply(&self, id: &str, action: &str, sequence: u64) {
             let command = self.bench.command("acme", id, action, asking("acme", id, action, "{}")).await;
+            // The rig's senders let time pass.
+            self.ledger.learn(self.bench.authority.in_force_now(), tokio::time::Instant::now());
             let decision = self.bench.permit("acme", command.message().action.permission());
             let work = Work { command, decision, position: Position { epoch: 1, sequence } };
             self.ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap();

@@ -242,7 +242,7 @@ mod tests {
         paused.seen.pauses.end(&tenant("acme"));
         paused.seen.pauses.look(&states(3));
         assert_eq!(violated(&paused), Vec::<&str>::new());
-        assert!(findings(&paused).iter().any(|finding| finding.name == "G2-authority" && finding.compared == 1));
+        assert!(findings(&paused).iter().any(|finding| finding.name == "G2-authority" && finding.compared == 3));
         paused.seen.pauses.begin(&tenant("acme"), 3);
         paused.seen.pauses.look(&states(4));
         assert_eq!(violated(&paused), ["G2-authority"]);
