@@ -148,7 +148,8 @@ impl Code {
         let identifier = matches!(field.as_str(), "tenant_id" | "user_id" | "message_id")
             && (problem.contains("allowed are") || problem.contains("characters long"));
         // A number that is none of ours, where no string stands in its place.
-        let number = problem.contains("without fraction") && !problem.contains(", not ");
+        let number = ["without fraction", "must be the number"].iter().any(|sign| problem.contains(sign))
+            && !problem.contains(", not ");
         let readers_differ =
             ["is given twice", "is unknown; known is", "unicode", "UTF-8", "trailing", "byte order mark", "surrogate"];
         let beyond = ["recursion limit", "the limit is"];
