@@ -196,16 +196,15 @@ async fn broker(house: House, world: World) -> Ended {
 
 async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
     let evidence = &house.evidence;
-    let planned = evidence.seen().catalogue_planned && evidence.seen().relics.is_none();
-    if planned {
-        let relics = Relics::of(&world, &house.provider.provider()).await.map_err(unopened)?;
-        evidence.seen().relics = Some(relics);
-    }
     let gone = office.gone(super::world::now());
     evidence.seen().revocations.begin(&gone);
     let opened = EmbeddedAuthority::open(&world, house.provider.trusted(), office.policies(&gone)).await;
     let engine = opened.map_err(unopened)?.reporting(role::reporter(&world, &house.at, Role::Auth));
     let engine = Arc::new(engine);
+    let planned = evidence.seen().catalogue_planned && evidence.seen().relics.is_none();
+    if planned {
+        evidence.seen().relics = Some(Relics::of(&engine, &*world.clock));
+    }
     evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
     tokio::select! {
         biased;

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::runner::{Observer, Target};
 use super::{Attack, Entry, arsenal, cells};
 use crate::audit::{Audit, EmbeddedAudit};
-use crate::auth::{Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies};
+use crate::auth::{Authority, Binding, Directory, EmbeddedAuthority, IdentityProvider, Policies};
 use crate::broker::{EmbeddedBroker, Limits};
 use crate::capability::{Clock, World};
 use crate::grant::{Envelope, PROCESS_WITHIN_SECONDS, Purpose};
@@ -38,22 +36,15 @@ pub(super) const BYSTANDER: &str = "globex";
 /// A former operator of the victim's, whose rights were taken away.
 pub(super) const FORMER: &str = "eve";
 
-/// An exclusive file is had this long after its last holder let go of it, at most.
-const REOPEN_TRIES: usize = 100;
-const REOPEN_AFTER: Duration = Duration::from_millis(10);
-
 /// Genuine envelopes from before: what lies in old queues and backups.
 #[derive(Debug, Clone, Default)]
 pub struct Relics(BTreeMap<(Attack, Entry, &'static str), Envelope>);
 
 impl Relics {
-    /// What auth at `world` granted long ago, and to whom it would not any more. It is the same auth with the same key: only
-    /// its clock and its directory are those of then. To be called before it is opened for good.
-    ///
-    /// # Errors
-    /// When its store can't be opened.
-    pub async fn of(world: &World, provider: &IdentityProvider) -> io::Result<Self> {
-        relics(world, provider).await
+    /// What `authority` granted long ago, and to whom it would not any more; it is `clock`'s time now.
+    #[must_use]
+    pub fn of(authority: &EmbeddedAuthority, clock: &dyn Clock) -> Self {
+        relics(authority, clock.unix_seconds())
     }
 
     pub(super) fn get(&self, attack: Attack, entry: Entry, action: &'static str) -> Option<&Envelope> {
@@ -98,15 +89,6 @@ impl Observer for Engines {
     }
 }
 
-/// A clock that lags behind another.
-struct Behind(Arc<dyn Clock>, SignedDuration);
-
-impl Clock for Behind {
-    fn now(&self) -> Timestamp {
-        self.0.now() - self.1
-    }
-}
-
 impl Stage {
     /// Starts every role in its own world, listening at its address of `at`.
     ///
@@ -127,8 +109,8 @@ impl Stage {
     ) -> io::Result<Self> {
         let (auth_world, outside) = (world(Role::Auth)?, world(Role::Producer)?);
         let provider = IdentityProvider::new("urn:tenantry:attack-stage", &*auth_world.entropy);
-        let relics = relics(&auth_world, &provider).await?;
-        let authority = open_authority(&auth_world, &provider, &[]).await?;
+        let authority = EmbeddedAuthority::open(&auth_world, provider.trusted(), policies()).await?;
+        let relics = Relics::of(&authority, &*auth_world.clock);
         let authority = authority.reporting(role::reporter(&auth_world, &at, Role::Auth));
         let authority = (around.authority)(Arc::new(authority));
         let wrapping = Name::parse("stage-1").expect("a key's name");
@@ -191,64 +173,38 @@ impl Stage {
 /// Who may do what while the catalogue runs: operators and the tenants they administer. Nobody administers the bystander.
 pub const BINDINGS: [(&str, &str); 2] = [(ATTACKER, OWN), (HONEST, VICTIM)];
 
-/// Auth as it is now; `also` are bindings it had before.
-async fn open_authority(
-    world: &World,
-    provider: &IdentityProvider,
-    also: &[(&str, &str)],
-) -> io::Result<EmbeddedAuthority> {
-    let bindings = BINDINGS.iter().chain(also).map(|(user, tenant)| Binding {
+/// Who may do what while the catalogue runs, as policies.
+fn policies() -> Policies {
+    let bindings = BINDINGS.iter().map(|(user, tenant)| Binding {
         user: user_id(user),
         tenant: tenant_id(tenant),
         role: Name::parse("admin").expect("a role"),
     });
-    let directory = Directory::new(bindings).expect("one role per operator and tenant");
-    let mut tries = 1;
-    loop {
-        match EmbeddedAuthority::open(world, provider.trusted(), Policies::default_over(directory.clone())).await {
-            // The last one's store lets go of the file a moment after it was dropped.
-            Err(_) if tries < REOPEN_TRIES => {
-                tries += 1;
-                sleep(REOPEN_AFTER).await;
-            }
-            opened => return opened,
-        }
-    }
+    Policies::default_over(Directory::new(bindings).expect("one role per operator and tenant"))
 }
 
-async fn relics(world: &World, provider: &IdentityProvider) -> io::Result<Relics> {
+fn relics(authority: &EmbeddedAuthority, now: i64) -> Relics {
     let mut relics = Relics::default();
-    let long_ago = SignedDuration::from_secs(PROCESS_WITHIN_SECONDS + 24 * 3600);
-    for (attack, user, tenant, lag) in [
-        (Attack::ExpiredGrant, ATTACKER, OWN, long_ago),
-        (Attack::RevokedRight, FORMER, VICTIM, SignedDuration::from_secs(0)),
-    ] {
-        let clock: Arc<dyn Clock> = Arc::new(Behind(world.clock.clone(), lag));
-        let then = World { clock: clock.clone(), ..world.clone() };
-        let authority = open_authority(&then, provider, &[(FORMER, VICTIM)]).await?;
+    let long_ago = now - PROCESS_WITHIN_SECONDS - 24 * 3600;
+    for (attack, user, tenant, then) in
+        [(Attack::ExpiredGrant, ATTACKER, OWN, long_ago), (Attack::RevokedRight, FORMER, VICTIM, now)]
+    {
         for cell in cells().into_iter().filter(|cell| cell.attack == attack) {
             let (Some(spec), Ok(_)) = (cell.action, cell.expected) else { continue };
             let id = cell.id();
-            let timestamp = arsenal_time(&*clock);
+            let timestamp = Timestamp::from_second(then).unwrap_or_default().to_string();
             let body = arsenal::body_at(cell.entry, tenant, user, spec, &id, &timestamp);
             let purpose = Purpose::Command {
                 action: spec.name.into(),
                 message_id: message_id(&id),
                 body_sha256: body_sha256(body.as_bytes()),
             };
-            let token = provider.token(&user_id(user), clock.unix_seconds(), 3600);
-            let (user, tenant) = (Some(user_id(user)), tenant_id(tenant));
-            let granted = authority.grant(&GrantRequest { token, user, tenant, purpose }).await;
-            let granted = granted.map_err(io::Error::other)?.map_err(io::Error::other)?;
-            relics.0.insert((attack, cell.entry, spec.name), Envelope { body: body.into(), grant: granted });
+            // As auth signed it when they had the right to it.
+            let grant = authority.issue_at(user_id(user), tenant_id(tenant), purpose, then);
+            relics.0.insert((attack, cell.entry, spec.name), Envelope { body: body.into(), grant });
         }
     }
-    Ok(relics)
-}
-
-/// A message's timestamp.
-pub(super) fn arsenal_time(clock: &dyn Clock) -> String {
-    Timestamp::from_second(clock.unix_seconds()).unwrap_or_default().to_string()
+    relics
 }
 
 pub(super) fn user_id(text: &str) -> UserId {

@@ -242,7 +242,7 @@ impl Attempt {
         cut(&mut self.detail, DETAIL_BYTES_MAX);
     }
 
-    /// What makes it the same attempt as another: kind, tenant, message and body, and the side of the broker it was
+    /// What makes it the same attempt as another: kind, tenant, message, body (or action, where none is named), and the side of the broker it was
     /// noticed on. `None` where it names no message, and for a role without a right, whatever it names: then each is an attempt
     /// of its own.
     #[must_use]
@@ -250,14 +250,16 @@ impl Attempt {
         if self.code == Code::NoRight {
             return None;
         }
-        let (message_id, body) = (self.claimed.message_id.as_ref()?, self.claimed.body_sha256.as_ref()?);
+        let (message_id, body) = (self.claimed.message_id.as_ref()?, self.claimed.body_sha256.as_ref());
+        // A right to seal is asked for before there is a body to name: then the action tells.
+        let action = if body.is_none() { Some(self.claimed.action.as_ref()?) } else { None };
         let side: u8 = match self.service {
             Role::Producer | Role::Auth | Role::Broker => 0,
             Role::Consumer | Role::Ledger => 1,
             Role::Audit => 2,
         };
         let tenant = self.claimed.tenant.as_deref().unwrap_or_default();
-        let named = postcard::to_stdvec(&(side, self.code, tenant, message_id, body));
+        let named = postcard::to_stdvec(&(side, self.code, tenant, message_id, action, body));
         let hash = Sha256::digest(named.expect("our own types become bytes"));
         Some(hash[..16].try_into().expect("a hash has 32 bytes"))
     }

@@ -135,6 +135,12 @@ impl EmbeddedAuthority {
         self.store.execute(change).await
     }
 
+    /// A grant as it was signed at `then`, in seconds since the Unix epoch, whatever was in force: for the catalogue of
+    /// attacks, which needs such from the past.
+    pub(crate) fn issue_at(&self, subject: UserId, tenant: TenantId, purpose: Purpose, then: i64) -> GrantToken {
+        grant::issue(self.state().signing_key(then), subject, tenant, purpose, then)
+    }
+
     fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
         match purpose {
             Purpose::Read => Ok(Permission::Read),

@@ -147,7 +147,7 @@ async fn a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_noth
     let overtaken = standing.key.decide(&ana, &tenant("acme"), permission, permit(), standing.revision - 1);
     let others = bench.permit("globex", permission);
     let for_less = bench.permit("acme", Permission::Read);
-    for (decision, stale) in [(forged, false), (overtaken, true), (others, false), (for_less, false)] {
+    for (decision, stale) in [(forged, false), (overtaken.clone(), true), (others, false), (for_less, false)] {
         let position = Position { epoch: 1, sequence: 1 };
         let work = Work { command: bench.credit("acme", "m-1", 5).await, decision, position };
         let answer = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap().remove(0);
@@ -156,6 +156,14 @@ async fn a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_noth
     }
     let untouched = state(&bench, &ledger, "acme").await;
     assert_eq!((untouched.version, untouched.credits.len()), (0, 0));
+    // Nothing behind it overtakes it, however well decided: it comes again, and must find its place.
+    let mut run = Vec::new();
+    for (id, decision, sequence) in [("m-1", overtaken, 1), ("m-2", bench.permit("acme", permission), 2)] {
+        let position = Position { epoch: 1, sequence };
+        run.push(Work { command: bench.credit("acme", id, 5).await, decision, position });
+    }
+    let answers = ledger.apply(&Run::new(run).unwrap()).await.unwrap();
+    assert!(matches!(&answers[..], [Applied::Undecided(_), Applied::Undecided(_)]), "{answers:?}");
     assert!(matches!(apply(&bench, &ledger, "m-1", 5, 1).await, Applied::Now(_)), "another decision counts");
 }
 

@@ -32,6 +32,9 @@ const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
 /// One row: the outbox's last number. The table forgets its rows; this does not.
 const OUTBOX_LAST: TableDefinition<(), u64> = TableDefinition::new("outbox_last");
 
+/// Why a command waits that could have been decided.
+const BEHIND: &str = "it comes after one of its tenant's that waits for another decision";
+
 /// The embedded, durable ledger.
 pub struct EmbeddedLedger {
     store: Store<Books>,
@@ -361,15 +364,21 @@ impl Books {
     ) -> Result<Vec<Applied>, redb::Error> {
         let mut tenant = tables.tenant(run.scope())?;
         let before = tenant.head.version;
-        let each = run.works().iter().map(|work| {
+        let mut applied: Vec<Applied> = Vec::with_capacity(run.works().len());
+        for work in run.works() {
+            // What waits comes again, and nothing behind it may take effect before it.
+            let behind = match applied.last() {
+                Some(Applied::Paused) => Some(Applied::Paused),
+                Some(Applied::Undecided(_) | Applied::Forged) => Some(Applied::Undecided(BEHIND.into())),
+                _ => None,
+            };
             tenant.seal = tried.get(&work.command.message().body_sha256()).copied();
-            self.end(&mut tenant, outbox, work)
-        });
-        let applied: Result<_, _> = each.collect();
+            applied.push(behind.map_or_else(|| self.end(&mut tenant, outbox, work), Ok)?);
+        }
         if tenant.head.version > before {
             tenant.keep_head()?;
         }
-        applied
+        Ok(applied)
     }
 
     /// Ends one command.

@@ -10,6 +10,7 @@ use tenantry_system::audit::{Attempt, Code};
 use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
+use crate::tenantry::workload::Command;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G7-attempts-on-record");
@@ -37,7 +38,10 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     for (id, attempts) in &by_message {
         // An id that is used for two bodies is refused, without ringing; nothing else that operators do is an attempt.
-        let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed);
+        let gone =
+            |command: &Command| case.seen.revocations.explains(&command.operator, &command.tenant, case.deadline);
+        // Whose role was taken away for a while is refused, and on record, while it is gone.
+        let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed && !gone(command));
         let accused = attempts.iter().find(|attempt| blameless && attempt.code != Code::Conflict);
         finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
     }
