@@ -455,12 +455,12 @@ impl Verifier {
     async fn keep_fresh(&self) {
         let now = Instant::now();
         let Ok(mut asked) = self.asked.try_lock() else { return };
-        if asked.is_some_and(|asked| now >= asked + KEYS_STALE_MAX) {
-            if let Err(error) = self.ask(&mut asked, now).await {
-                tracing::warn!(%error, "failed to refresh the keys for grants; those known go on to be used");
-                // Not at every grant: auth is down.
-                *asked = Some(now);
-            }
+        if asked.is_some_and(|asked| now >= asked + KEYS_STALE_MAX)
+            && let Err(error) = self.ask(&mut asked, now).await
+        {
+            tracing::warn!(%error, "failed to refresh the keys for grants; those known go on to be used");
+            // Not at every grant: auth is down.
+            *asked = Some(now);
         }
     }
 

@@ -24,6 +24,12 @@ use crate::secret::{KeyProvider, KeySet};
 
 pub(crate) const OPERATOR: &str = "ana";
 
+/// Writes a file past every `Disk`, as a crash or a stranger may leave it.
+#[expect(clippy::disallowed_methods, reason = "what a test leaves there is nobody's")]
+pub(crate) fn write_file(path: &std::path::Path, content: impl AsRef<[u8]>) {
+    std::fs::write(path, content).unwrap();
+}
+
 pub(crate) fn tenant(text: &str) -> TenantId {
     TenantId::parse(text).unwrap()
 }

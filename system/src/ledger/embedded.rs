@@ -32,6 +32,9 @@ const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
 /// One row: the outbox's last number. The table forgets its rows; this does not.
 const OUTBOX_LAST: TableDefinition<(), u64> = TableDefinition::new("outbox_last");
 
+/// The version that seals, the wrapped data keys that there are, newest first, and whether older ones are erased.
+type WrappedKeys = (KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool);
+
 /// Why a command waits that could have been decided.
 const BEHIND: &str = "it comes after one of its tenant's that waits for another decision";
 
@@ -134,10 +137,7 @@ impl EmbeddedLedger {
     }
 
     /// The wrapped data keys of the tenant of `scope`, newest first, the version that seals, and whether some are erased.
-    fn wrapped_keys(
-        &self,
-        scope: &TenantScope,
-    ) -> Result<(KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool), CallError> {
+    fn wrapped_keys(&self, scope: &TenantScope) -> Result<WrappedKeys, CallError> {
         let read = self.store.read().map_err(CallError::failed)?;
         let (head, slots) = keyspace::data_keys(&read, scope).map_err(CallError::failed)?;
         let file = &self.store.machine().key_file;

@@ -6,7 +6,7 @@ use crate::broker::Position;
 use crate::capability::OsEntropy;
 use crate::ledger::key_file;
 use crate::secret::{KeySet, replace_secret};
-use crate::testing::{Bench, asking, message_id, tenant};
+use crate::testing::{Bench, asking, message_id, tenant, write_file};
 
 const SECRET: &str = "hunter2-hunter2";
 
@@ -213,7 +213,7 @@ async fn what_a_crash_left_of_an_erasure_is_finished_at_the_next_start() {
     apply(&bench, &ledger, erase("m-2"), 2).await;
     close(ledger).await;
     // The crash came after the commit and before the overwriting.
-    std::fs::write(&path, &before).unwrap();
+    write_file(&path, &before);
     assert!(holds(&folder(&bench), &wrapped.bytes));
     let ledger = open(&bench).await;
     assert!(!holds(&folder(&bench), &wrapped.bytes));
@@ -230,14 +230,14 @@ async fn a_key_that_was_recorded_and_is_not_there_is_told_and_half_a_slot_is_ove
     let sound = std::fs::read(&path).unwrap();
     // A second slot, torn by a power loss before anything was recorded of it.
     let torn = [&sound[..], &sound[..300]].concat();
-    std::fs::write(&path, torn).unwrap();
+    write_file(&path, torn);
     close(open(&bench).await).await;
     let mended = std::fs::read(&path).unwrap();
     assert_eq!((&mended[..512], &mended[512..]), (&sound[..], &[0; 512][..]));
     let mut rotten = sound.clone();
     rotten[100] ^= 1;
     for damaged in [rotten, Vec::new()] {
-        std::fs::write(&path, damaged).unwrap();
+        write_file(&path, damaged);
         let_go().await;
         let error = EmbeddedLedger::open(&bench.world, bench.keys()).await.err().expect("opened").to_string();
         assert!(error.contains("data key 0 of tenant acme is missing in ledger.keys"), "{error}");

@@ -239,6 +239,7 @@ impl KeyProvider for KeySet {
 mod tests {
     use super::*;
     use crate::testing::tenant;
+    use crate::testing::write_file;
 
     fn set(text: &str) -> Result<KeySet, String> {
         KeySet::parse(text, "keys").map_err(|error| error.to_string())
@@ -295,7 +296,7 @@ mod tests {
     fn a_key_file_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        std::fs::write(&path, line("a", "ab")).unwrap();
+        write_file(&path, line("a", "ab"));
         for (mode, fine) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let read = KeySet::read_file(&path);
