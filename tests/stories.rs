@@ -1,7 +1,10 @@
 //! The two example tests of the design that Tenantry comes from (requirements T1 and T2), under their names, through the
 //! whole system: HTTP, producer, auth, broker, consumer, ledger and audit, each on its own simulated host.
 
+use serde_json::{Value, json};
 use tenantry_reports::verdict::Verdict;
+use tenantry_sim::engine::dice::Dice;
+use tenantry_sim::tenantry::canary;
 use tenantry_sim::tenantry::cast::{Cast, Part};
 use tenantry_sim::tenantry::model::Ask;
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -28,12 +31,16 @@ fn api_requests(new_limit: u64) -> Ask {
     Ask::UpdateLimit { limit_type: "api_requests".into(), new_limit, expected_version: None }
 }
 
-fn every_ask() -> [Ask; 4] {
+fn every_ask(seed: u64) -> [Ask; 7] {
+    let secret = format!("{}-of-nobody", canary::prefix(&Dice::new(seed)));
     [
         api_requests(10_000),
         Ask::Grant { entitlement: "sso".into() },
         Ask::Revoke { entitlement: "sso".into() },
         Ask::Credit { amount_minor: 100, currency: "EUR".into() },
+        Ask::Store { credential: "stripe".into(), secret },
+        Ask::Rotate,
+        Ask::Erase,
     ]
 }
 
@@ -44,17 +51,18 @@ fn history_of_b() -> Vec<(u64, Act)> {
 }
 
 /// What the API reads back of a tenant at the end.
-fn limits(ended: &Ended, tenant: &str) -> String {
+fn limits(ended: &Ended, tenant: &str) -> Value {
     let path = format!("/v1/tenants/{tenant}/limits ");
     let read = ended.trace.iter().rfind(|entry| entry.kind == "api.read" && entry.detail.starts_with(&path));
-    read.expect("the limits were read back").detail[path.len()..].to_owned()
+    let read = &read.expect("the limits were read back").detail[path.len()..];
+    serde_json::from_str(read).expect("the API answers JSON")
 }
 
 #[test]
 fn test_cross_tenant_access_attempt() {
-    assert_eq!(tenantry_system::action::REGISTRY.len(), every_ask().len(), "an action is not tried here");
+    assert_eq!(tenantry_system::action::REGISTRY.len(), every_ask(1).len(), "an action is not tried here");
     for seed in SEEDS {
-        for ask in every_ask() {
+        for ask in every_ask(seed) {
             let attempt = command("m-1", "user-a", "tenant-b", ask.clone());
             assert!(!attempt.allowed);
             // Past the producer's authorization too: a genuine grant for tenant A beside a body for tenant B.
@@ -64,22 +72,26 @@ fn test_cross_tenant_access_attempt() {
                 trick,
             };
             let mut acts = history_of_b();
-            acts.extend([
-                (400, Act::Send(attempt.clone())),
-                (500, Act::Forge(forged(Trick::OthersGrant))),
-                (600, Act::Forge(forged(Trick::AlienSignature))),
-                (700, Act::Forge(forged(Trick::WrongLane))),
-                (800, Act::Forge(forged(Trick::SwappedBody))),
-            ]);
+            acts.push((400, Act::Send(attempt.clone())));
+            // A forger who puts a secret in clear into the broker betrays only their own: G9 would say so of the canary.
+            let tricks = [Trick::OthersGrant, Trick::AlienSignature, Trick::WrongLane, Trick::SwappedBody];
+            let tricks = if matches!(ask, Ask::Store { .. }) { &[][..] } else { &tricks[..] };
+            acts.extend((500..).step_by(100).zip(tricks).map(|(at, trick)| (at, Act::Forge(forged(*trick)))));
             let ended = Setup::story("cross_tenant_access_attempt", seed, cast(), acts).run(true);
             let record = &ended.finished.record;
             assert_eq!(record.verdict, Verdict::Pass, "seed {seed}, {ask:?}: {record:#?}");
             assert_eq!(record.commands.attempts_refused, 1, "seed {seed}, {ask:?}");
-            assert_eq!((record.commands.applied, record.commands.dead_lettered), (2, 4), "seed {seed}, {ask:?}");
-            assert!(ended.trace.iter().any(|entry| entry.kind == "api.answer" && entry.detail == "m-1 403"));
-            let expected = format!(
-                r#"{{"limit_versions":{{"api_requests":2}},"limits":{{"api_requests":{ORIGINAL_BILLING_LIMIT_B}}},"tenant_id":"tenant-b","version":2}}"#
+            assert_eq!(
+                (record.commands.applied, record.commands.dead_lettered),
+                (2, tricks.len() as u64),
+                "seed {seed}, {ask:?}"
             );
+            assert!(ended.trace.iter().any(|entry| entry.kind == "api.answer" && entry.detail == "m-1 403"));
+            let (limits_b, versions) =
+                (json!({ "api_requests": ORIGINAL_BILLING_LIMIT_B }), json!({ "api_requests": 2 }));
+            let expected = json!({
+                "tenant_id": "tenant-b", "version": 2, "limits": limits_b, "limit_versions": versions,
+            });
             assert_eq!(limits(&ended, "tenant-b"), expected, "seed {seed}, {ask:?}");
         }
     }
@@ -94,8 +106,8 @@ fn test_billing_limit_update_tenant_a() {
         let record = &ended.finished.record;
         assert_eq!(record.verdict, Verdict::Pass, "seed {seed}: {record:#?}");
         let expected = |tenant: &str, limit: u64, version: u64| {
-            let set = format!(r#""limit_versions":{{"api_requests":{version}}},"limits":{{"api_requests":{limit}}}"#);
-            format!(r#"{{{set},"tenant_id":"{tenant}","version":{version}}}"#)
+            let (limits, versions) = (json!({ "api_requests": limit }), json!({ "api_requests": version }));
+            json!({ "tenant_id": tenant, "version": version, "limits": limits, "limit_versions": versions })
         };
         assert_eq!(limits(&ended, "tenant-a"), expected("tenant-a", 10_000, 1), "seed {seed}");
         assert_eq!(limits(&ended, "tenant-b"), expected("tenant-b", ORIGINAL_BILLING_LIMIT_B, 2), "seed {seed}");

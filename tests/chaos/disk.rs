@@ -109,11 +109,12 @@ fn a_data_folder_that_may_not_be_used_is_named_and_nothing_in_it_is_lost() {
         (&up, ledger.clone(), 0o400, "open"),
         (&up, data.join("broker/broker.redb"), 0o200, "open"),
         (&up, data.join("operators.toml"), 0o000, "read"),
+        (&up, data.join("policies.cedar"), 0o000, "read"),
         (&up, data.join("identity.key"), 0o000, "read"),
     ] {
         user.is_refused(arguments, &denied, mode, verb, &denied);
     }
-    user.is_refused(&serve, &data.join("ledger"), 0o000, "open", &ledger);
+    user.is_refused(&serve, &data.join("ledger"), 0o000, "open", &data.join("ledger/ledger.keys"));
     user.is_refused(&serve, &data.join("ledger"), 0o300, "sync the folder", &data.join("ledger"));
     user.is_refused(&up, &data, 0o000, "create the folder", &data);
 

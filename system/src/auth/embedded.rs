@@ -19,7 +19,7 @@ use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
-use crate::audit::{Code, Reporter};
+use crate::audit::{Claimed, Code, Reporter};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
@@ -343,7 +343,11 @@ impl Authority for EmbeddedAuthority {
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
         let answered = self.emergency(token, request).await?;
         if let Err(denied) = &answered {
-            tracing::warn!(%denied, "refused a break-glass");
+            let code = match denied {
+                Denied::Unauthenticated(_) => Code::Unauthenticated,
+                Denied::Forbidden(_) => Code::Forbidden,
+            };
+            self.reporter.attempt(code, "break_glass", Claimed::default(), denied);
         }
         Ok(answered)
     }

@@ -117,6 +117,23 @@ mod tests {
         look(Err(error), &TenantId::parse("acme").unwrap(), &delivered)
     }
 
+    #[tokio::test]
+    async fn what_was_published_after_its_grant_allowed_it_is_refused() {
+        let bench = crate::testing::Bench::new().await;
+        let command = bench.credit("acme", "m-1", 5).await;
+        for (late, refused) in [(CLOCK_LEEWAY_SECONDS, false), (CLOCK_LEEWAY_SECONDS + 1, true)] {
+            let delivered = Delivered {
+                position: Position::default(),
+                message_id: MessageId::parse("m-1").unwrap(),
+                attempt: 1,
+                published_at: command.publish_by() + late,
+                envelope: command.envelope().clone(),
+            };
+            let looked = look(Ok(command.clone()), &TenantId::parse("acme").unwrap(), &delivered);
+            assert_eq!(matches!(looked, Looked::Refused(Code::ExpiredGrant, _)), refused, "{late} s late");
+        }
+    }
+
     fn now() -> Applied {
         Applied::Now(Outcome { verdict: Ok(Vec::new()), version: 1, at_unix_ms: 0, authority_revision: 1 })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tenantry_system::action::REGISTRY;
 
-use super::parse;
+use super::as_queued;
 
 /// Every file of `golden/v1` by its name.
 fn files() -> BTreeMap<String, String> {
@@ -23,14 +23,14 @@ fn every_action_has_a_golden_message_named_after_it() {
     for spec in REGISTRY {
         let name = spec.name;
         let golden = files.get(name).unwrap_or_else(|| panic!("add system/tests/golden/v1/{name}.json"));
-        assert_eq!(parse(golden.as_str()).unwrap().action.name(), name);
+        assert_eq!(as_queued(golden.as_str()).unwrap().action.name(), name);
     }
 }
 
 #[test]
 fn golden_messages_are_read_as_they_always_were() {
     for (name, golden) in files() {
-        let message = parse(golden.as_str()).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+        let message = as_queued(golden.as_str()).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
         assert_eq!(message.body, golden, "{name}: the bytes travel untouched");
         let (tenant, user, id) = (&message.tenant_id, &message.user_id, &message.message_id);
         let read = format!("{tenant}/{id} of {user} at {}\n{:?}", message.timestamp, message.action);

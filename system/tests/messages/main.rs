@@ -11,7 +11,13 @@ use tenantry_system::message::{Message, Refusal};
 /// The example with which it all began.
 const SEED_EXAMPLE: &str = include_str!("../golden/v1/seed_example.json");
 
+/// As the producer reads it.
 fn parse(body: impl Into<Vec<u8>>) -> Result<Message, Refusal> {
+    Message::parse_submitted(Bytes::from(body.into()))
+}
+
+/// As everybody behind the producer reads it.
+fn as_queued(body: impl Into<Vec<u8>>) -> Result<Message, Refusal> {
     Message::parse(Bytes::from(body.into()))
 }
 
