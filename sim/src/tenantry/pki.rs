@@ -1,6 +1,6 @@
 //! The certificates of a simulated house: an authority, and what it issues to each host, all from the seed.
 //!
-//! They live for [`LIFETIME`] and are renewed every [`RENEWAL`], so that every encrypted run renews under its load and
+//! They live for `LIFETIME` and are renewed every [`RENEWAL`], so that every encrypted run renews under its load and
 //! its faults. A channel that is opened has at least the difference left, and two thirds of that until it retires: what is
 //! under way then has longer than any call takes here.
 
