@@ -99,12 +99,8 @@ pub struct Seen {
     pub leaks_secrets: bool,
     /// How many the plan has them forge.
     pub forgeries: usize,
-    /// How many pauses the plan has.
-    pub pauses_planned: usize,
     /// What was seen of tenants while they were paused.
     pub pauses: Pauses,
-    /// How many revocations the plan has.
-    pub revocations_planned: usize,
     /// What was seen of operators whose role was taken away.
     pub revocations: Revocations,
     /// When the broker took in messages that it had not had, by tenant.

@@ -175,8 +175,6 @@ impl Setup {
             seen.canaries = canaries.clone();
             seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
-            seen.revocations_planned = office.iter().filter(|(_, act)| matches!(act, Act::Revoke(_))).count();
-            seen.pauses_planned = acts.iter().filter(|(_, act)| matches!(act, Act::Pause(_))).count();
         }
 
         let deadline = self.duration + self.drain;

@@ -39,7 +39,7 @@ use crate::rpc::{Client, Service};
 /// A call may take this long.
 const CALL_MAX: Duration = Duration::from_secs(2);
 
-/// What has no answer is tried again after this long, so often: an unknown key is refused for good only after a second.
+/// What has no answer is tried again after this long, so often: an unknown key is refused for good only once auth was asked.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 const TRIES_MAX: usize = 750;
 

@@ -129,8 +129,9 @@ impl Policies {
         }
         let entities = entities(&directory)?;
         let mut hash = Sha256::new();
-        // What decides, in one order whatever the order of lines was.
-        for part in [SCHEMA, text, &serde_json::to_string(&Sorted(&directory)).map_err(PolicyError::new)?] {
+        // What decides. The directory's maps are sorted: one text, whatever the order of lines was.
+        let known = serde_json::to_string(&(&directory.roles, &directory.tenants, &directory.teams));
+        for part in [SCHEMA, text, &known.map_err(PolicyError::new)?] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -190,7 +191,7 @@ impl Policies {
 
 /// The policies in `text`, each under the name that its `@id` gives.
 fn named(text: &str) -> Result<PolicySet, PolicyError> {
-    let parsed = PolicySet::from_str(text).map_err(|error| PolicyError::new(miette_free(&error)))?;
+    let parsed = PolicySet::from_str(text).map_err(PolicyError::new)?;
     if parsed.templates().next().is_some() {
         return Err(PolicyError::new("templates are not linked to anything here: write policies"));
     }
@@ -209,22 +210,8 @@ fn named(text: &str) -> Result<PolicySet, PolicyError> {
     PolicySet::from_policies(policies).map_err(PolicyError::new)
 }
 
-/// A parse error with where it is: Cedar keeps the place apart from the words.
-fn miette_free(error: &cedar_policy::ParseErrors) -> String {
-    error.to_string()
-}
-
 fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
-}
-
-/// Its maps are sorted: one text for one directory.
-struct Sorted<'a>(&'a Directory);
-
-impl serde::Serialize for Sorted<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0.roles, &self.0.tenants, &self.0.teams).serialize(serializer)
-    }
 }
 
 fn entities(directory: &Directory) -> Result<Entities, PolicyError> {

@@ -372,8 +372,7 @@ impl Books {
                 Some(Applied::Undecided(_) | Applied::Forged) => Some(Applied::Undecided(BEHIND.into())),
                 _ => None,
             };
-            tenant.seal = tried.get(&work.command.message().body_sha256()).copied();
-            applied.push(behind.map_or_else(|| self.end(&mut tenant, outbox, work), Ok)?);
+            applied.push(behind.map_or_else(|| self.end(&mut tenant, outbox, work, tried), Ok)?);
         }
         if tenant.head.version > before {
             tenant.keep_head()?;
@@ -387,9 +386,11 @@ impl Books {
         tenant: &mut TenantTransaction<'_, '_>,
         outbox: &mut Outbox<'_>,
         Work { command, decision, position }: &Work,
+        tried: &Tried,
     ) -> Result<Applied, redb::Error> {
         let message = command.message();
         let body_hash = message.body_sha256();
+        tenant.seal = tried.get(&body_hash).copied();
         if let Some(recorded) = tenant.recorded(&message.message_id)? {
             let same = recorded.body_hash == body_hash;
             return Ok(if same { Applied::Before(recorded.outcome) } else { Applied::Conflict });

@@ -41,8 +41,6 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     for (id, attempts) in &by_message {
         // An id that is used for two bodies is refused, without ringing; nothing else that operators do is an attempt.
-        let gone =
-            |command: &Command| case.seen.revocations.explains(&command.operator, &command.tenant, case.deadline);
         // Whose role was taken away for a while is refused, and on record, while it is gone.
         let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed && !gone(command));
         let accused = attempts.iter().find(|attempt| blameless && attempt.code != Code::Conflict);

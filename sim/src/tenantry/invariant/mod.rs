@@ -236,7 +236,6 @@ mod tests {
     fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_end() {
         let states = |version| BTreeMap::from([(tenant("acme"), TenantState { version, ..TenantState::default() })]);
         let mut paused = story();
-        paused.seen.pauses_planned = 1;
         paused.seen.pauses.begin(&tenant("acme"), 2);
         paused.seen.pauses.look(&states(2));
         paused.seen.pauses.end(&tenant("acme"));
