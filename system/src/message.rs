@@ -144,7 +144,8 @@ impl Message {
         let message = Self::read(body)?;
         match message.action.secret() {
             Some(Secret::Sealed(_)) => {
-                Err(Refusal::new("payload.secret", format!("must be a string of 1 to {CLEAR_MAX_BYTES} bytes")))
+                let problem = format!("is sealed already; must be a string of 1 to {CLEAR_MAX_BYTES} bytes");
+                Err(Refusal::new("payload.secret", problem))
             }
             Some(Secret::Clear(_)) | None => Ok(message),
         }

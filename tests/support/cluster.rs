@@ -70,11 +70,19 @@ impl Cluster {
     pub fn encrypted() -> Self {
         let mut cluster = Self::new(None);
         cluster.tls = true;
-        let config = cluster.folder.path().join("tenantry.toml");
-        let text = std::fs::read_to_string(&config).expect("it was just written");
-        write_file(&config, &format!("{text}[tls]\nfolder = {:?}\n", cluster.keys()));
+        cluster.configure(&format!("[tls]\nfolder = {:?}\n", cluster.keys()));
         assert!(tenantryd(&["keys", "init", "--out", &cluster.keys()]).status.success());
         cluster
+    }
+
+    /// Adds `tables` to the configuration.
+    ///
+    /// # Panics
+    /// When it can't be written.
+    pub fn configure(&self, tables: &str) {
+        let config = self.folder.path().join("tenantry.toml");
+        let text = std::fs::read_to_string(&config).expect("it was just written");
+        write_file(&config, &(text + tables));
     }
 
     /// The folder of keys and certificates.
@@ -202,7 +210,11 @@ impl Drop for Cluster {
 
 /// A loopback address that nobody listens at. It is asked for by number, each number by one caller only: whoever binds
 /// port 0 and lets go may be given the same port as another test.
-fn free_address() -> String {
+///
+/// # Panics
+/// When all are taken.
+#[must_use]
+pub fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let width = PORTS.end - PORTS.start;
     // Other test processes on this machine begin elsewhere.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use cluster::{Cluster, ROLES};
+pub use cluster::{Cluster, ROLES, free_address};
 pub use panel::{Panel, credit, up, up_by};
 pub use process::Process;
 

@@ -31,8 +31,12 @@ pub(super) fn body_at(entry: Entry, tenant: &str, user: &str, spec: &Spec, id: &
     if matches!(entry, Entry::Http | Entry::Auth) || !has_secret(spec) {
         return body;
     }
-    let sealed = Sealed { data_key: KeyVersion::default(), sealed: vec![0x66; 32] };
-    let sealed = replace_secret(body.as_bytes(), &sealed).expect("the example has a secret");
+    with_secret(&body, &Sealed { data_key: KeyVersion::default(), sealed: vec![0x66; 32] })
+}
+
+/// `body`, a message with a secret, with `sealed` in the secret's place.
+pub(super) fn with_secret(body: &str, sealed: &Sealed) -> String {
+    let sealed = replace_secret(body.as_bytes(), sealed).expect("the example has a secret");
     String::from_utf8(sealed.into()).expect("a body is text")
 }
 

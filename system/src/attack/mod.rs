@@ -95,6 +95,7 @@ pub enum Attack {
     ForgedAuditEntry,
     AuditGap,
     MovedCiphertext,
+    ReadAnother,
 }
 
 /// A way into the system.
@@ -140,13 +141,13 @@ pub enum Expected {
     Refused,
     /// Recognised as what was dealt with before: nothing changes, and nothing is to be told.
     Recognised,
-    /// Decided and rejected: an outcome `forbidden` with its audit entry and its alert, and no effect.
+    /// Decided and rejected: an outcome with its audit entry and its alert, and no effect.
     Rejected,
 }
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::ForgedTenant,
         Self::StolenGrant,
         Self::SwappedBody,
@@ -184,6 +185,7 @@ impl Attack {
         Self::ForgedAuditEntry,
         Self::AuditGap,
         Self::MovedCiphertext,
+        Self::ReadAnother,
     ];
 
     /// Its stable name.
@@ -236,13 +238,20 @@ impl Attack {
             Self::ForgedAuditEntry => ("an audit entry in the name of another source", "G7"),
             Self::AuditGap => ("audit events whose numbers leave some out", "G7"),
             Self::MovedCiphertext => ("one tenant's sealed secret in another's command", "G9"),
+            Self::ReadAnother => ("another tenant's limits, credits, outcomes: whatever is read, and the pause", "G1"),
         }
     }
 
     /// Whether it is tried with every action, or has none.
     #[must_use]
     pub fn has_action(self) -> bool {
-        !matches!(self, Self::RoleWithoutRight | Self::ForgedAuditEntry | Self::AuditGap | Self::CommandGrantToRead)
+        use Attack::{AuditGap, CommandGrantToRead, ForgedAuditEntry, ReadAnother, RoleWithoutRight};
+        !matches!(self, RoleWithoutRight | ForgedAuditEntry | AuditGap | CommandGrantToRead | ReadAnother)
+    }
+
+    /// Why it makes no sense with an action.
+    fn but(self, spec: &Spec) -> Option<&'static str> {
+        (self == Self::MovedCiphertext && !arsenal::has_secret(spec)).then_some("the action has no secret")
     }
 
     /// What must become of it at `entry`, or why it is not tried there.
@@ -256,9 +265,13 @@ impl Attack {
         use Entry::{Audit, Auth, Broker, DeadLetter, Http, Ledger};
         use Expected::{Recognised, Refused, Rejected};
         match (self, entry) {
-            (Self::MovedCiphertext, _) => {
-                Err("needs a ciphertext of the victim's: tried in simulation, by the adversary of scenario credentials")
-            }
+            (Self::MovedCiphertext, Http) => Ok(Refused),
+            (Self::MovedCiphertext, Broker) => Ok(Rejected),
+            (Self::MovedCiphertext, DeadLetter) => Err("it is decided, and never a dead letter"),
+            (Self::MovedCiphertext, Ledger) => Err("it needs a genuine place in the order: see broker"),
+            (Self::MovedCiphertext, Auth) => Err("auth grants it to whoever may: what it sees is a hash"),
+            (Self::ReadAnother, Http | Auth | Ledger) => Ok(Refused),
+            (Self::ReadAnother, Broker | DeadLetter) => Err("the broker is read by roles: see role without right"),
             (Self::ForgedDecision, Ledger) => Ok(Refused),
             (Self::ForgedDecision, _) => Err("only the ledger is shown decisions"),
             (Self::RoleWithoutRight, Http) => Err("operators have no role; what they may is auth's to say"),
@@ -323,10 +336,13 @@ pub fn cells() -> Vec<Cell> {
     for attack in Attack::ALL {
         for entry in Entry::ALL {
             let expected = attack.at(entry);
-            let with = |action| Cell { attack, entry, action, expected };
+            let with = |spec| {
+                let expected = expected.and_then(|expected| attack.but(spec).map_or(Ok(expected), Err));
+                Cell { attack, entry, action: Some(spec), expected }
+            };
             match attack.has_action() {
-                true => cells.extend(action::REGISTRY.iter().map(|spec| with(Some(spec)))),
-                false => cells.push(with(None)),
+                true => cells.extend(action::REGISTRY.iter().map(with)),
+                false => cells.push(Cell { attack, entry, action: None, expected }),
             }
         }
     }

@@ -49,6 +49,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What comes this long after everything has come, came too often.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// What auth says to whoever has no role on a tenant.
+const NO_ROLE: &str = "holds no role on tenant";
+
 /// A token lives this long, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
@@ -180,7 +183,7 @@ pub async fn run_some(target: &Target, checks: Checks, attacks: &[Attack]) -> Re
         }
         outcomes.extend(attacker.batch(&tried, checks).await?);
     }
-    attacker.honest("z").await?;
+    attacker.honest("z", HONEST, VICTIM).await?;
     let mut table = Table(outcomes);
     if checks.exact {
         sleep(SETTLE).await;
@@ -220,18 +223,21 @@ impl<'a> Attacker<'a> {
         let broker = remote_broker(&target.world, &target.at, Role::Producer);
         let public = persist(async || authority.keys().await).await?;
         let mut attacker = Self { target, authority, broker, public, place: 0, strays: Vec::new() };
-        attacker.honest("a").await?;
+        attacker.honest("a", HONEST, VICTIM).await?;
+        // The attacker's own tenant is like the victim's: with data keys of the same versions, for one thing.
+        attacker.honest("own", ATTACKER, OWN).await?;
         Ok(attacker)
     }
 
-    /// Has an honest operator do every action, and waits until each is applied: what can be refused is what can be done.
-    async fn honest(&mut self, round: &str) -> Result<(), String> {
+    /// Has an operator do every action on their own tenant, and waits until each is applied: what can be refused is what can
+    /// be done.
+    async fn honest(&mut self, round: &str, user: &str, tenant: &str) -> Result<(), String> {
         // Secrets last: an erasure must not come between one and its retry.
         let (secret, open): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|spec| arsenal::has_secret(spec));
         for spec in open.into_iter().chain(secret) {
             let id = self.honest_id(round, spec);
-            let body = self.body(VICTIM, HONEST, spec, &id);
-            let answer = persist(async || match self.post(Some(self.token(HONEST)), body.as_bytes()).await {
+            let body = self.body(tenant, user, spec, &id);
+            let answer = persist(async || match self.post(Some(self.token(user)), body.as_bytes()).await {
                 Ok((status @ (200 | 202), _)) => Ok(status),
                 other => Err(CallError::failed(format!("{other:?}"))),
             });
@@ -307,7 +313,13 @@ impl<'a> Attacker<'a> {
                 }
             }
             let mine = guilty.is_empty() || guilty.contains(&index);
-            if let Some(moved) = moved(&before, &after, expected).filter(|_| mine) {
+            // A rejection is an outcome of the tenant's own, and no effect.
+            let home = match (expected, cell.attack) {
+                (Expected::Rejected, Attack::MovedCiphertext) => Some(OWN),
+                (Expected::Rejected, _) => Some(VICTIM),
+                _ => None,
+            };
+            if let Some(moved) = moved(&before, &after, home).filter(|_| mine) {
                 breach = Some(moved);
             }
             let verdict = match (breach, expected, events.into_iter().next_back()) {
@@ -340,11 +352,20 @@ impl<'a> Attacker<'a> {
             (Attack::AuditGap, _) => self.gap().await,
             (Attack::CommandGrantToRead, _) => self.read_with_a_commands_grant().await,
             (Attack::ReplayedMessage, _) => self.replay(cell).await,
+            (Attack::ReadAnother, Entry::Http) => Ok(self.read_over_http().await),
+            (Attack::ReadAnother, Entry::Auth) => self.ask_to_read().await,
+            (Attack::ReadAnother, _) => self.read_with_a_forged_grant().await,
             (_, entry) => {
                 let shot = self.shot(cell).await?;
                 match entry {
                     Entry::Http => self.over_http(cell, &shot).await,
-                    Entry::Broker => self.publish(&shot.lane, &shot.name, &shot).await,
+                    Entry::Broker => {
+                        let mut tried = self.publish(&shot.lane, &shot.name, &shot).await?;
+                        if cell.expected == Ok(Expected::Rejected) {
+                            tried.signs = vec![Sign::Decided(shot.name.clone())];
+                        }
+                        Ok(tried)
+                    }
                     Entry::DeadLetter => self.dead_letter(cell, &shot).await,
                     Entry::Ledger => self.at_the_ledger(cell, &shot).await,
                     Entry::Auth => self.at_auth(cell, &shot).await,
@@ -459,6 +480,16 @@ impl<'a> Attacker<'a> {
                 let id = self.honest_id("a", spec);
                 shot.body = self.recorded(&id).await?;
                 shot.grant = self.grant(HONEST, VICTIM, spec, &id, &shot.body).await?;
+            }
+            Attack::MovedCiphertext => {
+                let sent = self.honest_id("a", spec);
+                let victims = Message::parse(self.recorded(&sent).await?).map_err(|refusal| refusal.to_string())?;
+                let sealed = victims.action.sealed().ok_or("what the victim sent is not sealed")?;
+                let moved = arsenal::with_secret(&self.body(OWN, ATTACKER, spec, &id), sealed);
+                if !http {
+                    shot.grant = self.grant(ATTACKER, OWN, spec, &id, moved.as_bytes()).await?;
+                }
+                (shot.body, shot.lane) = (moved.into(), tenant_id(OWN));
             }
             other => return Err(format!("{} has no shot", other.name())),
         }
@@ -661,20 +692,82 @@ impl<'a> Attacker<'a> {
         let spec = &REGISTRY[0];
         let body = self.body(OWN, ATTACKER, spec, "x-read");
         let grant = self.grant(ATTACKER, OWN, spec, "x-read", body.as_bytes()).await?;
-        let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Producer);
+        Ok(self
+            .ask_the_ledger([
+                LedgerRequest::State { grant: grant.clone() },
+                LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
+                LedgerRequest::Pause { grant, to: PauseGeneration(1) },
+            ])
+            .await)
+    }
+
+    /// Whatever the API shows of a tenant, and its pause, with the attacker's own token.
+    async fn read_over_http(&self) -> Tried {
         let mut tried = Tried::default();
-        for request in [
-            LedgerRequest::State { grant: grant.clone() },
-            LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
-            LedgerRequest::Pause { grant, to: PauseGeneration(1) },
-        ] {
-            let (entry, _) = LedgerService::claims(&request);
-            match persist_refusal(&client, &request).await {
-                true => tried.signs.push(Sign::Door(Role::Ledger, entry, "it is".into())),
-                false => tried.breach = Some(format!("{entry} was answered")),
+        let parts = ["limits", "entitlements", "credits", "credentials", "paused"];
+        let mut requests: Vec<_> =
+            parts.iter().map(|part| ("GET", format!("/v1/tenants/{VICTIM}/{part}"), "")).collect();
+        let command = self.honest_id("a", &REGISTRY[0]);
+        requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
+        requests.push(("PUT", format!("/v1/tenants/{VICTIM}/paused"), r#"{"paused":true}"#));
+        for (method, path, body) in requests {
+            let token = Some(self.token(ATTACKER));
+            let answer = persist(async || match self.send(method, &path, token.clone(), body.as_bytes()).await {
+                Ok((503 | 504, said)) | Err(said) => Err(CallError::failed(said)),
+                Ok(answered) => Ok(answered),
+            });
+            match answer.await {
+                Ok((403, _)) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),
+                other => tried.breach = Some(format!("{method} {path} was answered {other:?}")),
+            }
+        }
+        tried
+    }
+
+    /// The grants that a reader of the victim's would have.
+    async fn ask_to_read(&self) -> Result<Tried, String> {
+        let mut tried = Tried::default();
+        for purpose in [Purpose::Read, Purpose::Pause] {
+            let request = GrantRequest { token: self.token(ATTACKER), user: None, tenant: tenant_id(VICTIM), purpose };
+            match persist(async || self.authority.grant(&request).await).await? {
+                Err(_) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),
+                Ok(_) => tried.breach = Some("auth granted it".into()),
             }
         }
         Ok(tried)
+    }
+
+    /// The attacker's own grants to read and to pause, bent to the victim.
+    async fn read_with_a_forged_grant(&self) -> Result<Tried, String> {
+        let bent = async |purpose| {
+            let genuine = self.ask(ATTACKER, OWN, purpose).await?;
+            let forged = arsenal::forge(&genuine, Attack::AlienSignature, &self.public, |claims| {
+                claims["tenant"] = VICTIM.into();
+            });
+            Ok::<GrantToken, String>(forged.into())
+        };
+        let message_id = message_id(&self.honest_id("a", &REGISTRY[0]));
+        Ok(self
+            .ask_the_ledger([
+                LedgerRequest::State { grant: bent(Purpose::Read).await? },
+                LedgerRequest::Outcome { grant: bent(Purpose::Read).await?, message_id, wait_ms: 0 },
+                LedgerRequest::Pause { grant: bent(Purpose::Pause).await?, to: PauseGeneration(1) },
+            ])
+            .await)
+    }
+
+    /// Asks the ledger what it must refuse because of the grant.
+    async fn ask_the_ledger(&self, requests: [LedgerRequest; 3]) -> Tried {
+        let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Producer);
+        let mut tried = Tried::default();
+        for request in requests {
+            let (entry, _) = LedgerService::claims(&request);
+            match persist_refusal(&client, &request).await {
+                true => tried.signs.push(Sign::Door(Role::Ledger, entry, String::new())),
+                false => tried.breach = Some(format!("{entry} was answered")),
+            }
+        }
+        tried
     }
 
     fn invented(&self, service: Role) -> Attempt {
@@ -731,12 +824,22 @@ impl<'a> Attacker<'a> {
         granted.map_err(|denied| format!("auth denies what the stage allows: {denied}"))
     }
 
-    /// Sends a body as it is: no client library would send some of them.
     async fn post(&self, token: Option<String>, body: &[u8]) -> Result<(u16, String), String> {
+        self.send("POST", "/v1/commands", token, body).await
+    }
+
+    /// Sends a request as it is: no client library would send some of them.
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<String>,
+        body: &[u8],
+    ) -> Result<(u16, String), String> {
         let address = &self.target.at.producer;
         let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
         let head = format!(
-            "POST /v1/commands HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{authorization}content-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{authorization}content-length: {}\r\n\r\n",
             body.len()
         );
         let exchange = async {
@@ -791,19 +894,18 @@ fn refused(event: Event) -> Verdict {
     }
 }
 
-/// What changed that must not have.
+/// What changed that must not have: of the tenant `home`, only effects.
 fn moved(
     before: &BTreeMap<TenantId, Digest>,
     after: &BTreeMap<TenantId, Digest>,
-    expected: Expected,
+    home: Option<&str>,
 ) -> Option<String> {
     let nothing = Digest::of_nothing();
     let of = |digests: &BTreeMap<TenantId, Digest>, tenant| digests.get(tenant).copied().unwrap_or(nothing);
     let changed = before.keys().chain(after.keys()).find(|tenant| {
         let (before, after) = (of(before, tenant), of(after, tenant));
-        // A rejection is an outcome of the tenant's own, and no effect.
-        let rejected = expected == Expected::Rejected && tenant.as_str() == VICTIM && before.effects == after.effects;
-        before != after && !rejected
+        let decided = home == Some(tenant.as_str()) && before.effects == after.effects;
+        before != after && !decided
     });
     changed.map(|tenant| format!("tenant {tenant} has changed"))
 }

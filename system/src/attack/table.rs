@@ -53,7 +53,9 @@ impl Table {
                 };
                 let breached = sum(|verdict| matches!(verdict, Verdict::Breach(_)));
                 let recognised = sum(|verdict| matches!(verdict, Verdict::Recognised));
-                let told = match cells.first().map(|cell| &cell.verdict) {
+                let verdicts = || cells.iter().map(|cell| &cell.verdict);
+                let tried = verdicts().find(|verdict| !matches!(verdict, Verdict::NotApplicable(_)));
+                let told = match tried.or(verdicts().next()) {
                     None => "**not tried**".to_owned(),
                     Some(Verdict::NotApplicable(reason)) => {
                         reasons.entry(reason).or_default().push(format!("{name} by {}", entry.name()));

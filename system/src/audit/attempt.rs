@@ -11,6 +11,7 @@
 //! | `wrong_audience` | a genuine token or grant that is for something else | critical |
 //! | `misrouted` | a message published under another name than its own | critical |
 //! | `no_right` | a role that asks what its part does not need | critical |
+//! | `sealed_for_another` | a sealed secret in another place than it was sealed for: of another tenant, action or message | critical |
 //! | `gap` | events whose numbers leave some out: the source lost them, or is not the source | critical |
 //! | `expired_grant` | a grant whose time is over | warning |
 //! | `hostile_body` | a body that two readers may read differently, that names an identifier which is none, or breaks a bound | warning |
@@ -53,6 +54,7 @@ pub enum Code {
     WrongAudience,
     Misrouted,
     NoRight,
+    SealedForAnother,
     Gap,
     ExpiredGrant,
     HostileBody,
@@ -75,7 +77,7 @@ pub enum Severity {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CrossTenant,
         Self::Impersonation,
         Self::ForgedGrant,
@@ -85,6 +87,7 @@ impl Code {
         Self::WrongAudience,
         Self::Misrouted,
         Self::NoRight,
+        Self::SealedForAnother,
         Self::Gap,
         Self::ExpiredGrant,
         Self::HostileBody,
@@ -108,6 +111,7 @@ impl Code {
             Self::WrongAudience => "wrong_audience",
             Self::Misrouted => "misrouted",
             Self::NoRight => "no_right",
+            Self::SealedForAnother => "sealed_for_another",
             Self::Gap => "gap",
             Self::ExpiredGrant => "expired_grant",
             Self::HostileBody => "hostile_body",
@@ -132,6 +136,7 @@ impl Code {
             | Self::WrongAudience
             | Self::Misrouted
             | Self::NoRight
+            | Self::SealedForAnother
             | Self::Gap => Some(Severity::Critical),
             Self::ExpiredGrant | Self::HostileBody | Self::Unauthenticated | Self::Forbidden | Self::Overtaken => {
                 Some(Severity::Warning)
@@ -139,6 +144,13 @@ impl Code {
             Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
             Self::Conflict => None,
         }
+    }
+
+    /// What a command's rejection tells of an attempt: it was allowed when it was sent and is not any more, or someone went
+    /// past the producer; or what it brought was sealed for another.
+    #[must_use]
+    pub fn of_outcome(outcome: &str) -> Option<Self> {
+        [Self::Forbidden, Self::SealedForAnother].into_iter().find(|code| code.name() == outcome)
     }
 
     /// What to think of a body that was refused with `refusal`: whether a panel's mistake may look like this.
@@ -150,8 +162,16 @@ impl Code {
         // A number that is none of ours, where no string stands in its place.
         let number = ["without fraction", "must be the number"].iter().any(|sign| problem.contains(sign))
             && !problem.contains(", not ");
-        let readers_differ =
-            ["is given twice", "is unknown; known is", "unicode", "UTF-8", "trailing", "byte order mark", "surrogate"];
+        let readers_differ = [
+            "is given twice",
+            "is unknown; known is",
+            "unicode",
+            "UTF-8",
+            "trailing",
+            "byte order mark",
+            "surrogate",
+            "is sealed already",
+        ];
         let beyond = ["recursion limit", "the limit is"];
         let hostile = identifier || number || readers_differ.iter().chain(&beyond).any(|sign| problem.contains(sign));
         if hostile { Self::HostileBody } else { Self::Malformed }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::CallError;
 use crate::ids::{MessageId, TenantId, UserId};
+use crate::rights::Role;
 
 pub use attempt::{Attempt, Claimed, Code, Severity};
 pub use embedded::{Counts, EmbeddedAudit};
@@ -72,13 +73,12 @@ pub struct Alert {
 }
 
 impl Event {
-    /// Whether the event rings: an attempt as its table says, and a command that authority refuses at the moment of its
-    /// effect - it was allowed when it was sent, or someone went past the producer.
+    /// Whether the event rings: an attempt as its table says, and a command whose rejection tells of one.
     #[must_use]
     pub fn rings(&self) -> Option<Severity> {
         match self {
             Self::Refused(attempt) => attempt.rings(),
-            Self::Decided(entry) => (entry.outcome == Code::Forbidden.name()).then_some(Severity::Warning),
+            Self::Decided(entry) => Code::of_outcome(&entry.outcome)?.rings(Role::Ledger),
         }
     }
 
@@ -91,9 +91,11 @@ impl Event {
                 let line = format!("{service}, {entry}: {detail}");
                 Alert { place, at_unix_ms: *at_unix_ms, severity, code: *code, tenant: claimed.tenant.clone(), line }
             }
-            Self::Decided(AuditEntry { at_unix_ms, tenant_id, user_id, action, message_id, detail, .. }) => {
+            Self::Decided(AuditEntry {
+                at_unix_ms, tenant_id, user_id, action, message_id, outcome, detail, ..
+            }) => {
                 let line = format!("ledger, {action} {message_id} of {user_id}: {detail}");
-                let (code, tenant) = (Code::Forbidden, Some(tenant_id.to_string()));
+                let (code, tenant) = (Code::of_outcome(outcome)?, Some(tenant_id.to_string()));
                 Alert { place, at_unix_ms: *at_unix_ms, severity, code, tenant, line }
             }
         })
