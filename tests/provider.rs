@@ -38,7 +38,7 @@ fn certificate() -> (Issued, Credentials) {
 impl Website {
     async fn open(address: &str, jwks: String, credentials: Credentials) -> Self {
         let tls = Arc::new(Tls::new(Arc::new(Tcp), credentials));
-        let mut listener = tls.bind_public(address).await.unwrap();
+        let listener = tls.bind_public(address).await.unwrap();
         let jwks = Arc::new(Mutex::new(jwks));
         let (mut server, shown) = (JoinSet::new(), jwks.clone());
         server.spawn(async move {

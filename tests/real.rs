@@ -64,7 +64,8 @@ fn an_operator_without_a_role_is_refused_with_the_reason_and_without_a_token_nob
         foreign["tenant_id"] = json!("initech");
         let refused = panel.post(&foreign).await.expect("an answer");
         assert_eq!(refused.status, 403);
-        assert_eq!(refused.body["detail"], "auth knows no tenant initech; operators.toml names those that exist");
+        let told = "operator dev-operator holds no role on tenant initech, and no policy permits manage_limits to them";
+        assert_eq!(refused.body["detail"], told, "in the words for a tenant that exists");
         let hidden = read(&panel, "/v1/tenants/initech/credits").await;
         assert_eq!(hidden["status"], 403);
         panel.token.pop();

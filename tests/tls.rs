@@ -75,6 +75,15 @@ fn six_processes_talk_encrypted_renew_while_they_run_and_let_nobody_else_in() {
             assert!(log.contains(reason), "auth does not say: {reason}\n{log}");
         }
 
+        // What auth refuses is on record, by a channel on which auth is the client.
+        let mut others = credit("m-others", 1);
+        others["tenant_id"] = "initech".into();
+        assert_eq!(panel.post(&others).await.unwrap().status.as_u16(), 403);
+        eventually("the attempt rings", EFFECT_MAX, async || {
+            cluster.log("audit").contains("cross_tenant").then_some(())
+        })
+        .await;
+
         // Renewed under traffic, every role.
         assert!(tenantryd(&["keys", "renew", "--out", &keys]).status.success());
         let taken_up = async || {

@@ -459,8 +459,8 @@ impl Verifier {
             && let Err(error) = self.ask(&mut asked, now).await
         {
             tracing::warn!(%error, "failed to refresh the keys for grants; those known go on to be used");
-            // Not at every grant: auth is down.
-            *asked = Some(now);
+            // Not at every grant: auth is down. From before this began, lest it pass for an answer to whoever waits here.
+            *asked = asked.map(|asked| asked.max(now - KEYS_STALE_MAX + KEYS_REFRESH_MIN));
         }
     }
 

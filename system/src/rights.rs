@@ -80,7 +80,8 @@ impl Role {
     /// Whether it asks something of others.
     #[must_use]
     pub fn calls(self) -> bool {
-        matches!(self, Self::Producer | Self::Consumer | Self::Ledger)
+        // Whoever refuses something tells the audit log.
+        self != Self::Audit
     }
 
     /// The role called `name`.

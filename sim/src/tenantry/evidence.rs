@@ -193,8 +193,8 @@ impl Pauses {
 #[derive(Default)]
 pub struct Revocations {
     gone: BTreeMap<(UserId, TenantId), (Duration, u64)>,
-    /// When each role was first about to be taken away.
-    first: BTreeMap<(UserId, TenantId), Duration>,
+    /// From when to when each role may have been away: from before auth went by it, until nobody can go by it any more.
+    away: BTreeMap<(UserId, TenantId), Vec<(Duration, Duration)>>,
     /// Effects compared.
     pub compared: u64,
     /// Effects without authority.
@@ -206,21 +206,37 @@ impl Revocations {
     pub fn begin(&mut self, gone: &BTreeSet<(UserId, TenantId)>) {
         self.gone.retain(|pair, _| gone.contains(pair));
         for pair in gone {
-            self.first.entry(pair.clone()).or_insert_with(super::world::now);
+            let spans = self.away.entry(pair.clone()).or_default();
+            if spans.last().is_none_or(|(_, until)| *until != Duration::MAX) {
+                spans.push((super::world::now(), Duration::MAX));
+            }
         }
     }
 
     /// Auth goes by that directory, at `revision`.
     pub fn in_force(&mut self, gone: &BTreeSet<(UserId, TenantId)>, revision: u64) {
+        let now = super::world::now();
         for pair in gone {
-            self.gone.entry(pair.clone()).or_insert_with(|| (super::world::now(), revision));
+            self.gone.entry(pair.clone()).or_insert((now, revision));
+        }
+        for (_, spans) in self.away.iter_mut().filter(|(pair, _)| !gone.contains(*pair)) {
+            if let Some((_, until)) = spans.last_mut().filter(|(_, until)| *until == Duration::MAX) {
+                *until = now + STALE_MAX;
+            }
         }
     }
 
-    /// Whether the role was, or was about to be, taken away by `at`.
+    /// Whether the role was, or was about to be, away at `at`.
     #[must_use]
     pub fn explains(&self, operator: &UserId, tenant: &TenantId, at: Duration) -> bool {
-        self.first.get(&(operator.clone(), tenant.clone())).is_some_and(|first| *first <= at)
+        let spans = self.away.get(&(operator.clone(), tenant.clone()));
+        spans.into_iter().flatten().any(|(from, until)| (*from..=*until).contains(&at))
+    }
+
+    /// Whether the role was ever away.
+    #[must_use]
+    pub fn ever(&self, operator: &UserId, tenant: &TenantId) -> bool {
+        self.away.contains_key(&(operator.clone(), tenant.clone()))
     }
 
     /// A command of `operator` on `tenant` was applied at `at`, on a decision of `revision`, by a ledger that knew of

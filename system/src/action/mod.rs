@@ -52,6 +52,15 @@ pub struct Spec {
     parse: fn(&RawValue) -> Result<Arc<dyn Decide>, Refusal>,
 }
 
+impl Spec {
+    /// Whether its payload has a sensitive field: its example says.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        let example = RawValue::from_string(self.example.into()).expect("an example is JSON");
+        (self.parse)(&example).is_ok_and(|payload| payload.secret().is_some())
+    }
+}
+
 impl fmt::Debug for Spec {
     /// The name stands for the rest: where a function lies in memory differs from run to run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use super::{Attack, Entry, Hostile};
 use crate::action::Spec;
 use crate::jws::{PrivateKey, PublicKeys};
-use crate::message::{MAX_BODY_BYTES, Message};
+use crate::message::MAX_BODY_BYTES;
 use crate::secret::{KeyVersion, Sealed, replace_secret};
 
 /// The secret half of a key that nobody trusts.
@@ -28,7 +28,7 @@ pub(super) fn body(tenant: &str, user: &str, spec: &Spec, id: &str, timestamp: &
 /// A message as it is at `entry`: from the producer on, a secret is sealed. By nobody's key, in an attacker's case.
 pub(super) fn body_at(entry: Entry, tenant: &str, user: &str, spec: &Spec, id: &str, timestamp: &str) -> String {
     let body = body(tenant, user, spec, id, timestamp);
-    if matches!(entry, Entry::Http | Entry::Auth) || !has_secret(spec) {
+    if matches!(entry, Entry::Http | Entry::Auth) || !spec.has_secret() {
         return body;
     }
     with_secret(&body, &Sealed { data_key: KeyVersion::default(), sealed: vec![0x66; 32] })
@@ -38,12 +38,6 @@ pub(super) fn body_at(entry: Entry, tenant: &str, user: &str, spec: &Spec, id: &
 pub(super) fn with_secret(body: &str, sealed: &Sealed) -> String {
     let sealed = replace_secret(body.as_bytes(), sealed).expect("the example has a secret");
     String::from_utf8(sealed.into()).expect("a body is text")
-}
-
-/// Whether the action's payload has a sensitive field.
-pub(super) fn has_secret(spec: &Spec) -> bool {
-    let body = body("acme", "ana", spec, "m-1", "2026-01-01T00:00:00Z");
-    Message::parse_submitted(body.into()).is_ok_and(|message| message.action.secret().is_some())
 }
 
 /// `sound`, a message, with `hostile` wrong about it; `other` is a tenant to be confused with.

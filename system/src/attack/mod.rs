@@ -251,7 +251,7 @@ impl Attack {
 
     /// Why it makes no sense with an action.
     fn but(self, spec: &Spec) -> Option<&'static str> {
-        (self == Self::MovedCiphertext && !arsenal::has_secret(spec)).then_some("the action has no secret")
+        (self == Self::MovedCiphertext && !spec.has_secret()).then_some("the action has no secret")
     }
 
     /// What must become of it at `entry`, or why it is not tried there.
@@ -383,6 +383,8 @@ pub struct Outcome {
     pub action: Option<&'static str>,
     /// How many things were tried in this cell: a role without right tries every request.
     pub tries: usize,
+    /// The places in the audit log of the events that tell of it: those of its alerts.
+    pub places: Vec<u64>,
     /// How it ended.
     pub verdict: Verdict,
 }

@@ -20,7 +20,8 @@ use crate::audit::remote::Request as AuditRequest;
 use crate::audit::{Attempt, Audit, AuditEntry, AuditService, Claimed, Code, EmbeddedAudit, Event};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{
-    Authority, AuthorityService, Decision, DecisionKey, GrantRequest, IdentityProvider, Verdict as Ruled,
+    Authority, AuthorityService, BreakGlassRequest, Decision, DecisionKey, GrantRequest, IdentityProvider,
+    Verdict as Ruled,
 };
 use crate::broker::remote::Request as BrokerRequest;
 use crate::broker::{Broker, BrokerService, Lease, Position, Published, Settlement, Standing};
@@ -198,7 +199,7 @@ pub async fn run_some(target: &Target, checks: Checks, attacks: &[Attack]) -> Re
 
 fn outcome(attack: Attack, entry: Entry, action: Option<&Spec>, tries: usize, verdict: Verdict) -> Outcome {
     let (attack, promise) = (attack.name(), attack.about().1);
-    Outcome { attack, promise, entry, action: action.map(|spec| spec.name), tries, verdict }
+    Outcome { attack, promise, entry, action: action.map(|spec| spec.name), tries, places: Vec::new(), verdict }
 }
 
 /// Commands of honest operators are decided while the catalogue runs: before it and after it.
@@ -233,7 +234,7 @@ impl<'a> Attacker<'a> {
     /// be done.
     async fn honest(&mut self, round: &str, user: &str, tenant: &str) -> Result<(), String> {
         // Secrets last: an erasure must not come between one and its retry.
-        let (secret, open): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|spec| arsenal::has_secret(spec));
+        let (secret, open): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|spec| spec.has_secret());
         for spec in open.into_iter().chain(secret) {
             let id = self.honest_id(round, spec);
             let body = self.body(tenant, user, spec, &id);
@@ -322,13 +323,14 @@ impl<'a> Attacker<'a> {
             if let Some(moved) = moved(&before, &after, home).filter(|_| mine) {
                 breach = Some(moved);
             }
+            let places = events.iter().map(|(place, _)| *place).collect();
             let verdict = match (breach, expected, events.into_iter().next_back()) {
                 (Some(breach), ..) => Verdict::Breach(breach),
                 (None, Expected::Recognised, _) => Verdict::Recognised,
                 (None, _, Some((_, event))) => refused(event),
                 (None, ..) => Verdict::Refused { by: "-".into(), code: "-".into(), words: "not looked at".into() },
             };
-            outcomes.push(outcome(cell.attack, cell.entry, cell.action, tries[index], verdict));
+            outcomes.push(Outcome { places, ..outcome(cell.attack, cell.entry, cell.action, tries[index], verdict) });
         }
         Ok(outcomes)
     }
@@ -696,7 +698,8 @@ impl<'a> Attacker<'a> {
             .ask_the_ledger([
                 LedgerRequest::State { grant: grant.clone() },
                 LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
-                LedgerRequest::Pause { grant, to: PauseGeneration(1) },
+                LedgerRequest::Pause { grant: grant.clone(), to: PauseGeneration(1) },
+                LedgerRequest::DataKeys { grant },
             ])
             .await)
     }
@@ -727,7 +730,7 @@ impl<'a> Attacker<'a> {
     /// The grants that a reader of the victim's would have.
     async fn ask_to_read(&self) -> Result<Tried, String> {
         let mut tried = Tried::default();
-        for purpose in [Purpose::Read, Purpose::Pause] {
+        for purpose in [Purpose::Read, Purpose::Pause, self.sealing()] {
             let request = GrantRequest { token: self.token(ATTACKER), user: None, tenant: tenant_id(VICTIM), purpose };
             match persist(async || self.authority.grant(&request).await).await? {
                 Err(_) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),
@@ -752,12 +755,18 @@ impl<'a> Attacker<'a> {
                 LedgerRequest::State { grant: bent(Purpose::Read).await? },
                 LedgerRequest::Outcome { grant: bent(Purpose::Read).await?, message_id, wait_ms: 0 },
                 LedgerRequest::Pause { grant: bent(Purpose::Pause).await?, to: PauseGeneration(1) },
+                LedgerRequest::DataKeys { grant: bent(self.sealing()).await? },
             ])
             .await)
     }
 
+    /// The right to a tenant's data keys.
+    fn sealing(&self) -> Purpose {
+        Purpose::Seal { action: "store_credential".into(), message_id: message_id("x-seal") }
+    }
+
     /// Asks the ledger what it must refuse because of the grant.
-    async fn ask_the_ledger(&self, requests: [LedgerRequest; 3]) -> Tried {
+    async fn ask_the_ledger(&self, requests: [LedgerRequest; 4]) -> Tried {
         let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Producer);
         let mut tried = Tried::default();
         for request in requests {
@@ -948,7 +957,8 @@ fn invented_decision() -> AuditEntry {
     }
 }
 
-fn broker_requests() -> Vec<BrokerRequest> {
+// One of each; a test fails if one is left out.
+pub(super) fn broker_requests() -> Vec<BrokerRequest> {
     let (tenant, message_id) = (tenant_id(BYSTANDER), message_id("x-role"));
     let envelope = Envelope { body: Bytes::new(), grant: "".into() };
     let lease = Lease { tenant: tenant.clone(), token: 1 };
@@ -961,26 +971,29 @@ fn broker_requests() -> Vec<BrokerRequest> {
     ]
 }
 
-fn ledger_requests() -> Vec<LedgerRequest> {
+pub(super) fn ledger_requests() -> Vec<LedgerRequest> {
     vec![
         LedgerRequest::Apply { run: Vec::new() },
         LedgerRequest::Outcome { grant: "".into(), message_id: message_id("x-role"), wait_ms: 0 },
         LedgerRequest::State { grant: "".into() },
         LedgerRequest::Pause { grant: "".into(), to: PauseGeneration(1) },
+        LedgerRequest::DataKeys { grant: "".into() },
     ]
 }
 
-fn auth_requests() -> Vec<AuthRequest> {
+pub(super) fn auth_requests() -> Vec<AuthRequest> {
     let (user, tenant) = (user_id(HONEST), tenant_id(BYSTANDER));
     let request = GrantRequest { token: String::new(), user: None, tenant: tenant.clone(), purpose: Purpose::Read };
     vec![
         AuthRequest::Grant(request),
         AuthRequest::Recheck { user, tenant, permission: Permission::Read },
         AuthRequest::Keys,
+        AuthRequest::InForce { known: 0, wait_ms: 0 },
+        AuthRequest::BreakGlass { token: String::new(), request: BreakGlassRequest::List },
     ]
 }
 
-fn audit_requests() -> Vec<AuditRequest> {
+pub(super) fn audit_requests() -> Vec<AuditRequest> {
     let decided = Event::Decided(invented_decision());
     vec![
         AuditRequest::Append { source: "ledger".into(), first: 1, events: vec![decided] },

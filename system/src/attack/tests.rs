@@ -47,6 +47,30 @@ fn every_example_is_a_payload_that_its_action_reads() {
     }
 }
 
+/// How many kinds of request a service takes, as postcard numbers them: the first number that is none.
+fn kinds<R: serde::de::DeserializeOwned>() -> usize {
+    let known = |kind: &u8| match postcard::from_bytes::<R>(&[*kind]) {
+        Ok(_) | Err(postcard::Error::DeserializeUnexpectedEnd) => true,
+        Err(_) => false,
+    };
+    (0..).take_while(known).count()
+}
+
+fn listed<R: serde::Serialize>(requests: &[R]) -> usize {
+    let kinds = requests.iter().map(|request| postcard::to_stdvec(request).unwrap()[0]);
+    kinds.collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn every_request_of_every_service_is_asked_by_every_role() {
+    use crate::{audit, auth, broker, ledger};
+    assert_eq!(listed(&runner::broker_requests()), kinds::<broker::remote::Request>(), "of the broker");
+    assert_eq!(listed(&runner::ledger_requests()), kinds::<ledger::remote::Request>(), "of the ledger");
+    assert_eq!(listed(&runner::auth_requests()), kinds::<auth::remote::Request>(), "of auth");
+    assert_eq!(listed(&runner::audit_requests()), kinds::<audit::remote::Request>(), "of the audit log");
+    assert!(kinds::<broker::remote::Request>() >= 5, "the count counts nothing");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_catalogue_is_tried_and_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@
 //! | `forbidden` | an operator asks for more than their role on the tenant allows | warning |
 //! | `overtaken` | a command that came after its place in the order | warning |
 //! | `malformed` | any other body that is no message: at the producer a typo, anywhere else someone went past the producer | warning, but not at the producer |
+//! | `unchecked` | a token that could not be checked, for want of the identity provider's keys: whose it is stays open | no |
 //! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands | no |
 //!
 //! What rings is an attack, or can't be told from one. A command that is rejected, a duplicate and a rate limit are no
@@ -62,6 +63,7 @@ pub enum Code {
     Forbidden,
     Overtaken,
     Malformed,
+    Unchecked,
     Conflict,
 }
 
@@ -77,7 +79,7 @@ pub enum Severity {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CrossTenant,
         Self::Impersonation,
         Self::ForgedGrant,
@@ -95,6 +97,7 @@ impl Code {
         Self::Forbidden,
         Self::Overtaken,
         Self::Malformed,
+        Self::Unchecked,
         Self::Conflict,
     ];
 
@@ -119,6 +122,7 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::Overtaken => "overtaken",
             Self::Malformed => "malformed",
+            Self::Unchecked => "unchecked",
             Self::Conflict => "conflict",
         }
     }
@@ -142,7 +146,7 @@ impl Code {
                 Some(Severity::Warning)
             }
             Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
-            Self::Conflict => None,
+            Self::Unchecked | Self::Conflict => None,
         }
     }
 
@@ -262,7 +266,7 @@ impl Attempt {
         cut(&mut self.detail, DETAIL_BYTES_MAX);
     }
 
-    /// What makes it the same attempt as another: kind, tenant, message, body (or action, where none is named), and the side of the broker it was
+    /// What makes it the same attempt as another: kind, tenant, user, message, body (or action, where none is named), and the side of the broker it was
     /// noticed on. `None` where it names no message, and for a role without a right, whatever it names: then each is an attempt
     /// of its own.
     #[must_use]
@@ -279,7 +283,8 @@ impl Attempt {
             Role::Audit => 2,
         };
         let tenant = self.claimed.tenant.as_deref().unwrap_or_default();
-        let named = postcard::to_stdvec(&(side, self.code, tenant, message_id, action, body));
+        let user = self.claimed.user.as_deref().unwrap_or_default();
+        let named = postcard::to_stdvec(&(side, self.code, tenant, user, message_id, action, body));
         let hash = Sha256::digest(named.expect("our own types become bytes"));
         Some(hash[..16].try_into().expect("a hash has 32 bytes"))
     }

@@ -88,7 +88,8 @@ impl Event {
         let severity = self.rings()?;
         Some(match self {
             Self::Refused(Attempt { at_unix_ms, service, entry, code, claimed, detail }) => {
-                let line = format!("{service}, {entry}: {detail}");
+                let who = claimed.user.as_ref().map(|user| format!(" as {user:?}")).unwrap_or_default();
+                let line = format!("{service}, {entry}{who}: {detail}");
                 Alert { place, at_unix_ms: *at_unix_ms, severity, code: *code, tenant: claimed.tenant.clone(), line }
             }
             Self::Decided(AuditEntry {

@@ -50,7 +50,7 @@ impl BreakGlass {
     #[must_use]
     pub fn ends_at(&self) -> i64 {
         match &self.approved {
-            Some((_, at)) => at + (self.minutes as i64) * 60,
+            Some((_, at)) => at + self.minutes.min(MINUTES_MAX) as i64 * 60,
             None => self.asked_at + APPROVE_WITHIN_MINUTES * 60,
         }
     }
@@ -80,6 +80,18 @@ pub enum BreakGlassRequest {
     },
     /// Those that wait or are in force, of which the asker may know.
     List,
+}
+
+/// What is wrong with what is asked for, if anything: the field, and what would be right.
+#[must_use]
+pub fn problem(reason: &str, minutes: u64) -> Option<(&'static str, String)> {
+    let length = reason.chars().count();
+    if !(REASON_MIN..=REASON_MAX).contains(&length) || reason.chars().any(char::is_control) {
+        let right = format!("must be {REASON_MIN} to {REASON_MAX} characters on one line: it is what others judge by");
+        return Some(("reason", right));
+    }
+    let right = || format!("is {minutes}; must be 1 to {MINUTES_MAX}");
+    (!(1..=MINUTES_MAX).contains(&minutes)).then(|| ("minutes", right()))
 }
 
 /// All that wait or are in force.

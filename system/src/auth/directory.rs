@@ -50,6 +50,10 @@ pub struct Directory {
     pub(super) roles: BTreeMap<UserId, BTreeMap<TenantId, BTreeSet<Role>>>,
     pub(super) tenants: BTreeMap<TenantId, BTreeSet<Name>>,
     pub(super) teams: BTreeMap<UserId, BTreeSet<Name>>,
+    /// Also those that nobody is in.
+    pub(super) named_teams: BTreeSet<Name>,
+    /// Also those without a tenant.
+    pub(super) named_segments: BTreeSet<Name>,
 }
 
 /// A directory file that can't be used.
@@ -61,6 +65,9 @@ pub enum DirectoryError {
     /// The same line twice: taking one of the two away would not take the role away.
     #[error("user {0} is bound to tenant {1} as {2} twice; keep one of the two")]
     BoundTwice(UserId, TenantId, Role),
+    /// A file that an editor has emptied, and not yet written.
+    #[error("it names no tenant: nobody could do anything; name them as tenants = [\"acme\"]")]
+    Empty,
     /// Two lists of one name: which one counts must not depend on the order of lines.
     #[error("there are two of the {0} {1}; make one of them")]
     NamedTwice(&'static str, Name),
@@ -109,9 +116,8 @@ impl Directory {
         for tenant in tenants {
             directory.tenants.entry(tenant).or_default();
         }
-        let (mut teams, mut segments) = (BTreeSet::new(), BTreeSet::new());
         for Team { name, members } in team {
-            if !teams.insert(name.clone()) {
+            if !directory.named_teams.insert(name.clone()) {
                 return Err(DirectoryError::NamedTwice("team", name));
             }
             for member in members {
@@ -119,12 +125,15 @@ impl Directory {
             }
         }
         for Segment { name, tenants } in segment {
-            if !segments.insert(name.clone()) {
+            if !directory.named_segments.insert(name.clone()) {
                 return Err(DirectoryError::NamedTwice("segment", name));
             }
             for tenant in tenants {
                 directory.tenants.entry(tenant).or_default().insert(name.clone());
             }
+        }
+        if directory.tenants.is_empty() {
+            return Err(DirectoryError::Empty);
         }
         Ok(directory)
     }
@@ -192,6 +201,7 @@ mod tests {
     fn a_wrong_line_is_pointed_at() {
         let told = error("tenants = [\"acme\"]\n[[binding]]\nuser = \"Ana\"\ntenant = \"acme\"\nrole = \"admin\"\n");
         assert!(told.contains("line 3") && told.contains("has 'A' as character 1"), "{told}");
+        assert!(error("").contains("it names no tenant"), "an editor may have emptied it");
         assert!(error("[[bindings]]\n").contains("unknown field `bindings`"));
     }
 }

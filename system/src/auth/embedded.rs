@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::break_glass::{BreakGlass, BreakGlassRequest, Emergencies, OPEN_MAX};
+use super::break_glass::{self, BreakGlass, BreakGlassRequest, Emergencies, OPEN_MAX};
 use super::decision::{Decision, DecisionKey, InForce, Verdict};
 use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
@@ -145,9 +146,15 @@ impl EmbeddedAuthority {
         match purpose {
             Purpose::Read => Ok(Permission::Read),
             Purpose::Pause => Ok(Permission::PauseTenant),
-            Purpose::Command { action, .. } | Purpose::Seal { action, .. } => action::find(action)
-                .map(|spec| spec.permission)
-                .ok_or_else(|| Denied::Forbidden(format!("nobody may do {action:?}: there is no such action"))),
+            Purpose::Command { action, .. } | Purpose::Seal { action, .. } => {
+                let denied = |why| Denied::Forbidden(format!("nobody may do {action:?}: {why}"));
+                let spec = action::find(action).ok_or_else(|| denied("there is no such action"))?;
+                // Whoever may seal is shown the tenant's wrapped keys.
+                match purpose {
+                    Purpose::Seal { .. } if !spec.has_secret() => Err(denied("it has no secret to seal")),
+                    _ => Ok(spec.permission),
+                }
+            }
         }
     }
 
@@ -222,6 +229,10 @@ impl EmbeddedAuthority {
                 if let Err(denied) = self.check(&state, &user, &tenant, Ask::AskBreakGlass) {
                     return Ok(Err(denied));
                 }
+                // The API has looked, but it is not the API that is believed here.
+                if let Some((field, problem)) = break_glass::problem(&reason, minutes) {
+                    return denied(format!("the {field} of a break-glass {problem}"));
+                }
                 let mut held = state.emergencies.0.values().filter(|open| now < open.ends_at());
                 if let Some(held) = held.find(|open| open.requester == user && open.tenant == tenant) {
                     let number = held.number;
@@ -292,9 +303,17 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let subject = self.authenticate(&request.token).await?.map_err(|denied| (Code::Unauthenticated, denied));
+        let subject = self.authenticate(&request.token).await.inspect_err(|error| {
+            // It may be an honest one of a key that is new, or anybody's: on record it is, whoever asks again.
+            self.reporter.attempt(Code::Unchecked, "grant", request.claimed(), error);
+        })?;
+        let known = subject.as_ref().ok().map(ToString::to_string);
+        let subject = subject.map_err(|denied| (Code::Unauthenticated, denied));
         Ok(subject.and_then(|subject| self.decide(request, subject)).map_err(|(code, denied)| {
-            self.reporter.attempt(code, "grant", request.claimed(), &denied);
+            // Who asks for a read does not say who they are; their token does.
+            let claimed = request.claimed();
+            let user = claimed.user.or(known);
+            self.reporter.attempt(code, "grant", Claimed { user, ..claimed }, &denied);
             denied
         }))
     }
@@ -458,10 +477,15 @@ impl Machine for Office {
                 }
                 Change::Open(open) => {
                     let kept = state.emergencies.0.get(&open.number);
-                    // Decided on what was committed then: another may have been faster.
+                    // Decided on what was committed then: another may have been faster, and the second person suspended.
                     let fits = match (&open.approved, kept) {
                         (None, kept) => kept.is_none() && open.number == state.emergencies_last + 1,
-                        (Some(_), kept) => kept.is_some_and(|kept| kept.approved.is_none()),
+                        (Some((by, at)), kept) => {
+                            let (ask, at) = (Ask::ApproveBreakGlass(&open.requester), Timestamp::from_second(*at));
+                            let ruled = at.map(|at| state.policies.rule(by, &open.tenant, ask, at));
+                            let may = matches!(ruled, Ok(Ruling::Permit(_)));
+                            may && kept.is_some_and(|kept| kept.approved.is_none())
+                        }
                     };
                     if fits {
                         emergencies.insert(open.number, encode(&open).as_slice())?;
@@ -579,6 +603,11 @@ mod tests {
         let act = async |who: &str, request| auth.break_glass(&bench.token(who), request).await.unwrap();
         let may = async || auth.recheck(&user("olaf"), &tenant("acme"), Permission::ManageLimits).await.unwrap();
         assert!(act("ana", ask(30)).await.is_err(), "ana is not on call");
+        for (minutes, reason) in [(0, "a long enough reason"), (1 << 62, "a long enough reason"), (30, "short")] {
+            let asked = BreakGlassRequest::Ask { tenant: tenant("acme"), reason: reason.into(), minutes };
+            let told = act("olaf", asked).await.unwrap_err().to_string();
+            assert!(told.contains("of a break-glass"), "{minutes} {reason}: {told}");
+        }
         let asked = act("olaf", ask(30)).await.unwrap().remove(0);
         assert!(matches!(may().await.verdict, Verdict::Deny { .. }), "asked is not approved");
         let own = act("olaf", BreakGlassRequest::Approve { number: asked.number }).await.unwrap_err().to_string();
@@ -593,6 +622,32 @@ mod tests {
         let ended = may().await;
         assert!(matches!(ended.verdict, Verdict::Deny { .. }) && ended.revision == held.revision + 1, "{ended:?}");
         assert!(act("dan", BreakGlassRequest::Approve { number: asked.number }).await.is_err(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_suspended_while_their_approval_waits_has_approved_nothing() {
+        let bench = Bench::new().await;
+        let auth = &bench.authority;
+        auth.reload(policies(EMERGENCY)).await.unwrap();
+        let asked = auth.break_glass(&bench.token("olaf"), ask(30)).await.unwrap().unwrap().remove(0);
+        let now = bench.world.clock.unix_seconds();
+        let approval = BreakGlass { approved: Some((user("dan"), now)), ..asked };
+        // It was decided before, and comes to the store behind a reload.
+        auth.reload(policies(&EMERGENCY.replace(r#""dan", "olaf""#, r#""olaf""#))).await.unwrap();
+        auth.change(Change::Open(approval.clone())).await.unwrap();
+        assert_eq!(auth.state().emergencies.0[&approval.number].approved, None);
+        auth.reload(policies(EMERGENCY)).await.unwrap();
+        auth.change(Change::Open(approval.clone())).await.unwrap();
+        assert_eq!(auth.state().emergencies.0[&approval.number].approved, approval.approved);
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_keys_to_seal_for_an_action_without_a_secret() {
+        let bench = Bench::new().await;
+        let seal = |action: &str| Purpose::Seal { action: action.into(), message_id: crate::testing::message_id("m-1") };
+        assert!(bench.grant("acme", seal("store_credential")).await.is_ok());
+        let refused = bench.grant("acme", seal("issue_credit")).await.unwrap_err().to_string();
+        assert!(refused.contains("it has no secret to seal"), "{refused}");
     }
 
     #[tokio::test]
@@ -633,7 +688,7 @@ mod tests {
     async fn a_grant_for_a_tenant_that_nobody_named_is_refused() {
         let bench = Bench::new().await;
         let refused = bench.grant("initech", Purpose::Read).await.unwrap_err().to_string();
-        assert!(refused.contains("auth knows no tenant initech"), "{refused}");
+        assert!(refused.contains("holds no role on tenant initech"), "{refused}");
         let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into() };
         assert!(matches!(bench.verifier.command(forged).await, Err(VerifyError::Token(_))));
     }

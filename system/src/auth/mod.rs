@@ -24,7 +24,9 @@ use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
 
-pub use break_glass::{BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN};
+pub use break_glass::{
+    BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, problem as break_glass_problem,
+};
 pub use decision::{Decision, DecisionKey, InForce, Verdict};
 pub use directory::{Binding, Directory, DirectoryError, Role, Segment, Team};
 pub use embedded::{EmbeddedAuthority, PUBLISHED_BEFORE_SECONDS};

@@ -14,6 +14,7 @@ use cedar_policy::{
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use jiff::Timestamp;
+use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use super::Directory;
@@ -120,7 +121,7 @@ impl Policies {
     pub fn new(text: &str, directory: Directory) -> Result<Self, PolicyError> {
         let policies = named(text)?;
         let checked = Validator::new(SCHEMA_PARSED.clone()).validate(&policies, ValidationMode::Strict);
-        let wrong: BTreeSet<_> = checked.validation_errors().map(ToString::to_string).collect();
+        let wrong: BTreeSet<_> = checked.validation_errors().map(|error| at_line(text, error)).collect();
         if !wrong.is_empty() {
             return Err(PolicyError(wrong.into_iter().collect::<Vec<_>>().join("; ")));
         }
@@ -153,6 +154,34 @@ impl Policies {
         &self.directory
     }
 
+    /// What can be used, but is hardly meant: names that only one of the policies and the directory knows. A forbid for a
+    /// team that nobody is in forbids nothing.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut spoken = Spoken::default();
+        for policy in self.policies.policies() {
+            policy.to_json().iter().for_each(|json| spoken.read(json));
+        }
+        let Directory { roles, named_teams, named_segments, .. } = &self.directory;
+        let mut doubts = Vec::new();
+        for (kind, spoken, known) in
+            [("team", &spoken.teams, named_teams), ("segment", &spoken.segments, named_segments)]
+        {
+            let known = || known.iter().map(|name| name.as_str());
+            for name in spoken.iter().filter(|name| !known().any(|known| known == name.as_str())) {
+                doubts.push(format!("the policies speak of {kind} {name:?}, and the directory has none"));
+            }
+            for name in known().filter(|name| !spoken.contains(*name)) {
+                doubts.push(format!("the directory has a {kind} {name:?}, and no policy speaks of it"));
+            }
+        }
+        let held: BTreeSet<_> = roles.values().flat_map(|tenants| tenants.values()).flatten().collect();
+        for role in held.into_iter().filter(|role| !spoken.texts.contains(role.as_str())) {
+            doubts.push(format!("the directory has operators as {role:?}, and no policy speaks of that role"));
+        }
+        doubts
+    }
+
     /// SHA-256 of all that decides.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
@@ -163,7 +192,9 @@ impl Policies {
     #[must_use]
     pub fn rule(&self, user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Ruling {
         if !self.directory.tenants.contains_key(tenant) {
-            return Ruling::Deny(format!("auth knows no tenant {tenant}; operators.toml names those that exist"));
+            // In the words for a tenant that exists: who has no role on it need not learn whether it does.
+            let standing = self.directory.standing(user, tenant);
+            return Ruling::Deny(format!("{standing}, and no policy permits {} to them", ask.name()));
         }
         let request = match request(user, tenant, ask, now) {
             Ok(request) => request,
@@ -191,7 +222,10 @@ impl Policies {
 
 /// The policies in `text`, each under the name that its `@id` gives.
 fn named(text: &str) -> Result<PolicySet, PolicyError> {
-    let parsed = PolicySet::from_str(text).map_err(PolicyError::new)?;
+    let parsed = PolicySet::from_str(text).map_err(|error| PolicyError(at_line(text, &error)))?;
+    if parsed.is_empty() {
+        return Err(PolicyError::new("there is no policy in it, and what no policy permits is forbidden to everyone"));
+    }
     if parsed.templates().next().is_some() {
         return Err(PolicyError::new("templates are not linked to anything here: write policies"));
     }
@@ -210,8 +244,47 @@ fn named(text: &str) -> Result<PolicySet, PolicyError> {
     PolicySet::from_policies(policies).map_err(PolicyError::new)
 }
 
+/// `error`, with the line and column of `text` that it points at, and what would be right, if it says so.
+fn at_line(text: &str, error: &dyn Diagnostic) -> String {
+    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+    let place = offset.and_then(|offset| text.get(..offset)).map(|before| {
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+        format!("line {} column {column}: ", before.matches('\n').count() + 1)
+    });
+    let help = error.help().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{}{error}{help}", place.unwrap_or_default())
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// What policies speak of, from their JSON form.
+#[derive(Default)]
+struct Spoken {
+    teams: BTreeSet<String>,
+    segments: BTreeSet<String>,
+    texts: BTreeSet<String>,
+}
+
+impl Spoken {
+    fn read(&mut self, json: &serde_json::Value) {
+        match json {
+            serde_json::Value::Object(object) => {
+                if let (Some(kind), Some(id)) = (object.get("type"), object.get("id").and_then(|id| id.as_str())) {
+                    match kind.as_str() {
+                        Some("Team") => drop(self.teams.insert(id.to_owned())),
+                        Some("Segment") => drop(self.segments.insert(id.to_owned())),
+                        _ => {}
+                    }
+                }
+                object.values().for_each(|value| self.read(value));
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|value| self.read(value)),
+            serde_json::Value::String(text) => drop(self.texts.insert(text.clone())),
+            _ => {}
+        }
+    }
 }
 
 fn entities(directory: &Directory) -> Result<Entities, PolicyError> {
@@ -319,6 +392,38 @@ mod tests {
         for (who, tenant) in [("sam", "initech"), ("ana", "globex"), ("sue", "acme"), ("bob", "acme"), ("ada", "acm")] {
             assert_eq!(held(who, tenant), [], "{who} on {tenant}");
         }
+    }
+
+    #[test]
+    fn a_name_that_only_the_policies_or_only_the_directory_knows_is_doubted() {
+        assert_eq!(policies().doubts(), [""; 0]);
+        let doubts = |from, to| {
+            let directory = Directory::parse(&DIRECTORY.replacen(from, to, 1)).unwrap();
+            Policies::default_over(directory).doubts()
+        };
+        assert_eq!(
+            doubts(r#"name = "locked""#, r#"name = "lockd""#),
+            [
+                r#"the policies speak of segment "locked", and the directory has none"#,
+                r#"the directory has a segment "lockd", and no policy speaks of it"#
+            ]
+        );
+        assert_eq!(doubts(r#"name = "suspended""#, r#"name = "suspendet""#).len(), 2);
+        assert_eq!(
+            doubts(r#"role = "billing""#, r#"role = "biling""#),
+            [r#"the directory has operators as "biling", and no policy speaks of that role"#]
+        );
+    }
+
+    #[test]
+    fn a_wrong_policy_is_pointed_at_and_an_empty_file_is_no_policy() {
+        let told = |text: &str| Policies::new(text, Directory::default()).unwrap_err().to_string();
+        let sound = "@id(\"a\")\npermit (principal, action, resource);\n";
+        let unended = told(&format!("{}@id(\"b\")\n{sound}", sound.replace(';', "")));
+        assert!(unended.starts_with("line 3 column 1: "), "{unended}");
+        let misspelt = told("@id(\"a\")\npermit (principal, action, resource)\nwhen { resource.nam == \"x\" };");
+        assert!(misspelt.contains("line 3 column 8: "), "{misspelt}");
+        assert!(told("// nothing\n").contains("there is no policy in it"));
     }
 
     #[test]

@@ -50,6 +50,9 @@ const SETTLED_FLUSH: Duration = Duration::from_millis(200);
 /// The file is worth a compaction when it is this many times as large as what is kept.
 const COMPACT_FACTOR: u64 = 4;
 
+/// The ledger numbers pauses one by one; a broker that started from nothing catches up with so many at once.
+const PAUSES_AHEAD_MAX: u64 = 1024;
+
 /// What a row takes on disk beside a message's bytes, roughly.
 const ROW_BYTES: u64 = 160;
 
@@ -461,8 +464,8 @@ impl State {
                 }
                 Command::Pause { tenant, generation } => {
                     let last = self.pauses.entry(tenant.clone()).or_default();
-                    // An earlier one comes late, and was overruled.
-                    if generation > *last {
+                    // An earlier one comes late, and was overruled. One far ahead is nobody's, and could never be overruled.
+                    if generation > *last && generation.0 - last.0 <= PAUSES_AHEAD_MAX {
                         *last = generation;
                         decided.pauses.push((tenant.clone(), generation));
                     }

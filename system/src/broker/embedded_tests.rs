@@ -149,6 +149,17 @@ async fn a_pause_outlives_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_could_never_be_overruled_is_not_taken() {
+    let bench = Bench::new().await;
+    let (broker, acme) = (open(&bench).await, tenant("acme"));
+    for far in [PAUSES_AHEAD_MAX + 1, u64::MAX] {
+        assert_eq!(broker.pause(&acme, PauseGeneration(far)).await.unwrap(), PauseGeneration(0));
+    }
+    let ahead = PauseGeneration(PAUSES_AHEAD_MAX);
+    assert_eq!(broker.pause(&acme, ahead).await.unwrap(), ahead, "it had started from nothing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_in_the_very_commit_of_a_dead_letter_loses_nothing() {
     let bench = Bench::new().await;
     let broker = open(&bench).await;

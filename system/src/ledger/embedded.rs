@@ -1,6 +1,6 @@
 //! The ledger in redb: many commands share one physical commit, each decided before its first write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, Ve
 use crate::ids::{MessageId, Name, TenantId};
 use crate::message::BodyHash;
 use crate::secret::{
-    ClearText, DataKey, KeyCache, KeyContext, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed, WrappedKey,
+    ClearText, DataKey, KeyCache, KeyContext, KeyError, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed,
+    WrappedKey,
 };
 use crate::store::{Machine, Store, decode, encode};
 
@@ -68,6 +69,7 @@ impl EmbeddedLedger {
         key_file.reconcile(&*disk, &recorded).await?;
         let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
         let ledger = Self { store, disk, entropy: world.entropy.clone(), keys, making };
+        ledger.check_provider(&recorded).await?;
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
             if let Err(error) = ledger.wrap_anew(&context, slot).await {
@@ -76,6 +78,28 @@ impl EmbeddedLedger {
             }
         }
         Ok(ledger)
+    }
+
+    /// Refuses a provider that can't open what is wrapped: other keys under the same names would fork what is sealed from
+    /// here on from what was. One data key of each wrapping key is tried.
+    async fn check_provider(&self, recorded: &BTreeMap<(TenantId, KeyVersion), SlotHash>) -> io::Result<()> {
+        let mut tried = BTreeSet::new();
+        for ((tenant, version), slot) in recorded {
+            let Some(wrapped) = self.store.machine().key_file.get(slot) else { continue };
+            if !tried.insert(wrapped.by.clone()) {
+                continue;
+            }
+            let context = KeyContext { tenant: tenant.clone(), version: *version };
+            match self.keys.unwrap(&wrapped, &context).await {
+                Ok(_) => {}
+                Err(error @ KeyError::Unavailable(_)) => tracing::warn!(%error, "the wrapping keys are not checked"),
+                Err(error) => {
+                    let what = format!("{error}; restore the wrapping keys that this ledger was used with");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens a stored credential, for the platform's own code: there is no request that does this. The right is that of
@@ -298,13 +322,24 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {
+        let there = || -> Result<Result<DataKeys, KeyVersion>, CallError> {
+            let (current, mut keys, erased) = self.wrapped_keys(right.scope())?;
+            if keys.first().is_none_or(|(newest, _)| *newest != current) {
+                return Ok(Err(current));
+            }
+            keys.truncate(DATA_KEYS_MAX);
+            Ok(Ok(DataKeys { keys, erased }))
+        };
+        // One tenant's new key must not hold up another's that is there.
+        if let Ok(keys) = there()? {
+            return Ok(keys);
+        }
         let _alone = self.making.lock().await;
         for _ in 0..MAKE_KEY_MAX {
-            let (current, mut keys, erased) = self.wrapped_keys(right.scope())?;
-            if keys.first().is_some_and(|(newest, _)| *newest == current) {
-                keys.truncate(DATA_KEYS_MAX);
-                return Ok(DataKeys { keys, erased });
-            }
+            let current = match there()? {
+                Ok(keys) => return Ok(keys),
+                Err(current) => current,
+            };
             self.make_key(&KeyContext { tenant: right.scope().tenant().clone(), version: current }).await?;
         }
         Err(CallError::failed("the tenant's data key was rotated or erased each time one was made"))

@@ -25,6 +25,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The pause after a question that had no answer.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// An auth that is behind needs a person: it is asked no more often than this.
+const AGAIN_BEHIND: Duration = Duration::from_secs(2);
+
 /// What was heard from auth last.
 #[derive(Default)]
 pub(super) struct Fence(Mutex<Option<Known>>);
@@ -37,7 +40,8 @@ struct Known {
 
 impl Fence {
     /// Takes auth's answer to a question that was put at `asked`.
-    fn learn(&self, in_force: InForce, asked: Instant) {
+    /// Whether it is taken: not from an auth that is behind.
+    fn learn(&self, in_force: InForce, asked: Instant) -> bool {
         let mut known = self.0.lock().expect("no holder panics");
         if let Some(last) = known.as_ref().filter(|last| in_force.revision < last.in_force.revision) {
             tracing::error!(
@@ -46,9 +50,10 @@ impl Fence {
                 "auth is behind what the ledger has seen of it: was its folder replaced? Nothing takes effect until both are \
                  of one history; start the ledger again if auth is right"
             );
-            return;
+            return false;
         }
         *known = Some(Known { in_force, asked });
+        true
     }
 
     fn revision(&self) -> u64 {
@@ -92,9 +97,10 @@ pub(super) enum Unheeded {
 }
 
 impl EmbeddedLedger {
-    /// Takes auth's word on where authority stands, the answer to a question that was put at `asked`.
-    pub fn learn(&self, in_force: InForce, asked: Instant) {
-        self.fence().learn(in_force, asked);
+    /// Takes auth's word on where authority stands, the answer to a question that was put at `asked`. Whether it was taken:
+    /// it is not when auth is behind what is known.
+    pub fn learn(&self, in_force: InForce, asked: Instant) -> bool {
+        self.fence().learn(in_force, asked)
     }
 
     /// The latest revision of authority that it knows; 0 before it has heard of any.
@@ -109,7 +115,12 @@ pub async fn follow(ledger: Arc<EmbeddedLedger>, authority: Arc<dyn Authority>) 
     loop {
         let asked = Instant::now();
         match authority.in_force(ledger.authority_known(), WAIT).await {
-            Ok(in_force) => ledger.learn(in_force, asked),
+            // An auth that is behind answers at once, and would be asked without end.
+            Ok(in_force) => {
+                if !ledger.learn(in_force, asked) {
+                    sleep(AGAIN_BEHIND).await;
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "failed to ask auth where authority stands");
                 sleep(AGAIN).await;

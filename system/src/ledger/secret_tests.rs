@@ -266,18 +266,48 @@ async fn at_the_next_start_keys_are_wrapped_with_the_current_key_and_the_old_wra
     assert_eq!(stripe(&bench, &ledger, "acme").await.as_deref(), Some(SECRET));
 }
 
+/// A provider that can't be reached.
+struct Silent(Name);
+
+#[async_trait::async_trait]
+impl KeyProvider for Silent {
+    async fn wrap(&self, _: &DataKey, _: &KeyContext) -> Result<WrappedKey, KeyError> {
+        Err(KeyError::Unavailable("cut off".into()))
+    }
+    async fn unwrap(&self, _: &WrappedKey, _: &KeyContext) -> Result<DataKey, KeyError> {
+        Err(KeyError::Unavailable("cut off".into()))
+    }
+    fn current(&self) -> &Name {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_does_not_start_with_other_wrapping_keys_than_it_was_used_with_whatever_their_names() {
+    let bench = Bench::new().await;
+    let ledger = open(&bench).await;
+    let body = store(&bench, &ledger, "acme", "m-1").await;
+    apply(&bench, &ledger, ("m-1", "store_credential", body), 1).await;
+    close(ledger).await;
+    for (name, told) in [("other", "is not among the keys known here"), ("test-1", "does not open with key test-1")] {
+        let stranger: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(Name::parse(name).unwrap(), &OsEntropy));
+        let refused = EmbeddedLedger::open(&bench.world, stranger).await.err().expect(name).to_string();
+        assert!(refused.contains(told) && refused.contains("restore the wrapping keys"), "{refused}");
+    }
+    assert_eq!(stripe(&bench, &open(&bench).await, "acme").await.as_deref(), Some(SECRET));
+}
+
 #[tokio::test]
 async fn a_key_provider_without_an_answer_rejects_nothing() {
     let bench = Bench::new().await;
     let ledger = open(&bench).await;
     let body = store(&bench, &ledger, "acme", "m-1").await;
     close(ledger).await;
-    let stranger: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(Name::parse("other").unwrap(), &OsEntropy));
-    let ledger = EmbeddedLedger::open(&bench.world, stranger).await.unwrap();
+    let ledger = EmbeddedLedger::open(&bench.world, Arc::new(Silent(Name::parse("test-1").unwrap()))).await.unwrap();
     ledger.learn(bench.authority.in_force_now(), Instant::now());
     let run = run(&bench, "acme", &[("m-1", "store_credential", body)], 1).await;
     let waits = ledger.apply(&run).await.unwrap_err();
-    assert!(matches!(&waits, CallError::Failed(why) if why.contains("not among the keys known here")), "{waits}");
+    assert!(matches!(&waits, CallError::Failed(why) if why.contains("the key provider has no answer")), "{waits}");
     close(ledger).await;
     assert!(matches!(open(&bench).await.apply(&run).await.unwrap()[0], Applied::Now(Outcome { verdict: Ok(_), .. })));
 }

@@ -25,7 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -40,6 +40,7 @@ use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
+use crate::rate_limit::Limited;
 use crate::secret::Secret;
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
@@ -47,6 +48,9 @@ pub const WAIT_MAX_MS: u64 = 30_000;
 
 /// The door that commands come to, as it is called in the audit log.
 const SUBMIT: &str = "POST /v1/commands";
+
+/// Whether the process serves.
+const HEALTH: &str = "/healthz";
 
 /// How far a message's timestamp may lie ahead of our clock, in seconds.
 const FUTURE_MAX_SECONDS: i64 = 300;
@@ -66,7 +70,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
-        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .route(HEALTH, get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(
                 StatusCode::NOT_FOUND,
@@ -272,11 +276,11 @@ async fn set(
     }
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let Pause { paused } = strict_object(&read_body(request.into_body()).await?, "")?;
-    let request = GrantRequest { token: token.clone(), user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
+    let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
     let right = producer.verifier.pause(producer.grant(&request).await?).await?;
-    let read = producer.read_scope(token, &tenant).await?;
-    let state = producer.ledger.state(&read).await.map_err(unchanged)?;
-    let seen = state.pause_generation;
+    // None is ever asked to become the first: this only says how the tenant stands, to whoever may pause it.
+    let standing = producer.ledger.pause(&right, PauseGeneration::default()).await.map_err(unchanged)?;
+    let seen = standing.generation;
     let to = if seen.is_paused() == paused { seen } else { seen.next() };
     let Paused { generation, version } = producer.ledger.pause(&right, to).await?;
     // The broker knows a later one only if it was once beside another ledger: then its word counts.
@@ -303,14 +307,17 @@ async fn in_broker(
     })
 }
 
-/// Reads a request's body before anything is answered: a connection on which a body is left unread can't carry the next
-/// request.
+/// Lets in only who may ask just now, and reads a request's body before anything is answered: a connection on which a body is
+/// left unread can't carry the next request.
 async fn take_body(State(producer): State<Arc<Producer>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match read_body(body).await {
-        Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
-        Err(problem) => {
-            if problem.is_too_large() {
+    let admitted = admit(&producer, &parts);
+    match (read_body(body).await, admitted) {
+        (Ok(body), Ok(())) => next.run(Request::from_parts(parts, body.into())).await,
+        (Ok(_), Err(limited)) => Problem::from(limited).into_response(),
+        (Err(problem), admitted) => {
+            // Whoever may not ask just now fills no record either.
+            if admitted.is_ok() && problem.is_too_large() {
                 let entry = format!("{} {}", parts.method, parts.uri.path());
                 producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail());
             }
@@ -321,7 +328,18 @@ async fn take_body(State(producer): State<Arc<Producer>>, request: Request, next
     }
 }
 
-/// Someone whose address may ask just now, and who brings a token.
+/// Whether the address that a request came from may ask just now. Whether the process serves, anyone may ask.
+fn admit(producer: &Producer, parts: &Parts) -> Result<(), Limited> {
+    if parts.uri.path() == HEALTH {
+        return Ok(());
+    }
+    let Source(source) = parts.extensions.get().expect("the server notes where a request came from");
+    // A stop must come through whatever else this address asks: it has a bucket of its own.
+    let stop = parts.method == Method::PUT;
+    producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })
+}
+
+/// Someone who brings a token.
 pub(super) struct Caller {
     pub(super) token: String,
 }
@@ -330,32 +348,11 @@ impl FromRequestParts<Arc<Producer>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
-        let Source(source) = source(parts);
-        // A stop must come through whatever else this address asks: it has a bucket of its own.
-        let stop = parts.method == Method::PUT;
-        producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
         let token = bearer(&parts.headers).inspect_err(|denied| {
             let entry = format!("{} {}", parts.method, parts.uri.path());
             producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), denied);
         })?;
         Ok(Self { token })
-    }
-}
-
-/// Where a request came from.
-fn source(parts: &Parts) -> &Source {
-    parts.extensions.get().expect("the server notes where a request came from")
-}
-
-/// Someone whose address may ask just now, for what is no secret.
-pub(super) struct Anyone;
-
-impl FromRequestParts<Arc<Producer>> for Anyone {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
-        producer.limiter.request(&source(parts).0)?;
-        Ok(Self)
     }
 }
 
@@ -418,7 +415,8 @@ fn bearer(headers: &HeaderMap) -> Result<String, Denied> {
 }
 
 pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+    let collected =
+        tokio::time::timeout(BODY_DEADLINE, http_body_util::Limited::new(body, MAX_BODY_BYTES).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(

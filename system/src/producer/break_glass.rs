@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::api::{Caller, read_body};
 use super::{Problem, Producer};
-use crate::auth::{BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN};
+use crate::auth::{BreakGlass, BreakGlassRequest, break_glass_problem};
 use crate::ids::TenantId;
 use crate::message::strict_object;
 
@@ -38,13 +38,8 @@ pub(super) async fn ask(
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let Ask { tenant_id: tenant, reason, minutes } = strict_object(&read_body(request.into_body()).await?, "")?;
-    let length = reason.chars().count();
-    if !(REASON_MIN..=REASON_MAX).contains(&length) || reason.chars().any(char::is_control) {
-        let right = format!("must be {REASON_MIN} to {REASON_MAX} characters on one line: it is what others judge by");
-        return Err(Problem::invalid("reason", right));
-    }
-    if !(1..=MINUTES_MAX).contains(&minutes) {
-        return Err(Problem::invalid("minutes", format!("is {minutes}; must be 1 to {MINUTES_MAX}")));
+    if let Some((field, problem)) = break_glass_problem(&reason, minutes) {
+        return Err(Problem::invalid(field, problem));
     }
     let asked = answer(&producer, &token, BreakGlassRequest::Ask { tenant, reason, minutes }).await?;
     Ok((StatusCode::CREATED, Json(only(&asked))))

@@ -12,7 +12,6 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::api::Anyone;
 use super::{Problem, Producer};
 use crate::message::quoted;
 use crate::schema;
@@ -24,14 +23,12 @@ const CONTENT_TYPE: &str = "application/schema+json";
 pub(super) fn routes() -> Router<Arc<Producer>> {
     let listed = list();
     let texts: Arc<BTreeMap<&'static str, Bytes>> = Arc::new(schema::all().into_iter().map(written).collect());
-    let one = move |_: Anyone, path: Result<Path<String>, PathRejection>| async move {
+    let one = move |path: Result<Path<String>, PathRejection>| async move {
         let Path(name) = path.map_err(|error| Problem::invalid("name", error.body_text()))?;
         let text = texts.get(name.as_str()).cloned().ok_or_else(|| unknown(&name))?;
         Ok::<_, Problem>(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
     };
-    Router::new()
-        .route("/v1/schemas", get(move |_: Anyone| async move { Json(listed) }))
-        .route("/v1/schemas/{name}", get(one))
+    Router::new().route("/v1/schemas", get(move || async move { Json(listed) })).route("/v1/schemas/{name}", get(one))
 }
 
 fn written((name, schema): (&'static str, schemars::Schema)) -> (&'static str, Bytes) {

@@ -52,10 +52,10 @@ pub(super) async fn publish(
 fn undecidable(message: &Message) -> Problem {
     let (tenant, id) = (&message.tenant_id, &message.message_id);
     let detail = format!(
-        "tenant {tenant} already has a message {id}; if it is this one, it was sealed before the tenant's secrets were \
-         erased, and nobody can compare them any more: look at its status, or use a new message_id"
+        "tenant {tenant} already has a message {id}; whether it is this one can't be told, for some of the tenant's secrets \
+         were erased, and with them what could be compared: look at its status, or use a new message_id"
     );
-    Problem::new(axum::http::StatusCode::CONFLICT, "message-id-spent", "This id was used before an erasure", detail)
+    Problem::new(axum::http::StatusCode::CONFLICT, "message-id-spent", "This id is taken", detail)
 }
 
 #[cfg(test)]

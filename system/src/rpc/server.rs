@@ -113,7 +113,11 @@ async fn read_frames<S: Service>(
         };
         match frame {
             Ok(Frame::Hello { version, client, service: wanted }) => {
-                let refusal = Frame::refusal(version, &wanted, S::NAME).or_else(|| caller.refusal(client));
+                let posing = caller.refusal(client);
+                if let (Some(reason), Some(_)) = (&posing, caller.role) {
+                    service.reporter().attempt(Code::NoRight, "hello", Claimed::default(), reason);
+                }
+                let refusal = Frame::refusal(version, &wanted, S::NAME).or(posing);
                 if let Some(reason) = refusal {
                     tracing::warn!(service = S::NAME, peer = caller.peer, %reason, "refused a caller");
                     // If the writer is gone, so is who would read the reason.

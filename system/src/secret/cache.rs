@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{DataKey, KeyContext, KeyError, KeyProvider, WrappedKey};
 use crate::ids::TenantId;
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// A provider, and what it unwrapped lately.
 pub(crate) struct KeyCache {
     provider: Arc<dyn KeyProvider>,
-    kept: Mutex<BTreeMap<KeyContext, Kept>>,
+    kept: Arc<Mutex<BTreeMap<KeyContext, Kept>>>,
 }
 
 struct Kept {
@@ -35,7 +35,7 @@ struct Kept {
 
 impl KeyCache {
     pub(crate) fn new(provider: Arc<dyn KeyProvider>) -> Self {
-        Self { provider, kept: Mutex::default() }
+        Self { provider, kept: Arc::default() }
     }
 
     pub(crate) fn provider(&self) -> &Arc<dyn KeyProvider> {
@@ -57,6 +57,7 @@ impl KeyCache {
                 return Ok(known.key.clone());
             }
         }
+        let until = now + KEEP;
         let key = timeout(DEADLINE, self.provider.unwrap(wrapped, context)).await.unwrap_or_else(|_| Err(late()))?;
         let mut kept = self.kept.lock().expect("no holder panics");
         if kept.len() >= KEYS_MAX
@@ -64,7 +65,15 @@ impl KeyCache {
         {
             kept.remove(&oldest);
         }
-        kept.insert(context.clone(), Kept { wrapped: wrapped.clone(), key: key.clone(), until: now + KEEP });
+        kept.insert(context.clone(), Kept { wrapped: wrapped.clone(), key: key.clone(), until });
+        // It goes at its time, whether or not anyone asks for a key again.
+        let there = Arc::downgrade(&self.kept);
+        tokio::spawn(async move {
+            sleep_until(until).await;
+            if let Some(kept) = there.upgrade() {
+                kept.lock().expect("no holder panics").retain(|_, kept| until < kept.until);
+            }
+        });
         Ok(key)
     }
 
@@ -104,6 +113,18 @@ mod tests {
         fn current(&self) -> &Name {
             self.0.current()
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_gone_after_a_minute_though_nobody_asks_again() {
+        let cache = KeyCache::new(Arc::new(KeySet::generate(Name::parse("a").unwrap(), &OsEntropy)));
+        let context = KeyContext { tenant: tenant("acme"), version: KeyVersion(0) };
+        let wrapped = cache.wrap(&DataKey::generate(&OsEntropy), &context).await.unwrap();
+        cache.unwrap(&wrapped, &context).await.unwrap();
+        tokio::time::sleep(KEEP - Duration::from_millis(1)).await;
+        assert_eq!(cache.kept.lock().unwrap().len(), 1);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert_eq!(cache.kept.lock().unwrap().len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

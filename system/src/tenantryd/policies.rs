@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tenantry_system::action::Permission;
 use tenantry_system::auth::{Ask, DEFAULT_POLICIES, Directory, EmbeddedAuthority, Policies, Ruling};
 use tenantry_system::capability::{Clock, SystemClock, file_error};
@@ -88,8 +88,18 @@ impl Texts {
 
     fn parse(&self, data: &Path) -> anyhow::Result<Policies> {
         let failed = |file: &str| format!("failed to use {}", data.join(file).display());
-        let directory = Directory::parse(&self.directory).with_context(|| failed(DIRECTORY_FILE))?;
-        Policies::new(&self.policies, directory).with_context(|| failed(POLICIES_FILE))
+        let directory = Directory::parse(&self.directory).with_context(|| failed(DIRECTORY_FILE));
+        let (directory, wrong) = match directory {
+            Ok(directory) => (directory, None),
+            // The policies are looked at all the same.
+            Err(error) => (Directory::default(), Some(error)),
+        };
+        let policies = Policies::new(&self.policies, directory).with_context(|| failed(POLICIES_FILE));
+        match (wrong, policies) {
+            (None, policies) => policies,
+            (Some(wrong), Ok(_)) => Err(wrong),
+            (Some(wrong), Err(error)) => bail!("{wrong:#}\n{error:#}"),
+        }
     }
 }
 
@@ -107,10 +117,17 @@ pub(crate) async fn keep(authority: &EmbeddedAuthority, data: &Path, key_days: u
             // A reader may meet an editor in the middle of its writing: what is wrong is told once, and looked at again.
             Ok(texts) if seen.as_ref() != Some(&texts) => {
                 match texts.parse(data) {
-                    Ok(policies) => match authority.reload(policies).await {
-                        Ok(revision) => tracing::info!(revision, "operators.toml and policies.cedar are in force"),
-                        Err(error) => tracing::error!(%error, "failed to bring the files into force; the old ones are"),
-                    },
+                    Ok(policies) => {
+                        for doubt in policies.doubts() {
+                            tracing::warn!("{doubt}: a name misspelt?");
+                        }
+                        match authority.reload(policies).await {
+                            Ok(revision) => tracing::info!(revision, "operators.toml and policies.cedar are in force"),
+                            Err(error) => {
+                                tracing::error!(%error, "failed to bring the files into force; the old ones are")
+                            }
+                        }
+                    }
                     Err(error) => tracing::error!("{error:#}; the old policies stay in force"),
                 }
                 seen = Some(texts);
@@ -132,7 +149,10 @@ pub(crate) async fn keep(authority: &EmbeddedAuthority, data: &Path, key_days: u
 pub(crate) fn check(data: &Path) -> anyhow::Result<String> {
     let policies = Texts::existing(data)?.parse(data)?;
     let fingerprint = hex::encode(&policies.fingerprint()[..8]);
-    Ok(format!("operators.toml and policies.cedar in {} can be used; fingerprint {fingerprint}", data.display()))
+    let doubts: String =
+        policies.doubts().iter().map(|doubt| format!("\nwarning: {doubt}: a name misspelt?")).collect();
+    let data = data.display();
+    Ok(format!("operators.toml and policies.cedar in {data} can be used; fingerprint {fingerprint}{doubts}"))
 }
 
 /// Says what the files in `data` permit `user` on `tenant`, of everything there is to be permitted or of one thing.

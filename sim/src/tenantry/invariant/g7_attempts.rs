@@ -22,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     let stands = |id: &str, side: fn(Role) -> bool| {
         by_message.get(id).into_iter().flatten().filter(|attempt| side(attempt.service)).count()
     };
-    let gone = |command: &Command| case.seen.revocations.explains(&command.operator, &command.tenant, case.deadline);
+    let gone = |command: &Command| case.seen.revocations.ever(&command.operator, &command.tenant);
     for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {
         let refused = case.seen.clients.get(id).and_then(|client| client.refused) == Some(403);
         let (count, least) = (stands(id, |service| service == Role::Auth), u64::from(refused && !killed("auth")));
@@ -40,10 +40,12 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         });
     }
     for (id, attempts) in &by_message {
-        // An id that is used for two bodies is refused, without ringing; nothing else that operators do is an attempt.
+        // An id that is used for two bodies is refused, and so is a token for whose key nobody could ask, both without
+        // ringing; nothing else that operators do is an attempt.
         // Whose role was taken away for a while is refused, and on record, while it is gone.
         let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed && !gone(command));
-        let accused = attempts.iter().find(|attempt| blameless && attempt.code != Code::Conflict);
+        let accuses = |attempt: &&&Attempt| !matches!(attempt.code, Code::Conflict | Code::Unchecked);
+        let accused = attempts.iter().filter(|_| blameless).find(accuses);
         finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
     }
     let ringing = case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()).map(|(place, _)| *place);
