@@ -175,6 +175,8 @@ impl Setup {
             seen.canaries = canaries.clone();
             seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
+            // Producer, broker, auth and ledger; the audit log's own lies beside it.
+            seen.reporting = 4 + self.consumers.len();
         }
 
         let deadline = self.duration + self.drain;
@@ -192,9 +194,9 @@ impl Setup {
         let mut simulation = Simulation::new(&settings, hosts);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
-        let mut done = |now: Duration, phase: Phase| {
+        let mut done = |_: Duration, phase: Phase| {
             steps += 1;
-            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet(now)
+            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
         let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
@@ -325,11 +327,13 @@ impl Machines for Watched {
         self.worlds.before_crash(host);
         let mut seen = self.evidence.seen();
         seen.killed.insert(host.to_owned());
-        match host {
-            "broker" => seen.engines.broker = None,
-            "ledger" => seen.engines.ledger = None,
-            "audit" => seen.engines.audit = None,
-            _ => {}
+        let (events, reports) = seen.engines.leave(host);
+        drop(seen);
+        if events > 0 {
+            self.evidence.mark("events_waited_at_crash");
+        }
+        if reports > 0 {
+            self.evidence.mark("reports_waited_at_crash");
         }
     }
 

@@ -18,7 +18,8 @@
 //! | `forbidden` | an operator asks for more than their role on the tenant allows | warning |
 //! | `overtaken` | a command that came after its place in the order | warning |
 //! | `malformed` | any other body that is no message: at the producer a typo, anywhere else someone went past the producer | warning, but not at the producer |
-//! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands | no |
+//! | `sealed_for_another` | a genuine grant beside a secret that was sealed for another tenant, action or message | critical |
+//! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands. Behind the broker one that was confirmed dies of it | warning, but not before the broker |
 //!
 //! What rings is an attack, or can't be told from one. A command that is rejected, a duplicate and a rate limit are no
 //! attempts at all: they are the system's ordinary answers.
@@ -49,6 +50,7 @@ pub enum Code {
     ForgedGrant,
     ForgedDecision,
     SwappedBody,
+    SealedForAnother,
     ReplayedGrant,
     WrongAudience,
     Misrouted,
@@ -75,12 +77,13 @@ pub enum Severity {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CrossTenant,
         Self::Impersonation,
         Self::ForgedGrant,
         Self::ForgedDecision,
         Self::SwappedBody,
+        Self::SealedForAnother,
         Self::ReplayedGrant,
         Self::WrongAudience,
         Self::Misrouted,
@@ -104,6 +107,7 @@ impl Code {
             Self::ForgedGrant => "forged_grant",
             Self::ForgedDecision => "forged_decision",
             Self::SwappedBody => "swapped_body",
+            Self::SealedForAnother => "sealed_for_another",
             Self::ReplayedGrant => "replayed_grant",
             Self::WrongAudience => "wrong_audience",
             Self::Misrouted => "misrouted",
@@ -128,6 +132,7 @@ impl Code {
             | Self::ForgedGrant
             | Self::ForgedDecision
             | Self::SwappedBody
+            | Self::SealedForAnother
             | Self::ReplayedGrant
             | Self::WrongAudience
             | Self::Misrouted
@@ -137,7 +142,7 @@ impl Code {
                 Some(Severity::Warning)
             }
             Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
-            Self::Conflict => None,
+            Self::Conflict => matches!(service, Role::Consumer | Role::Ledger).then_some(Severity::Warning),
         }
     }
 
@@ -239,7 +244,7 @@ impl Attempt {
             cut(text, CLAIM_BYTES_MAX);
         }
         cut(&mut self.entry, CLAIM_BYTES_MAX);
-        cut(&mut self.detail, DETAIL_BYTES_MAX);
+        cut_detail(&mut self.detail);
     }
 
     /// What makes it the same attempt as another: kind, tenant, message, body (or action, where none is named), and the side of the broker it was
@@ -271,6 +276,11 @@ impl Attempt {
     }
 }
 
+/// Cuts the words of an event to their bound.
+pub(super) fn cut_detail(text: &mut String) {
+    cut(text, DETAIL_BYTES_MAX);
+}
+
 fn cut(text: &mut String, max: usize) {
     text.truncate(text.floor_char_boundary(max));
 }
@@ -289,11 +299,11 @@ mod tests {
         for code in Code::ALL {
             let row = docs.lines().find(|line| line.starts_with(&format!("//! | `{code}` |")));
             let told = row.unwrap_or_else(|| panic!("{code} is not in the table")).rsplit('|').nth(1).unwrap().trim();
-            let said = match (code.rings(Role::Producer), code.rings(Role::Consumer)) {
-                (Some(Severity::Critical), Some(Severity::Critical)) => "critical",
-                (Some(Severity::Warning), Some(Severity::Warning)) => "warning",
-                (None, Some(Severity::Warning)) => "warning, but not at the producer",
-                (None, None) => "no",
+            let said = match [Role::Producer, Role::Broker, Role::Consumer].map(|service| code.rings(service)) {
+                [Some(Severity::Critical), Some(Severity::Critical), Some(Severity::Critical)] => "critical",
+                [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Warning)] => "warning",
+                [None, Some(Severity::Warning), Some(Severity::Warning)] => "warning, but not at the producer",
+                [None, None, Some(Severity::Warning)] => "warning, but not before the broker",
                 other => panic!("{code}: {other:?}"),
             };
             assert_eq!(told, said, "{code}");

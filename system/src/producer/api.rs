@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use super::http::Source;
 use super::{Problem, Producer, break_glass, schemas, sealing};
-use crate::audit::{Claimed, Code};
+use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
@@ -40,6 +40,7 @@ use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
+use crate::rights::Role;
 use crate::secret::Secret;
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
@@ -89,10 +90,14 @@ async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_body(request.into_body()).await?;
-    let message = Message::parse_submitted(body.clone()).inspect_err(|refusal| {
-        let claimed = Claimed::of_body(&body);
-        producer.reporter.attempt(Code::of_body(refusal), SUBMIT, claimed, refusal);
-    })?;
+    let message = match Message::parse_submitted(body.clone()) {
+        Ok(message) => message,
+        Err(refusal) => {
+            let claimed = Claimed::of_body(&body);
+            producer.reporter.attempt(Code::of_body(&refusal), SUBMIT, claimed, &refusal).await?;
+            return Err(refusal.into());
+        }
+    };
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
         let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
@@ -114,7 +119,7 @@ async fn submit(
         Published::Conflict => {
             let why =
                 format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id");
-            producer.reporter.attempt(Code::Conflict, SUBMIT, Claimed::of(&message), &why);
+            producer.reporter.attempt(Code::Conflict, SUBMIT, Claimed::of(&message), &why).await?;
             Err(Problem::new(StatusCode::CONFLICT, "message-id-reused", "Another message has this id", why))
         }
         Published::Overloaded { retry_after_ms } => {
@@ -245,6 +250,12 @@ async fn tenant(
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let read = producer.read_scope(token, &tenant).await?;
     let state = producer.ledger.state(&read).await.map_err(unchanged)?;
+    if part == "credentials" {
+        let at_unix_ms = producer.clock.now().as_millisecond();
+        let step = Step::new(at_unix_ms, Role::Producer, StepKind::CredentialsRead, state.version);
+        let (tenant, user) = (Some(tenant.clone()), Some(read.user().clone()));
+        producer.reporter.step(Step { tenant, user, ..step }).await?;
+    }
     let mut body = json!({"tenant_id": tenant, "version": state.version});
     merge(&mut body, show(&state));
     Ok(Json(body))
@@ -309,10 +320,12 @@ async fn take_body(State(producer): State<Arc<Producer>>, request: Request, next
     let (parts, body) = request.into_parts();
     match read_body(body).await {
         Ok(body) => next.run(Request::from_parts(parts, body.into())).await,
-        Err(problem) => {
+        Err(mut problem) => {
             if problem.is_too_large() {
                 let entry = format!("{} {}", parts.method, parts.uri.path());
-                producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail());
+                let reported =
+                    producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail()).await;
+                problem = reported.err().map_or(problem, Problem::from);
             }
             let mut refused = problem.into_response();
             refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -334,11 +347,14 @@ impl FromRequestParts<Arc<Producer>> for Caller {
         // A stop must come through whatever else this address asks: it has a bucket of its own.
         let stop = parts.method == Method::PUT;
         producer.limiter.request(&if stop { format!("{source} (pausing)") } else { source.to_string() })?;
-        let token = bearer(&parts.headers).inspect_err(|denied| {
-            let entry = format!("{} {}", parts.method, parts.uri.path());
-            producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), denied);
-        })?;
-        Ok(Self { token })
+        match bearer(&parts.headers) {
+            Ok(token) => Ok(Self { token }),
+            Err(denied) => {
+                let entry = format!("{} {}", parts.method, parts.uri.path());
+                producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), &denied).await?;
+                Err(denied.into())
+            }
+        }
     }
 }
 

@@ -150,8 +150,8 @@ async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Du
         Ok(request) if !S::may(client, &request) => {
             let why = format!("the {client} role has no right to ask this");
             let (entry, claimed) = S::claims(&request);
-            service.reporter().attempt(Code::NoRight, entry, claimed, &why);
-            Err(CallError::failed(format!("{}: {why}", S::NAME)))
+            let told = service.reporter().attempt(Code::NoRight, entry, claimed, &why).await;
+            told.and_then(|()| Err(CallError::failed(format!("{}: {why}", S::NAME))))
         }
         Ok(request) => match timeout(deadline, service.handle(request)).await {
             Ok(reply) => reply,
@@ -159,8 +159,9 @@ async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Du
         },
         Err(error) => {
             let why = format!("unreadable request: {error}");
-            service.reporter().attempt(Code::Malformed, "request", Claimed::default(), format!("{why}, from {client}"));
-            Err(CallError::failed(format!("{}: {why}", S::NAME)))
+            let from = format!("{why}, from {client}");
+            let told = service.reporter().attempt(Code::Malformed, "request", Claimed::default(), from).await;
+            told.and_then(|()| Err(CallError::failed(format!("{}: {why}", S::NAME))))
         }
     };
     let encode = |reply: &Result<S::Reply, CallError>| postcard::to_stdvec(reply).expect("our own types become bytes");
