@@ -383,9 +383,10 @@ impl Seen {
         else {
             return false;
         };
-        let told = [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
-            && reporters.len() == self.reporting
-            && reporters.values().all(|reporter| reporter.waiting() == 0);
+        let told =
+            [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
+                && reporters.len() == self.reporting
+                && reporters.values().all(|reporter| reporter.waiting() == 0);
         self.operators_done && self.forged.len() == self.forgeries && broker.is_at_rest() && told
     }
 }

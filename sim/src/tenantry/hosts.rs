@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
-use tenantry_system::audit::{EmbeddedAudit, Reporter};
+use tenantry_system::audit::{Audit, EmbeddedAudit, Reporter};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
@@ -28,6 +28,7 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
+use super::plant::{Doubled, Plant};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, idp, operators};
@@ -46,6 +47,8 @@ pub struct House {
     pub at: Arc<Addresses>,
     /// How often one may ask.
     pub limits: RateLimits,
+    /// The control: outboxes have this defect.
+    pub planted: Option<Plant>,
     /// The keys that wrap tenants' data keys, at producer and ledger.
     pub keys: Arc<KeySet>,
 }
@@ -246,9 +249,13 @@ async fn ledger(house: House, world: World) -> Ended {
 async fn audit(house: House, world: World) -> Ended {
     let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(died)?);
     house.evidence.seen().engines.audit = Some(engine.clone());
+    let served: Arc<dyn Audit> = match house.planted {
+        Some(Plant::RelaysTwice) => Arc::new(Doubled(engine.clone())),
+        _ => engine.clone(),
+    };
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
-        served = role::serve_audit(&world, &house.at, engine.clone(), never()) => Ok(served.map_err(died)?),
+        served = role::serve_audit(&world, &house.at, served, never()) => Ok(served.map_err(died)?),
     }
 }

@@ -130,22 +130,22 @@ impl Stage {
         {
             let (at, stop) = (at.clone(), stop.clone());
             let reports = role::reporter(&broker_world, &at, Role::Broker).await?;
-            roles.spawn(async move {
-                role::serve_broker(&broker_world, &at, broker.clone(), broker, reports, stop).await
-            });
+            roles.spawn(
+                async move { role::serve_broker(&broker_world, &at, broker.clone(), broker, reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move {
-                role::serve_authority(&auth_world, &at, engine, authority, auth_reports, stop).await
-            });
+            roles.spawn(
+                async move { role::serve_authority(&auth_world, &at, engine, authority, auth_reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
             let reports = role::reporter(&ledger_world, &at, Role::Ledger).await?;
-            roles.spawn(async move {
-                role::serve_ledger(&ledger_world, &at, ledger.clone(), ledger, reports, stop).await
-            });
+            roles.spawn(
+                async move { role::serve_ledger(&ledger_world, &at, ledger.clone(), ledger, reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());

@@ -181,7 +181,8 @@ impl Outgoing {
     pub(crate) fn steps(&self) -> Vec<String> {
         let told = |event| match event {
             Event::Step(step) => {
-                let whose = step.message_id.map_or_else(|| step.tenant.map(|t| t.to_string()), |id| Some(id.to_string()));
+                let whose =
+                    step.message_id.map_or_else(|| step.tenant.map(|t| t.to_string()), |id| Some(id.to_string()));
                 Some(format!("{} {} {}", step.kind, whose.unwrap_or_else(|| "-".into()), step.number))
             }
             Event::Decided(_) | Event::Refused(_) => None,
@@ -199,7 +200,11 @@ impl Outgoing {
         };
         if timeout(within, relayed).await.is_err() {
             let (source, waiting) = (&self.outbox.source, self.waiting());
-            tracing::warn!(source, waiting, "the audit log could not be told of all before the stop; the rest waits on disk");
+            tracing::warn!(
+                source,
+                waiting,
+                "the audit log could not be told of all before the stop; the rest waits on disk"
+            );
         }
     }
 

@@ -61,13 +61,7 @@ impl Reporter {
     /// # Errors
     /// When it could not be made durable. Then the attempt is to be answered with this error: it is refused, and whoever
     /// tried it may try again.
-    pub async fn attempt(
-        &self,
-        code: Code,
-        entry: &str,
-        claimed: Claimed,
-        why: impl Display,
-    ) -> Result<(), CallError> {
+    pub async fn attempt(&self, code: Code, entry: &str, claimed: Claimed, why: impl Display) -> Result<(), CallError> {
         let service = self.0.as_ref().map_or("-", |reports| reports.service.name());
         let tenant = claimed.tenant.as_deref().unwrap_or("-");
         tracing::error!(%code, service, entry, claimed_tenant = ?tenant, %why, "refused an attempt");

@@ -661,13 +661,16 @@ mod tests {
         assert!(matches!(ended.verdict, Verdict::Deny { .. }) && ended.revision == held.revision + 1, "{ended:?}");
         assert!(act("dan", BreakGlassRequest::Approve { number: asked.number }).await.is_err(), "it is over");
         let told = auth.outgoing().steps();
-        assert_eq!(told[1..], [
-            "policies_changed - 1",
-            "policies_changed - 2",
-            "break_glass_asked acme 1",
-            "break_glass_approved acme 1",
-            "break_glass_ended acme 1"
-        ]);
+        assert_eq!(
+            told[1..],
+            [
+                "policies_changed - 1",
+                "policies_changed - 2",
+                "break_glass_asked acme 1",
+                "break_glass_approved acme 1",
+                "break_glass_ended acme 1"
+            ]
+        );
         assert!(told[0].starts_with("signing_key_made"), "{told:?}");
     }
 

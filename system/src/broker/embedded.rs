@@ -348,10 +348,20 @@ impl From<&Queued> for Settled {
 }
 
 enum Command {
-    Publish { tenant: TenantId, message: Queued },
+    Publish {
+        tenant: TenantId,
+        message: Queued,
+    },
     /// What is `given_up` nobody has refused: it met nothing but silence.
-    Settle { lease: Lease, settlement: Settlement, given_up: bool },
-    Pause { tenant: TenantId, generation: PauseGeneration },
+    Settle {
+        lease: Lease,
+        settlement: Settlement,
+        given_up: bool,
+    },
+    Pause {
+        tenant: TenantId,
+        generation: PauseGeneration,
+    },
     Flush,
 }
 
@@ -384,12 +394,7 @@ struct Decided {
 }
 
 impl Mailroom {
-    fn load(
-        within: &WriteTransaction,
-        limits: Limits,
-        clock: Arc<dyn Clock>,
-        fresh: u64,
-    ) -> Result<Self, redb::Error> {
+    fn load(within: &WriteTransaction, limits: Limits, clock: Arc<dyn Clock>, fresh: u64) -> Result<Self, redb::Error> {
         let mut last = within.open_table(LAST)?;
         let kept = last.get(())?.map(|kept| kept.value());
         let now = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);

@@ -307,7 +307,10 @@ async fn what_nobody_ever_says_a_word_about_is_given_up_and_rings_and_was_delive
     assert_eq!(of("came_back"), (1..=times).map(|attempt| format!("came_back m-1 {attempt}")).collect::<Vec<_>>());
     let Some(Event::Step(last)) = broker.outgoing().events().pop() else { panic!("{told:?}") };
     assert_eq!((last.kind, last.number), (StepKind::GivenUp, times as u64));
-    assert_eq!((last.user.as_ref().map(|user| user.as_str()), last.action.as_deref()), (Some("ana"), Some("issue_credit")));
+    assert_eq!(
+        (last.user.as_ref().map(|user| user.as_str()), last.action.as_deref()),
+        (Some("ana"), Some("issue_credit"))
+    );
     assert!(Event::Step(last).alert(1).unwrap().line.contains("m-1 of ana"));
 }
 

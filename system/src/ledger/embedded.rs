@@ -614,7 +614,7 @@ mod tests {
         }
         let outgoing = ledger.outgoing();
         assert!(matches!(&outgoing.events()[0], Event::Decided(entry) if entry.message_id == message_id("m-1")));
-        assert_eq!(outgoing.steps(), ["duplicate m-1 1", "paused acme 1", "resumed acme 2", "data_key_made acme 1"]);
+        assert_eq!(outgoing.steps(), ["duplicate m-1 1", "paused acme 1", "resumed acme 2", "data_key_made acme 0"]);
         assert_eq!(outgoing.waiting(), 5);
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_system::audit::{Step, StepKind};
-use tenantry_system::ids::TenantId;
+use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::message::body_sha256;
 use tenantry_system::rights::Role;
 
@@ -64,9 +64,12 @@ fn check_published(case: &Case<'_>, published: &BTreeMap<Message, Vec<(u64, &Ste
     }
     for (id, command) in &case.seen.commands {
         let accepted = case.seen.clients.get(id).is_some_and(|client| client.accepted_at.is_some());
-        let found = published.iter().find(|((tenant, of), _)| *tenant == command.tenant && of.as_str() == id);
-        finding.expect(!accepted || found.is_some(), || format!("{id} was answered 202, and its publish is not on record"));
-        let Some((_, [(_, step), ..])) = found.map(|(key, steps)| (key, &steps[..])) else { continue };
+        let key = MessageId::parse(id).ok().map(|id| (command.tenant.clone(), id));
+        let found = key.and_then(|key| published.get(&key)).and_then(|steps| steps.first());
+        finding.expect(!accepted || found.is_some(), || {
+            format!("{id} was answered 202, and its publish is not on record")
+        });
+        let Some((_, step)) = found else { continue };
         let ask = case.seen.reused_first.get(id).unwrap_or(&command.ask);
         let told = (step.user.as_ref(), step.action.as_deref(), step.body_sha256.is_some());
         // Under one of the operators' own names someone inside may have published something else.
@@ -217,6 +220,8 @@ fn check_reads(case: &Case<'_>, finding: &mut Finding) {
 fn check_alerts(case: &Case<'_>, finding: &mut Finding) {
     let rung: BTreeSet<_> = case.kept.alerts.iter().map(|alert| alert.place).collect();
     for (place, step) in &case.kept.steps {
-        finding.expect(step.kind.rings().is_some() == rung.contains(place), || format!("{step:?}: an alert too few or too many"));
+        finding.expect(step.kind.rings().is_some() == rung.contains(place), || {
+            format!("{step:?}: an alert too few or too many")
+        });
     }
 }
