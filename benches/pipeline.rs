@@ -25,7 +25,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
-use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::audit::{EmbeddedAudit, relay};
 use tenantry_system::auth::{
     Authority, Binding, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
 };
@@ -36,7 +36,7 @@ use tenantry_system::consumer::Consumer;
 use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow, relay,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
@@ -182,7 +182,9 @@ impl Rig {
         let consumer = Consumer::new(broker.clone(), authority.clone(), noting.clone(), clock, &limits);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::new(consumer).run(CancellationToken::new()));
-        tasks.spawn(relay(ledger.clone(), audit.clone()));
+        for outgoing in [ledger.outgoing(), broker.outgoing(), authority.outgoing()] {
+            tasks.spawn(relay(outgoing, audit.clone()));
+        }
         tasks.spawn(follow(ledger, authority.clone()));
         let (world, ledger) = (auth_world, noting);
         // Buckets begin empty: by the time the commands are made they have filled.
@@ -240,7 +242,7 @@ impl Rig {
     /// Waits until `count` effects are durable, and their audit entries.
     async fn settled(&self, count: usize) {
         self.ledger.reached(count).await;
-        while self.audit.len().expect("the log can be read") < count as u64 {
+        while self.audit.counts().expect("the log can be read").decided < count as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

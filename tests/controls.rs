@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tenantry_reports::verdict::Verdict;
 use tenantry_sim::engine::fault::{Fault, FaultKind};
+use tenantry_sim::tenantry::plant::Plant;
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::section::{self, Scenario};
 use tenantry_tests::{root, tenantry, write_file};
@@ -52,6 +53,25 @@ fn power_that_fails_while_a_store_is_first_made_leaves_one_that_opens() {
         lossy += usize::from(record.marks.contains_key("unsynced_bytes_lost"));
     }
     assert!(lossy >= 16, "only {lossy} of 32 power losses lost anything");
+}
+
+/// How often `name` is violated with `plant` in the scenario `planted_in`.
+fn violations(planted_in: &str, plant: Plant, name: &str) -> u64 {
+    let mut planted = Setup::expand(&scenario(planted_in), 1);
+    planted.planted = Some(plant);
+    let record = planted.run(false).finished.record;
+    assert_eq!(record.verdict, Verdict::Violated, "{record:#?}");
+    record.invariants.iter().find(|invariant| invariant.name == name).map_or(0, |found| found.violations_total)
+}
+
+#[test]
+fn an_outbox_that_forgets_on_a_crash_lacks_refusals_and_g7_says_so() {
+    assert!(violations("audit_outage", Plant::ForgetsOnCrash, "G7-attempts-on-record") > 0);
+}
+
+#[test]
+fn an_outbox_that_relays_twice_under_new_numbers_doubles_steps_and_g7_says_so() {
+    assert!(violations("smoke", Plant::RelaysTwice, "G7-steps-on-record") > 0);
 }
 
 #[test]

@@ -219,10 +219,17 @@ impl VerifiedCommand {
 #[derive(Debug, Clone)]
 pub struct VerifiedRead {
     scope: TenantScope,
+    user: UserId,
     grant: GrantToken,
 }
 
 impl VerifiedRead {
+    /// Who may.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
     /// The tenant it may read.
     #[must_use]
     pub fn scope(&self) -> &TenantScope {
@@ -381,7 +388,7 @@ impl Verifier {
         if claims.purpose != Purpose::Read {
             return Err(VerifyError::Mismatch(Code::WrongAudience, "it is for a command, not for reading".into()));
         }
-        Ok(VerifiedRead { scope: TenantScope { tenant: claims.tenant }, grant })
+        Ok(VerifiedRead { scope: TenantScope { tenant: claims.tenant }, user: claims.sub, grant })
     }
 
     /// Checks that `grant` allows pausing a tenant.

@@ -13,7 +13,7 @@ use crate::broker::{Broker, EmbeddedBroker, Ending, Limits, Published, Settlemen
 use crate::capability::World;
 use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId, UserId};
-use crate::ledger::{Applied, EmbeddedLedger, Ledger, PauseGeneration, Run, Work, relay};
+use crate::ledger::{Applied, EmbeddedLedger, Ledger, PauseGeneration, Run, Work};
 use crate::rate_limit::{Limiter, Rate, RateLimits};
 use crate::testing::{Bench, credit, message_id, tenant};
 
@@ -132,7 +132,7 @@ async fn in_the_ledger_and_the_audit_log_each_has_its_own_and_nothing_else() {
         assert_eq!(ledger.outcome(&read, &message_id("t-10"), Duration::ZERO).await.unwrap(), None, "{name}");
     }
     let (ledger, audit) = (Arc::new(ledger), Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap()));
-    let relaying = tokio::spawn(relay(ledger, audit.clone()));
+    let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone()));
     while audit.len().unwrap() < NEIGHBOURS.len() as u64 {
         tokio::task::yield_now().await;
     }

@@ -8,6 +8,7 @@
 //! | ledger | outcome, state, pause, data keys | producer |
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
+//! | audit | append steps, of its own kinds only (`audit/step.rs`) | producer, broker, auth, ledger |
 //! | audit | events, alerts | producer |
 //! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
@@ -80,7 +81,7 @@ impl Role {
     /// Whether it asks something of others.
     #[must_use]
     pub fn calls(self) -> bool {
-        // Whoever refuses something tells the audit log.
+        // Whoever refuses something or takes a step tells the audit log.
         self != Self::Audit
     }
 
@@ -103,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::action::Permission;
-    use crate::audit::{Attempt, AuditEntry, AuditService, Claimed, Code, Event, Reporter};
+    use crate::audit::{Attempt, AuditEntry, AuditService, Claimed, Code, Event, Reporter, Step, StepKind};
     use crate::auth::{Authority, AuthorityService, BreakGlassRequest, GrantRequest};
     use crate::broker::{BrokerService, Lease, Settlement};
     use crate::grant::{Envelope, Purpose};
@@ -187,6 +188,15 @@ mod tests {
         });
         assert_eq!(audit(&append("ledger", vec![decided.clone()])), [LedgerRole]);
         assert_eq!(audit(&append("consumer/1", vec![decided])), []);
+        for kind in StepKind::ALL {
+            for role in Role::ALL {
+                let step = Event::Step(Step::new(0, role, kind, 1));
+                let may: &[Role] = if kind.told_by().contains(&role) { &[role] } else { &[] };
+                assert_eq!(audit(&append(&format!("{role}/1"), vec![step])), may, "{kind} of the {role}");
+            }
+            let others = Event::Step(Step::new(0, kind.told_by()[0], kind, 1));
+            assert_eq!(audit(&append("consumer/1", vec![others])), [], "the consumer said that {kind}");
+        }
         assert_eq!(audit(&Audit::Events { after: 0, max: 1 }), [Producer]);
         assert_eq!(audit(&Audit::Alerts { after: 0, max: 1 }), [Producer]);
     }

@@ -44,7 +44,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const FRESH_BYTES_MAX: u64 = 72 * 1024;
 
 /// Of the rows that this build writes; changes with the shape of any of them, for neither redb nor postcard could tell.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// One row: [`FORMAT`] of the build that made the file.
 const FORMAT_TABLE: TableDefinition<(), u32> = TableDefinition::new("format");
@@ -99,6 +99,21 @@ pub trait Machine: Send + Sync + 'static {
 
 /// The latest durable snapshot. There is none while the file is compacted, nor after that has failed.
 type Visible = Arc<RwLock<Option<Arc<ReadTransaction>>>>;
+
+/// Consistent views of what is durable in one store.
+#[derive(Clone)]
+pub struct Snapshots(Visible);
+
+impl Snapshots {
+    /// As [`Store::read`].
+    ///
+    /// # Errors
+    /// While the file is compacted: try again.
+    pub fn read(&self) -> Result<Arc<ReadTransaction>, redb::Error> {
+        let visible = self.0.read().expect("no holder panics").clone();
+        visible.ok_or_else(|| redb::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, "the file is being compacted")))
+    }
+}
 
 type Queued<M> = (<M as Machine>::Command, oneshot::Sender<Result<<M as Machine>::Answer, CallError>>);
 
@@ -181,8 +196,13 @@ impl<M: Machine> Store<M> {
     /// # Errors
     /// While the file is compacted: try again.
     pub fn read(&self) -> Result<Arc<ReadTransaction>, redb::Error> {
-        let visible = self.visible.read().expect("no holder panics").clone();
-        visible.ok_or_else(|| redb::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, "the file is being compacted")))
+        self.snapshots().read()
+    }
+
+    /// What is durable, for someone who reads it again and again.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots(self.visible.clone())
     }
 
     /// Returns when the store has failed, with the reason; never otherwise.
@@ -452,7 +472,7 @@ mod tests {
         drop(made);
         let Err(refused) = open(folder.path()).await else { panic!("another build's rows were taken for ours") };
         let why = refused.to_string();
-        assert!(why.contains("test.redb: its format is 1, this build reads and writes 3"), "{why}");
+        assert!(why.contains("test.redb: its format is 1, this build reads and writes 4"), "{why}");
         let kept = Database::open(&path).unwrap().begin_read().unwrap().list_tables().unwrap().count();
         assert_eq!(kept, 1, "a refused file was changed");
     }

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Reporter, Step};
+use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
 
 use super::canary::Canaries;
 use super::model::Ask;
+use super::witness::Witness;
 use super::workload::Command;
 use crate::engine::trace::Trace;
 
@@ -27,6 +29,7 @@ pub const MARKS: &[&str] = &[
     "duplicate_apply",
     "duplicate_publish",
     "erased",
+    "events_waited_at_crash",
     "forged_alien_signature",
     "forged_decision",
     "forged_moved_ciphertext",
@@ -50,6 +53,7 @@ pub const MARKS: &[&str] = &[
     "paused_at_ledger",
     "process_died",
     "redelivered",
+    "reports_waited_at_crash",
     "resend_came_first",
     "resend_recognised",
     "resend_refused",
@@ -63,10 +67,6 @@ pub const MARKS: &[&str] = &[
     "stale_at_ledger",
     "unsynced_bytes_lost",
 ];
-
-/// A report of an attempt that has not come this long after everything else is lost: twice the longest pause between two
-/// tries.
-const REPORTS_MAX: Duration = Duration::from_secs(4);
 
 /// Shared between all hosts of a run, which all live on one thread.
 #[derive(Clone)]
@@ -121,8 +121,10 @@ pub struct Seen {
     pub catalogue: Option<Result<Table, String>>,
     /// Hosts that were killed: what they had in memory is gone.
     pub killed: BTreeSet<String>,
-    /// Since when nothing is missing but reports of attempts, which a killed host may have taken along.
-    pub resting_since: Option<Duration>,
+    /// What was seen of every command's way.
+    pub witness: Witness,
+    /// How many hosts keep an outbox of what they refuse.
+    pub reporting: usize,
     /// The stores of the running hosts, to be read at the end.
     pub engines: Engines,
 }
@@ -268,6 +270,28 @@ pub struct Engines {
     pub ledger: Option<Arc<EmbeddedLedger>>,
     /// Of the audit's host, while it is up.
     pub audit: Option<Arc<EmbeddedAudit>>,
+    /// Of auth's host, while it is up.
+    pub auth: Option<Arc<EmbeddedAuthority>>,
+    /// Of every host that is up: what it refused.
+    pub reporters: BTreeMap<String, Reporter>,
+}
+
+impl Engines {
+    /// `host` is about to die: how much of what its stores tell of, and of what it refused, waits for the audit log. They are
+    /// held no longer.
+    pub fn leave(&mut self, host: &str) -> (u64, u64) {
+        let reports = self.reporters.remove(host).map_or(0, |reporter| reporter.waiting());
+        let events = match host {
+            "broker" => self.broker.take().map(|broker| broker.outgoing()),
+            "ledger" => self.ledger.take().map(|ledger| ledger.outgoing()),
+            "auth" => self.auth.take().map(|auth| auth.outgoing()),
+            _ => {
+                self.audit.take_if(|_| host == "audit");
+                None
+            }
+        };
+        (events.map_or(0, |outgoing| outgoing.waiting()), reports)
+    }
 }
 
 /// What the stores hold at the end.
@@ -281,10 +305,14 @@ pub struct Kept {
     pub audit: Vec<AuditEntry>,
     /// The refused attempts in the audit log, with their places.
     pub attempts: Vec<(u64, Attempt)>,
+    /// The steps in the audit log, with their places.
+    pub steps: Vec<(u64, Step)>,
     /// The alerts in the audit log.
     pub alerts: Vec<Alert>,
     /// How many dead letters.
     pub dead_letters: u64,
+    /// Whose they are.
+    pub letters_of: BTreeSet<(TenantId, MessageId)>,
     /// What the dead letters of forged messages say, by message id.
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
@@ -353,43 +381,29 @@ impl Seen {
             states: ledger.every_state().map_err(unreadable)?,
             audit: audit.entries().map_err(unreadable)?,
             attempts: audit.attempts().map_err(unreadable)?,
+            steps: audit.steps().map_err(unreadable)?,
             alerts: audit.every_alert().map_err(unreadable)?,
+            letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
             dead_letters: broker.dead_letters().map_err(unreadable)?,
             depth: broker.depth(),
         })
     }
 
-    /// True when nothing is on its way any more at `now`: no message waits, and the audit log has every outcome and every
-    /// attempt. Reports of attempts wait in memory: those that never come are not waited for for ever.
-    pub fn is_quiet(&mut self, now: Duration) -> bool {
+    /// True when nothing is on its way any more: no message waits, and no event waits for the audit log.
+    pub fn is_quiet(&self) -> bool {
         if self.catalogue_planned {
             return self.catalogue.is_some();
         }
-        if !self.is_resting() {
-            self.resting_since = None;
-            return false;
-        }
-        let since = *self.resting_since.get_or_insert(now);
-        let reported = self.engines.audit.as_ref().and_then(|audit| audit.counts().ok()).map(|counts| counts.refused);
-        reported.is_some_and(|reported| reported >= self.attempts_expected()) || now >= since + REPORTS_MAX
-    }
-
-    /// How many attempts should be on record: each forged message, and each command that was refused as forbidden.
-    fn attempts_expected(&self) -> u64 {
-        let denied = self.clients.values().filter(|client| client.refused == Some(403)).count();
-        (denied + self.forged.len()) as u64
-    }
-
-    /// True when no message waits, and the audit log has every outcome.
-    fn is_resting(&self) -> bool {
-        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit) } = &self.engines else {
+        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(_), auth: Some(auth), reporters } =
+            &self.engines
+        else {
             return false;
         };
-        let relayed = || match (ledger.every_state(), audit.counts()) {
-            (Ok(states), Ok(counts)) => states.values().map(|state| state.version).sum::<u64>() == counts.decided,
-            _ => false,
-        };
-        self.operators_done && self.forged.len() == self.forgeries && broker.depth() == 0 && relayed()
+        let told =
+            [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
+                && reporters.len() == self.reporting
+                && reporters.values().all(|reporter| reporter.waiting() == 0);
+        self.operators_done && self.forged.len() == self.forgeries && broker.is_at_rest() && told
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
-use tenantry_system::audit::EmbeddedAudit;
+use tenantry_system::audit::{Audit, EmbeddedAudit, Reporter};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
@@ -28,6 +28,7 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
+use super::plant::{Doubled, Plant};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, idp, operators};
@@ -46,6 +47,8 @@ pub struct House {
     pub at: Arc<Addresses>,
     /// How often one may ask.
     pub limits: RateLimits,
+    /// The control: outboxes have this defect.
+    pub planted: Option<Plant>,
     /// The keys that wrap tenants' data keys, at producer and ledger.
     pub keys: Arc<KeySet>,
 }
@@ -91,14 +94,19 @@ impl House {
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
-                role::serve_producer(&world, &house.at, &house.limits, house.keys.clone(), never()).await?;
-                Ok(())
+                let reporter = house.reporter("producer", &world, Role::Producer).await?;
+                let (limits, keys) = (&house.limits, house.keys.clone());
+                Ok(role::serve_producer(&world, &house.at, limits, keys, reporter, never()).await.map_err(died)?)
             }),
         ];
         for consumer in consumers {
-            hosts.push(self.host(consumer, |house, world| async move {
-                role::run_consumer(&world, &house.at, &house.limits, never()).await;
-                Ok(())
+            let name = consumer.clone();
+            hosts.push(self.host(consumer, move |house, world| {
+                let name = name.clone();
+                async move {
+                    let reporter = house.reporter(&name, &world, Role::Consumer).await?;
+                    Ok(role::run_consumer(&world, &house.at, &house.limits, reporter, never()).await.map_err(died)?)
+                }
             }));
         }
         let cast = cast.clone();
@@ -152,6 +160,13 @@ impl House {
         })
     }
 
+    /// The reporter of `host`, for one life of its process.
+    async fn reporter(&self, host: &str, world: &World, role: Role) -> Result<Reporter, Died> {
+        let reporter = role::reporter(world, &self.at, role).await.map_err(died)?;
+        self.evidence.seen().engines.reporters.insert(host.to_owned(), reporter.clone());
+        Ok(reporter)
+    }
+
     fn host<F>(&self, name: &str, software: impl Fn(House, World) -> F + 'static) -> Host
     where
         F: Future<Output = Ended> + 'static,
@@ -178,19 +193,21 @@ fn never() -> CancellationToken {
     CancellationToken::new()
 }
 
-/// What a store's process ends with when it can't be opened.
-fn unopened(error: io::Error) -> Died {
+/// What a process ends with whose store can't be opened, or has failed.
+fn died(error: io::Error) -> Died {
     Died(error.to_string())
 }
 
 async fn broker(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await.map_err(unopened)?);
+    let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await.map_err(died)?);
     house.evidence.seen().engines.broker = Some(engine.clone());
-    let watched = super::watch::WatchedBroker { inner: engine.clone(), evidence: house.evidence.clone() };
+    let watched = Arc::new(super::watch::WatchedBroker { inner: engine.clone(), evidence: house.evidence.clone() });
+    let reporter = house.reporter("broker", &world, Role::Broker).await?;
+    let served = role::serve_broker(&world, &house.at, engine.clone(), watched, reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the broker's store failed: {why}")).into()),
-        served = role::serve_broker(&world, &house.at, Arc::new(watched), never()) => Ok(served?),
+        served = served => Ok(served.map_err(died)?),
     }
 }
 
@@ -199,38 +216,46 @@ async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
     let gone = office.gone(super::world::now());
     evidence.seen().revocations.begin(&gone);
     let opened = EmbeddedAuthority::open(&world, house.provider.trusted(), office.policies(&gone)).await;
-    let engine = opened.map_err(unopened)?.reporting(role::reporter(&world, &house.at, Role::Auth));
-    let engine = Arc::new(engine);
+    let reporter = house.reporter("auth", &world, Role::Auth).await?;
+    let engine = Arc::new(opened.map_err(died)?.reporting(reporter.clone()));
+    evidence.seen().engines.auth = Some(engine.clone());
     let planned = evidence.seen().catalogue_planned && evidence.seen().relics.is_none();
     if planned {
         evidence.seen().relics = Some(Relics::of(&engine, &*world.clock));
     }
     evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
+    let served = role::serve_authority(&world, &house.at, engine.clone(), engine.clone(), reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("auth's store failed: {why}")).into()),
-        served = role::serve_authority(&world, &house.at, engine.clone(), never()) => Ok(served?),
+        served = served => Ok(served.map_err(died)?),
         () = office.work(&engine, evidence) => unreachable!("the office never closes"),
     }
 }
 
 async fn ledger(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedLedger::open(&world, house.keys.clone()).await.map_err(unopened)?);
+    let engine = Arc::new(EmbeddedLedger::open(&world, house.keys.clone()).await.map_err(died)?);
     house.evidence.seen().engines.ledger = Some(engine.clone());
-    let watched = super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone());
+    let watched = Arc::new(super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone()));
+    let reporter = house.reporter("ledger", &world, Role::Ledger).await?;
+    let served = role::serve_ledger(&world, &house.at, engine.clone(), watched, reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the ledger's store failed: {why}")).into()),
-        served = role::serve_ledger(&world, &house.at, engine.clone(), Arc::new(watched), never()) => Ok(served?),
+        served = served => Ok(served.map_err(died)?),
     }
 }
 
 async fn audit(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(unopened)?);
+    let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(died)?);
     house.evidence.seen().engines.audit = Some(engine.clone());
+    let served: Arc<dyn Audit> = match house.planted {
+        Some(Plant::RelaysTwice) => Arc::new(Doubled(engine.clone())),
+        _ => engine.clone(),
+    };
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
-        served = role::serve_audit(&world, &house.at, engine.clone(), never()) => Ok(served?),
+        served = role::serve_audit(&world, &house.at, served, never()) => Ok(served.map_err(died)?),
     }
 }

@@ -236,6 +236,10 @@ impl Operators {
                     sleep(AGAIN_MAX).await;
                     body = self.get(admin, &path).await;
                 }
+                if part == "credentials" {
+                    let mut seen = self.evidence.seen();
+                    *seen.witness.credentials_read.entry(tenant.clone()).or_default() += 1;
+                }
                 let key = if part == "credits" { "credits_minor" } else { part };
                 parts.push(body.get(key).map(without_hashes).unwrap_or_default());
             }

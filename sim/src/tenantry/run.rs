@@ -25,6 +25,7 @@ use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
+use super::plant::Plant;
 use super::section::Scenario;
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
@@ -67,6 +68,8 @@ pub struct Setup {
     pub lying_sync: bool,
     /// The control: the broker's host writes every secret that is sent into its log.
     pub leaks_secrets: bool,
+    /// The control: outboxes have this defect.
+    pub planted: Option<Plant>,
     /// When all faults are healed.
     pub duration: Duration,
     /// How long everything may take to end after that.
@@ -116,6 +119,7 @@ impl Setup {
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
             leaks_secrets: false,
+            planted: None,
             duration: scenario.duration,
             drain: scenario.drain,
         }
@@ -139,6 +143,7 @@ impl Setup {
             sync_ms: 1..=4,
             lying_sync: false,
             leaks_secrets: false,
+            planted: None,
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
@@ -161,6 +166,7 @@ impl Setup {
             provider,
             at: addresses().into(),
             limits: self.rate_limits,
+            planted: self.planted,
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
@@ -175,6 +181,8 @@ impl Setup {
             seen.canaries = canaries.clone();
             seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
+            // Producer, broker, auth and ledger; the audit log's own lies beside it.
+            seen.reporting = 4 + self.consumers.len();
         }
 
         let deadline = self.duration + self.drain;
@@ -190,11 +198,12 @@ impl Setup {
             hosts.push(house.attacker(self.plan.faults().is_empty()));
         }
         let mut simulation = Simulation::new(&settings, hosts);
-        let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
+        let forgets = self.planted == Some(Plant::ForgetsOnCrash);
+        let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone(), forgets };
         let mut steps = 0;
-        let mut done = |now: Duration, phase: Phase| {
+        let mut done = |_: Duration, phase: Phase| {
             steps += 1;
-            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet(now)
+            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
         let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
@@ -317,19 +326,26 @@ fn invariant_record(finding: Finding) -> InvariantRecord {
 struct Watched {
     worlds: Worlds,
     evidence: Evidence,
+    /// The control: what was refused dies with the process.
+    forgets: bool,
 }
 
 impl Machines for Watched {
     fn before_crash(&mut self, host: &str) {
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
+        if self.forgets {
+            self.worlds.forget(host, "outbox.redb");
+        }
         let mut seen = self.evidence.seen();
         seen.killed.insert(host.to_owned());
-        match host {
-            "broker" => seen.engines.broker = None,
-            "ledger" => seen.engines.ledger = None,
-            "audit" => seen.engines.audit = None,
-            _ => {}
+        let (events, reports) = seen.engines.leave(host);
+        drop(seen);
+        if events > 0 {
+            self.evidence.mark("events_waited_at_crash");
+        }
+        if reports > 0 {
+            self.evidence.mark("reports_waited_at_crash");
         }
     }
 

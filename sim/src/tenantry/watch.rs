@@ -60,12 +60,20 @@ impl Broker for WatchedBroker {
         envelope: Envelope,
     ) -> Result<Published, CallError> {
         self.note_sealed(tenant, &envelope);
+        self.evidence.seen().witness.publish(tenant, message_id).begun += 1;
         let published = self.inner.publish(tenant, message_id, envelope).await;
         self.evidence.record("broker", "broker.published", &format!("{tenant} {message_id} {published:?}"));
+        if published.is_ok() {
+            self.evidence.seen().witness.publish(tenant, message_id).answered += 1;
+        }
         match published {
-            Ok(Published::Duplicate { .. }) => self.evidence.mark("duplicate_publish"),
+            Ok(Published::Duplicate { .. }) => {
+                self.evidence.seen().witness.publish(tenant, message_id).repeated += 1;
+                self.evidence.mark("duplicate_publish");
+            }
             Ok(Published::Accepted { .. }) => {
                 let now = super::world::now();
+                self.evidence.seen().witness.publish(tenant, message_id).done += 1;
                 self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push(now);
             }
             _ => {}
@@ -77,6 +85,7 @@ impl Broker for WatchedBroker {
         let fetched = self.inner.fetch(max, wait).await;
         for Delivery { lease, messages } in fetched.iter().flatten() {
             for Delivered { message_id, attempt, .. } in messages {
+                self.evidence.seen().witness.deliver(&lease.tenant, message_id, *attempt);
                 self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
                 if *attempt > 1 {
                     self.evidence.mark("redelivered");
@@ -158,11 +167,21 @@ impl Ledger for WatchedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
         let (tenant, count) = (run.scope().tenant(), run.works().len());
         self.evidence.seen().isolation.begin(tenant, count);
+        for work in run.works() {
+            self.evidence.seen().witness.apply(tenant, &work.command.message().message_id).begun += 1;
+        }
         let known = self.inner.authority_known();
         let applied = self.inner.apply(run).await;
         for (work, applied) in run.works().iter().zip(applied.iter().flatten()) {
             let message_id = &work.command.message().message_id;
             self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {message_id} {applied:?}"));
+            {
+                let mut seen = self.evidence.seen();
+                let calls = seen.witness.apply(tenant, message_id);
+                calls.answered += 1;
+                calls.done += u64::from(matches!(applied, Applied::Now(_)));
+                calls.repeated += u64::from(matches!(applied, Applied::Before(_)));
+            }
             match applied {
                 Applied::Now(outcome) => {
                     match (work.command.message().action.name(), &outcome.verdict) {

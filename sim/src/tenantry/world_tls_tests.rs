@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use tenantry_system::audit::Reporter;
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Published, RemoteBroker};
 use tenantry_system::grant::Envelope;
 use tenantry_system::ids::{MessageId, TenantId};
@@ -90,7 +91,8 @@ fn told(seed: u64) -> (Vec<Tried>, usize) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             });
-            Ok(role::serve_broker(&world, &addresses(), engine, Default::default()).await?)
+            let (at, reporter) = (addresses(), Reporter::none());
+            Ok(role::serve_broker(&world, &at, engine.clone(), engine, reporter, Default::default()).await?)
         })
     });
     let (adversary_worlds, adversary_tried) = (worlds.clone(), tried.clone());

@@ -17,7 +17,7 @@ use super::stage::{ATTACKER, BYSTANDER, FORMER, HONEST, OWN, VICTIM, message_id,
 use super::{Alias, Attack, Cell, Entry, Expected, Hostile, Outcome, Relics, Table, Verdict, arsenal, cells};
 use crate::action::{Permission, REGISTRY, Spec};
 use crate::audit::remote::Request as AuditRequest;
-use crate::audit::{Attempt, Audit, AuditEntry, AuditService, Claimed, Code, EmbeddedAudit, Event};
+use crate::audit::{Attempt, Audit, AuditEntry, AuditService, Claimed, Code, EmbeddedAudit, Event, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{
     Authority, AuthorityService, BreakGlassRequest, Decision, DecisionKey, GrantRequest, IdentityProvider,
@@ -115,7 +115,7 @@ impl Sign {
     fn fits(&self, event: &Event) -> bool {
         match (self, event) {
             (Self::Decided(id), Event::Decided(entry)) => entry.message_id.as_str() == id,
-            (Self::Decided(_), _) | (_, Event::Decided(_)) => false,
+            (Self::Decided(_), _) | (_, Event::Decided(_) | Event::Step(_)) => false,
             (Self::Named(name), Event::Refused(attempt)) => {
                 let inside = matches!(attempt.service, Role::Consumer | Role::Broker);
                 inside && attempt.claimed.message_id.as_ref() == Some(name)
@@ -205,6 +205,11 @@ fn outcome(attack: Attack, entry: Entry, action: Option<&Spec>, tries: usize, ve
 /// Commands of honest operators are decided while the catalogue runs: before it and after it.
 fn is_honest(event: &Event) -> bool {
     matches!(event, Event::Decided(entry) if entry.message_id.as_str().starts_with("honest-"))
+}
+
+/// What is forged is published and delivered like everything else: that is no attempt. One who invents such a step is.
+fn is_step(event: &Event) -> bool {
+    matches!(event, Event::Step(_))
 }
 
 struct Attacker<'a> {
@@ -671,6 +676,8 @@ impl<'a> Attacker<'a> {
             (Role::Consumer, "consumer/invented", Event::Decided(invented_decision())),
             (Role::Auth, "auth/invented", Event::Refused(attempt.clone())),
             (Role::Broker, "consumer/invented", Event::Refused(attempt)),
+            (Role::Producer, "producer/invented", Event::Step(Step::new(0, Role::Broker, StepKind::Published, 1))),
+            (Role::Consumer, "consumer/invented", Event::Step(Step::new(0, Role::Consumer, StepKind::Delivered, 1))),
         ] {
             let client = self.client::<AuditService>(&self.target.at.audit, role);
             let request = AuditRequest::Append { source: source.into(), first: 1, events: vec![event] };
@@ -880,10 +887,13 @@ impl<'a> Attacker<'a> {
 
     /// Events since the last look.
     async fn news(&mut self) -> Result<Vec<(u64, Event)>, String> {
-        let audit = self.audit().await?;
-        let news = audit.events(self.place, usize::MAX).await.map_err(|error| error.to_string())?;
-        self.place = news.last().map_or(self.place, |(place, _)| *place);
-        Ok(news)
+        let (audit, mut news) = (self.audit().await?, Vec::new());
+        loop {
+            let page = audit.events(self.place, usize::MAX).await.map_err(|error| error.to_string())?;
+            let Some((last, _)) = page.last() else { return Ok(news) };
+            self.place = *last;
+            news.extend(page.into_iter().filter(|(_, event)| !is_step(event)));
+        }
     }
 
     async fn alerts_at(&self, place: u64) -> Result<usize, String> {
@@ -899,6 +909,9 @@ fn refused(event: Event) -> Verdict {
         }
         Event::Decided(AuditEntry { outcome, detail, .. }) => {
             Verdict::Refused { by: Role::Ledger.name().into(), code: outcome, words: detail }
+        }
+        Event::Step(step) => {
+            Verdict::Refused { by: step.service.name().into(), code: step.kind.name().into(), words: step.detail }
         }
     }
 }

@@ -111,8 +111,9 @@ impl Stage {
         let provider = IdentityProvider::new("urn:tenantry:attack-stage", &*auth_world.entropy);
         let authority = EmbeddedAuthority::open(&auth_world, provider.trusted(), policies()).await?;
         let relics = Relics::of(&authority, &*auth_world.clock);
-        let authority = authority.reporting(role::reporter(&auth_world, &at, Role::Auth));
-        let authority = (around.authority)(Arc::new(authority));
+        let auth_reports = role::reporter(&auth_world, &at, Role::Auth).await?;
+        let engine = Arc::new(authority.reporting(auth_reports.clone()));
+        let authority = (around.authority)(engine.clone());
         let wrapping = Name::parse("stage-1").expect("a key's name");
         let keys: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(wrapping, &*auth_world.entropy));
         let (broker_world, ledger_world, audit_world) =
@@ -128,15 +129,23 @@ impl Stage {
         let target = Target { world: outside.clone(), at: at.clone(), provider, relics, observer };
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move { role::serve_broker(&broker_world, &at, broker, stop).await });
+            let reports = role::reporter(&broker_world, &at, Role::Broker).await?;
+            roles.spawn(
+                async move { role::serve_broker(&broker_world, &at, broker.clone(), broker, reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move { role::serve_authority(&auth_world, &at, authority, stop).await });
+            roles.spawn(
+                async move { role::serve_authority(&auth_world, &at, engine, authority, auth_reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move { role::serve_ledger(&ledger_world, &at, ledger.clone(), ledger, stop).await });
+            let reports = role::reporter(&ledger_world, &at, Role::Ledger).await?;
+            roles.spawn(
+                async move { role::serve_ledger(&ledger_world, &at, ledger.clone(), ledger, reports, stop).await },
+            );
         }
         {
             let (at, stop) = (at.clone(), stop.clone());
@@ -145,14 +154,13 @@ impl Stage {
         let consumer_world = world(Role::Consumer)?;
         {
             let (at, stop) = (at.clone(), stop.clone());
-            roles.spawn(async move {
-                role::run_consumer(&consumer_world, &at, &limits, stop).await;
-                Ok(())
-            });
+            let reports = role::reporter(&consumer_world, &at, Role::Consumer).await?;
+            roles.spawn(async move { role::run_consumer(&consumer_world, &at, &limits, reports, stop).await });
         }
         {
             let stop = stop.clone();
-            roles.spawn(async move { role::serve_producer(&outside, &at, &limits, keys, stop).await });
+            let reports = role::reporter(&outside, &at, Role::Producer).await?;
+            roles.spawn(async move { role::serve_producer(&outside, &at, &limits, keys, reports, stop).await });
         }
         Ok(Self { target, stop, roles })
     }

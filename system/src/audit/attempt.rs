@@ -20,7 +20,7 @@
 //! | `overtaken` | a command that came after its place in the order | warning |
 //! | `malformed` | any other body that is no message: at the producer a typo, anywhere else someone went past the producer | warning, but not at the producer |
 //! | `unchecked` | a token that could not be checked, for want of the identity provider's keys: whose it is stays open | no |
-//! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands | no |
+//! | `conflict` | another body under a known message id: a client's mistake before it is an attack; the first one stands. Behind the broker one that was confirmed dies of it | warning, but not before the broker |
 //!
 //! What rings is an attack, or can't be told from one. A command that is rejected, a duplicate and a rate limit are no
 //! attempts at all: they are the system's ordinary answers.
@@ -51,11 +51,11 @@ pub enum Code {
     ForgedGrant,
     ForgedDecision,
     SwappedBody,
+    SealedForAnother,
     ReplayedGrant,
     WrongAudience,
     Misrouted,
     NoRight,
-    SealedForAnother,
     Gap,
     ExpiredGrant,
     HostileBody,
@@ -85,11 +85,11 @@ impl Code {
         Self::ForgedGrant,
         Self::ForgedDecision,
         Self::SwappedBody,
+        Self::SealedForAnother,
         Self::ReplayedGrant,
         Self::WrongAudience,
         Self::Misrouted,
         Self::NoRight,
-        Self::SealedForAnother,
         Self::Gap,
         Self::ExpiredGrant,
         Self::HostileBody,
@@ -110,11 +110,11 @@ impl Code {
             Self::ForgedGrant => "forged_grant",
             Self::ForgedDecision => "forged_decision",
             Self::SwappedBody => "swapped_body",
+            Self::SealedForAnother => "sealed_for_another",
             Self::ReplayedGrant => "replayed_grant",
             Self::WrongAudience => "wrong_audience",
             Self::Misrouted => "misrouted",
             Self::NoRight => "no_right",
-            Self::SealedForAnother => "sealed_for_another",
             Self::Gap => "gap",
             Self::ExpiredGrant => "expired_grant",
             Self::HostileBody => "hostile_body",
@@ -136,25 +136,19 @@ impl Code {
             | Self::ForgedGrant
             | Self::ForgedDecision
             | Self::SwappedBody
+            | Self::SealedForAnother
             | Self::ReplayedGrant
             | Self::WrongAudience
             | Self::Misrouted
             | Self::NoRight
-            | Self::SealedForAnother
             | Self::Gap => Some(Severity::Critical),
             Self::ExpiredGrant | Self::HostileBody | Self::Unauthenticated | Self::Forbidden | Self::Overtaken => {
                 Some(Severity::Warning)
             }
             Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
-            Self::Unchecked | Self::Conflict => None,
+            Self::Conflict => matches!(service, Role::Consumer | Role::Ledger).then_some(Severity::Warning),
+            Self::Unchecked => None,
         }
-    }
-
-    /// What a command's rejection tells of an attempt: it was allowed when it was sent and is not any more, or someone went
-    /// past the producer; or what it brought was sealed for another.
-    #[must_use]
-    pub fn of_outcome(outcome: &str) -> Option<Self> {
-        [Self::Forbidden, Self::SealedForAnother].into_iter().find(|code| code.name() == outcome)
     }
 
     /// What to think of a body that was refused with `refusal`: whether a panel's mistake may look like this.
@@ -263,7 +257,7 @@ impl Attempt {
             cut(text, CLAIM_BYTES_MAX);
         }
         cut(&mut self.entry, CLAIM_BYTES_MAX);
-        cut(&mut self.detail, DETAIL_BYTES_MAX);
+        cut_detail(&mut self.detail);
     }
 
     /// What makes it the same attempt as another: kind, tenant, user, message, body (or action, where none is named), and the side of the broker it was
@@ -296,6 +290,11 @@ impl Attempt {
     }
 }
 
+/// Cuts the words of an event to their bound.
+pub(super) fn cut_detail(text: &mut String) {
+    cut(text, DETAIL_BYTES_MAX);
+}
+
 fn cut(text: &mut String, max: usize) {
     text.truncate(text.floor_char_boundary(max));
 }
@@ -314,11 +313,11 @@ mod tests {
         for code in Code::ALL {
             let row = docs.lines().find(|line| line.starts_with(&format!("//! | `{code}` |")));
             let told = row.unwrap_or_else(|| panic!("{code} is not in the table")).rsplit('|').nth(1).unwrap().trim();
-            let said = match (code.rings(Role::Producer), code.rings(Role::Consumer)) {
-                (Some(Severity::Critical), Some(Severity::Critical)) => "critical",
-                (Some(Severity::Warning), Some(Severity::Warning)) => "warning",
-                (None, Some(Severity::Warning)) => "warning, but not at the producer",
-                (None, None) => "no",
+            let said = match [Role::Producer, Role::Broker, Role::Consumer].map(|service| code.rings(service)) {
+                [Some(Severity::Critical), Some(Severity::Critical), Some(Severity::Critical)] => "critical",
+                [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Warning)] => "warning",
+                [None, Some(Severity::Warning), Some(Severity::Warning)] => "warning, but not at the producer",
+                [None, None, Some(Severity::Warning)] => "warning, but not before the broker",
                 other => panic!("{code}: {other:?}"),
             };
             assert_eq!(told, said, "{code}");

@@ -5,7 +5,7 @@ use std::io;
 use async_trait::async_trait;
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX};
+use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Step};
 use crate::call::CallError;
 use crate::capability::World;
 use crate::store::{Machine, Store, decode, encode};
@@ -18,8 +18,8 @@ const ALERTS: TableDefinition<u64, &[u8]> = TableDefinition::new("alerts");
 const ATTEMPTS: TableDefinition<[u8; 16], u64> = TableDefinition::new("attempts");
 /// source -> the last of its numbers in the log.
 const SOURCES: TableDefinition<&str, u64> = TableDefinition::new("sources");
-/// One row: decided, refused.
-const COUNTS: TableDefinition<(), (u64, u64)> = TableDefinition::new("counts");
+/// One row: decided, refused, steps.
+const COUNTS: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("counts");
 
 /// A page ends with the event that reaches this many bytes: with it, it fits a frame.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -36,6 +36,8 @@ pub struct Counts {
     pub decided: u64,
     /// Refused attempts.
     pub refused: u64,
+    /// Steps.
+    pub steps: u64,
     /// Alerts.
     pub alerts: u64,
 }
@@ -67,15 +69,15 @@ impl EmbeddedAudit {
     /// How many events and alerts there are.
     pub fn counts(&self) -> Result<Counts, redb::Error> {
         let read = self.store.read()?;
-        let (decided, refused) = read.open_table(COUNTS)?.get(())?.map(|row| row.value()).unwrap_or_default();
-        Ok(Counts { decided, refused, alerts: read.open_table(ALERTS)?.len()? })
+        let (decided, refused, steps) = read.open_table(COUNTS)?.get(())?.map(|row| row.value()).unwrap_or_default();
+        Ok(Counts { decided, refused, steps, alerts: read.open_table(ALERTS)?.len()? })
     }
 
     /// All decisions, oldest first. Reads the whole log: for verification, not for serving.
     pub fn entries(&self) -> Result<Vec<AuditEntry>, redb::Error> {
         let decided = |(_, event)| match event {
             Event::Decided(entry) => Some(entry),
-            Event::Refused(_) => None,
+            Event::Refused(_) | Event::Step(_) => None,
         };
         Ok(self.all()?.into_iter().filter_map(decided).collect())
     }
@@ -83,10 +85,19 @@ impl EmbeddedAudit {
     /// All refused attempts with their places, oldest first. Reads the whole log: for verification, not for serving.
     pub fn attempts(&self) -> Result<Vec<(u64, Attempt)>, redb::Error> {
         let refused = |(place, event)| match event {
-            Event::Decided(_) => None,
+            Event::Decided(_) | Event::Step(_) => None,
             Event::Refused(attempt) => Some((place, attempt)),
         };
         Ok(self.all()?.into_iter().filter_map(refused).collect())
+    }
+
+    /// All steps with their places, oldest first. Reads the whole log: for verification, not for serving.
+    pub fn steps(&self) -> Result<Vec<(u64, Step)>, redb::Error> {
+        let step = |(place, event)| match event {
+            Event::Decided(_) | Event::Refused(_) => None,
+            Event::Step(step) => Some((place, step)),
+        };
+        Ok(self.all()?.into_iter().filter_map(step).collect())
     }
 
     /// All alerts, oldest first. Reads them all: for verification, not for serving.
@@ -179,7 +190,7 @@ impl Machine for Log {
         let (mut log, mut rung) = (within.open_table(EVENTS)?, within.open_table(ALERTS)?);
         let (mut attempts, mut sources) = (within.open_table(ATTEMPTS)?, within.open_table(SOURCES)?);
         let mut counts = within.open_table(COUNTS)?;
-        let (mut decided, mut refused) = counts.get(())?.map(|row| row.value()).unwrap_or_default();
+        let (mut decided, mut refused, mut steps) = counts.get(())?.map(|row| row.value()).unwrap_or_default();
         let mut answers = Vec::with_capacity(batch.len());
         for Append { source, first, events } in batch {
             let had = sources.get(source.as_str())?.map_or(0, |last| last.value());
@@ -193,9 +204,10 @@ impl Machine for Log {
                     continue;
                 }
                 last = number;
-                let place = decided + refused + 1;
+                let place = decided + refused + steps + 1;
                 match event {
                     Event::Decided(_) => decided += 1,
+                    Event::Step(_) => steps += 1,
                     Event::Refused(attempt) => {
                         if let Some(identity) = attempt.identity() {
                             if attempts.get(identity)?.is_some() {
@@ -215,7 +227,7 @@ impl Machine for Log {
             sources.insert(source.as_str(), last)?;
             answers.push(Ok(Appended { last, alerts }));
         }
-        counts.insert((), (decided, refused))?;
+        counts.insert((), (decided, refused, steps))?;
         Ok(answers)
     }
 
@@ -230,7 +242,7 @@ impl Machine for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Claimed, Code, Severity};
+    use crate::audit::{Claimed, Code, Severity, StepKind};
     use crate::ids::UserId;
     use crate::rights::Role;
     use crate::testing::{Bench, message_id, tenant};
@@ -281,16 +293,28 @@ mod tests {
             attempt(Role::Ledger, Code::SwappedBody, "m-2"),
             attempt(Role::Producer, Code::Malformed, "m-3"),
             entry("m-4", "forbidden"),
+            Event::Step(Step::new(1, Role::Ledger, StepKind::Paused, 1)),
+            entry("m-5", "sealed_for_another"),
+            Event::Step(Step::new(1, Role::Auth, StepKind::BreakGlassAsked, 1)),
         ];
         audit.append("ledger", 1, events.clone()).await.unwrap();
         let alerts = audit.alerts(0, 9).await.unwrap();
-        let told: Vec<_> = alerts.iter().map(|alert| (alert.place, alert.severity, alert.code)).collect();
-        assert_eq!(told, [(2, Severity::Critical, Code::SwappedBody), (4, Severity::Warning, Code::Forbidden)]);
+        let told: Vec<_> = alerts.iter().map(|alert| (alert.place, alert.severity, alert.code.as_str())).collect();
+        let (critical, warning) = (Severity::Critical, Severity::Warning);
+        assert_eq!(
+            told,
+            [
+                (2, critical, "swapped_body"),
+                (4, warning, "forbidden"),
+                (6, critical, "sealed_for_another"),
+                (7, warning, "break_glass_asked")
+            ]
+        );
         assert_eq!(alerts[0].tenant.as_deref(), Some("acme"));
-        assert_eq!(audit.counts().unwrap(), Counts { decided: 2, refused: 2, alerts: 2 });
+        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 2, steps: 2, alerts: 4 });
         let page = audit.events(1, 2).await.unwrap();
         assert_eq!(page, [(2, events[1].clone()), (3, events[2].clone())]);
-        assert_eq!(audit.alerts(2, 9).await.unwrap().len(), 1);
+        assert_eq!(audit.alerts(2, 9).await.unwrap().len(), 3);
     }
 
     #[tokio::test]
@@ -301,10 +325,10 @@ mod tests {
         assert_eq!(audit.append("ledger/1", 1, noticed(Role::Ledger)).await, Ok(1));
         assert_eq!(audit.append("consumer/1", 1, noticed(Role::Consumer)).await, Ok(1));
         assert_eq!(audit.append("consumer/2", 1, noticed(Role::Consumer)).await, Ok(1));
-        assert_eq!(audit.counts().unwrap(), Counts { decided: 0, refused: 1, alerts: 1 });
+        assert_eq!(audit.counts().unwrap(), Counts { refused: 1, alerts: 1, ..Counts::default() });
         // On the other side of the broker it is another attempt, and so is another message.
         assert_eq!(audit.append("auth/1", 1, noticed(Role::Auth)).await, Ok(1));
         audit.append("ledger/1", 2, vec![attempt(Role::Ledger, Code::Overtaken, "m-2")]).await.unwrap();
-        assert_eq!(audit.counts().unwrap(), Counts { decided: 0, refused: 3, alerts: 3 });
+        assert_eq!(audit.counts().unwrap(), Counts { refused: 3, alerts: 3, ..Counts::default() });
     }
 }

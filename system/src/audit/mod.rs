@@ -1,16 +1,18 @@
-//! The audit log: what was decided about every command and what was refused, once, in order.
+//! The audit log: what was decided about every command, what was refused and what simply happened, once, in order.
 //!
-//! Decisions reach it from the ledger's outbox, which wrote them in the very transaction that made the effect; refused
-//! attempts from the [`Reporter`] of whoever refused them. Each source numbers its events without gaps; the log takes the
-//! next number, passes over what it already has, and refuses a gap: so however often an event is sent, it stands here
-//! exactly once.
+//! Events reach it from durable [outboxes](outbox): decisions from the ledger's and [steps](step) from the store of whoever
+//! took them, written in the very transaction that made them true; refused attempts from the [`Reporter`] of whoever
+//! refused them. Each source numbers its events without gaps; the log takes the next number, passes over what it already
+//! has, and refuses a gap: so however often an event is sent, it stands here exactly once.
 //!
 //! An event that rings has an alert, written in the same transaction: see [`Event::rings`].
 
 mod attempt;
 mod embedded;
+pub(crate) mod outbox;
 pub(crate) mod remote;
 mod report;
+mod step;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,8 +24,10 @@ use crate::rights::Role;
 
 pub use attempt::{Attempt, Claimed, Code, Severity};
 pub use embedded::{Counts, EmbeddedAudit};
+pub use outbox::{Outgoing, WAITING_MAX, relay};
 pub use remote::{AuditService, RemoteAudit};
 pub use report::Reporter;
+pub use step::{Step, StepKind};
 
 /// The most events or alerts that one question is answered with.
 pub const PAGE_MAX: usize = 256;
@@ -53,6 +57,8 @@ pub enum Event {
     Decided(AuditEntry),
     /// Someone was refused.
     Refused(Attempt),
+    /// Something simply happened.
+    Step(Step),
 }
 
 /// What someone should look at.
@@ -64,8 +70,8 @@ pub struct Alert {
     pub at_unix_ms: i64,
     /// How urgent it is.
     pub severity: Severity,
-    /// What kind of event rang.
-    pub code: Code,
+    /// What rang, by its stable name: a [`Code`], or a [`StepKind`].
+    pub code: String,
     /// The tenant that was reached for, as far as anyone knows.
     pub tenant: Option<String>,
     /// One line for people.
@@ -73,12 +79,15 @@ pub struct Alert {
 }
 
 impl Event {
-    /// Whether the event rings: an attempt as its table says, and a command whose rejection tells of one.
+    /// Whether the event rings, and how loud: attempts and steps as their tables say. Of the decisions those that authority
+    /// refuses at the moment of the effect - it was allowed when it was sent, or someone went past the producer - and those
+    /// on a secret that was sealed for something else: nobody moves a ciphertext by mistake.
     #[must_use]
     pub fn rings(&self) -> Option<Severity> {
         match self {
             Self::Refused(attempt) => attempt.rings(),
-            Self::Decided(entry) => Code::of_outcome(&entry.outcome)?.rings(Role::Ledger),
+            Self::Decided(entry) => entry.code()?.rings(Role::Ledger),
+            Self::Step(step) => step.kind.rings(),
         }
     }
 
@@ -86,20 +95,22 @@ impl Event {
     #[must_use]
     pub fn alert(&self, place: u64) -> Option<Alert> {
         let severity = self.rings()?;
-        Some(match self {
+        let (at_unix_ms, code, tenant, line) = match self {
             Self::Refused(Attempt { at_unix_ms, service, entry, code, claimed, detail }) => {
                 let who = claimed.user.as_ref().map(|user| format!(" as {user:?}")).unwrap_or_default();
                 let line = format!("{service}, {entry}{who}: {detail}");
-                Alert { place, at_unix_ms: *at_unix_ms, severity, code: *code, tenant: claimed.tenant.clone(), line }
+                (*at_unix_ms, code.name(), claimed.tenant.clone(), line)
             }
-            Self::Decided(AuditEntry {
-                at_unix_ms, tenant_id, user_id, action, message_id, outcome, detail, ..
-            }) => {
+            Self::Decided(entry) => {
+                let AuditEntry { at_unix_ms, tenant_id, user_id, action, message_id, detail, .. } = entry;
                 let line = format!("ledger, {action} {message_id} of {user_id}: {detail}");
-                let (code, tenant) = (Code::of_outcome(outcome)?, Some(tenant_id.to_string()));
-                Alert { place, at_unix_ms: *at_unix_ms, severity, code, tenant, line }
+                (*at_unix_ms, entry.code()?.name(), Some(tenant_id.to_string()), line)
             }
-        })
+            Self::Step(step) => {
+                (step.at_unix_ms, step.kind.name(), step.tenant.as_ref().map(ToString::to_string), step.line())
+            }
+        };
+        Some(Alert { place, at_unix_ms, severity, code: code.into(), tenant, line })
     }
 }
 
@@ -126,4 +137,11 @@ pub struct AuditEntry {
     pub authority_revision: u64,
     /// The policies that permitted it; none where it was denied.
     pub policies: Vec<String>,
+}
+
+impl AuditEntry {
+    /// What kind of attempt the command was, where its outcome says that it was one.
+    fn code(&self) -> Option<Code> {
+        [Code::Forbidden, Code::SealedForAnother].into_iter().find(|code| code.name() == self.outcome)
+    }
 }

@@ -1,7 +1,7 @@
 //! The audit log across the network.
 //!
-//! Every service may append, but only as itself: to a source that begins with its name, and attempts that it refused.
-//! Decisions are the ledger's alone.
+//! Every service may append, but only as itself: to a source that begins with its name, attempts that it refused, and steps
+//! of its own kinds. Decisions are the ledger's alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,7 @@ impl Service for AuditService {
                 own && events.iter().all(|event| match event {
                     Event::Decided(_) => client == Role::Ledger,
                     Event::Refused(attempt) => attempt.service == client,
+                    Event::Step(step) => step.is_of(client),
                 })
             }
             Request::Events { .. } | Request::Alerts { .. } => client == Role::Producer,
@@ -65,8 +66,10 @@ impl Service for AuditService {
         match request {
             Request::Append { source, first, mut events } => {
                 for event in &mut events {
-                    if let Event::Refused(attempt) = event {
-                        attempt.cut();
+                    match event {
+                        Event::Refused(attempt) => attempt.cut(),
+                        Event::Step(step) => step.cut(),
+                        Event::Decided(_) => {}
                     }
                 }
                 let appended = self.audit.append(&source, first, events).await;
@@ -76,7 +79,7 @@ impl Service for AuditService {
                     // Whoever leaves a gap asks again and again: it is one attempt by its source and number.
                     let message_id = Some(format!("{source}:{first}"));
                     let claimed = Claimed { message_id, body_sha256: Some([0; 32]), ..Claimed::default() };
-                    self.reporter.attempt(Code::Gap, "append", claimed, why);
+                    self.reporter.attempt(Code::Gap, "append", claimed, why).await?;
                 }
                 appended.map(Reply::Appended)
             }

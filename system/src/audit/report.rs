@@ -1,44 +1,39 @@
-//! Reports: how a service tells the audit log what it refused, without ever making a request wait for it.
+//! Reports: how a service tells the audit log what it refused, and what it showed.
 //!
-//! A report goes into a bounded queue in memory; a task of its own relays the queue to the log, in order, again and again
-//! until it is confirmed. The log numbers events by source, and a source is one life of one service (`consumer/` and a
-//! random number), so what is sent twice stands once. What this does not do: a process that dies takes along what it had
-//! not relayed, and a queue that is full refuses more; the first shows in its log lines only, the second is counted and
-//! logged as an error. Durable outboxes in every service come later.
+//! A report is durable before whoever was refused is told: each service has a small store of its own for them, with an
+//! [outbox](super::outbox), whether it keeps anything else or not. Reports that come together share a commit. A report that
+//! can't be made durable - the disk has failed, or too many wait already - is an error, and the refusal is then answered
+//! as an outage: what was tried is refused either way, and never as if it had not been tried. A disk that has failed ends
+//! the process, as every store's does.
+//!
+//! What this can't give: an attempt whose process dies before the report is durable stands in no log. Nobody has had an
+//! answer then, and nothing has happened; whoever tries again is on record.
 
 use std::fmt::Display;
+use std::future::pending;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use redb::WriteTransaction;
+use tokio::task::JoinSet;
 
-use super::{Attempt, Audit, Claimed, Code, Event};
+use super::outbox::{Outbox, Outgoing, relay};
+use super::{Attempt, Audit, Claimed, Code, Event, Step};
+use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::rights::Role;
+use crate::store::{Machine, Store};
 
-/// Reports that wait to be relayed. An attempt takes half a kilobyte: with this many an outage of the log is bridged for
-/// seconds of an attack, and costs a megabyte.
-const QUEUE_MAX: usize = 2048;
-
-/// Events in one append: some 64 KiB.
-const BATCH_MAX: usize = 128;
-
-/// The pause after a failed append doubles from the first to the second.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-
-/// Where a service reports what it refuses. Cheap to clone; the relay ends with the last clone, once all is relayed.
+/// Where a service reports what it refuses. Cheap to clone; its relay ends with the last clone.
 #[derive(Clone, Default)]
 pub struct Reporter(Option<Arc<Reports>>);
 
 struct Reports {
     service: Role,
     clock: Arc<dyn Clock>,
-    queue: mpsc::Sender<Event>,
-    waiting: Arc<AtomicU64>,
-    dropped: AtomicU64,
+    store: Store<Desk>,
+    _relay: JoinSet<()>,
 }
 
 impl Reporter {
@@ -48,147 +43,222 @@ impl Reporter {
         Self(None)
     }
 
-    /// A reporter of `service` to `audit`.
-    #[must_use]
-    pub fn start(service: Role, world: &World, audit: Arc<dyn Audit>) -> Self {
-        let (queue, events) = mpsc::channel(QUEUE_MAX);
-        let waiting = Arc::new(AtomicU64::new(0));
-        let source = format!("{service}/{:016x}", world.entropy.u64());
-        tokio::spawn(relay(source, events, audit, waiting.clone()));
-        Self(Some(Arc::new(Reports { service, clock: world.clock.clone(), queue, waiting, dropped: 0.into() })))
+    /// A reporter of `service` to `audit`, whose reports wait on the disk of `world`.
+    ///
+    /// # Errors
+    /// When its store can't be opened.
+    pub async fn start(service: Role, world: &World, audit: Arc<dyn Audit>) -> io::Result<Self> {
+        let (clock, fresh) = (world.clock.clone(), world.entropy.u64());
+        let load = move |within: &WriteTransaction| Ok(Desk { outbox: Outbox::load(within, service, fresh)? });
+        let store = Store::open(world.disk.clone(), "outbox.redb", load).await?;
+        let mut relaying = JoinSet::new();
+        relaying.spawn(relay(Outgoing::new(&store, &store.machine().outbox), audit));
+        Ok(Self(Some(Arc::new(Reports { service, clock, store, _relay: relaying }))))
     }
 
-    /// Reports an attempt that was refused at `entry`, one of the service's doors.
-    pub fn attempt(&self, code: Code, entry: &str, claimed: Claimed, why: impl Display) {
+    /// Reports an attempt that was refused at `entry`, one of the service's doors. From the answer on it is durable.
+    ///
+    /// # Errors
+    /// When it could not be made durable. Then the attempt is to be answered with this error: it is refused, and whoever
+    /// tried it may try again.
+    pub async fn attempt(&self, code: Code, entry: &str, claimed: Claimed, why: impl Display) -> Result<(), CallError> {
         let service = self.0.as_ref().map_or("-", |reports| reports.service.name());
         let tenant = claimed.tenant.as_deref().unwrap_or("-");
         tracing::error!(%code, service, entry, claimed_tenant = ?tenant, %why, "refused an attempt");
-        let Some(reports) = &self.0 else { return };
+        let Some(reports) = &self.0 else { return Ok(()) };
         let at_unix_ms = reports.clock.now().as_millisecond();
         let (service, entry, detail) = (reports.service, entry.to_owned(), why.to_string());
         let mut attempt = Attempt { at_unix_ms, service, entry, code, claimed, detail };
         attempt.cut();
-        reports.push(Event::Refused(attempt));
+        reports.keep(Event::Refused(attempt)).await
     }
 
-    /// How many reports found the queue full, and are lost to the log.
+    /// Reports a step of the service's own. From the answer on it is durable.
+    ///
+    /// # Errors
+    /// When it could not be made durable: then the step is not to be taken.
+    pub async fn step(&self, mut step: Step) -> Result<(), CallError> {
+        let Some(reports) = &self.0 else { return Ok(()) };
+        step.cut();
+        reports.keep(Event::Step(step)).await
+    }
+
+    /// How many reports wait for the log.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.0.as_ref().map_or(0, |reports| reports.dropped.load(Ordering::Relaxed))
+    pub fn waiting(&self) -> u64 {
+        self.0.as_ref().map_or(0, |reports| reports.outbox().waiting())
+    }
+
+    /// Returns when its store has failed, with the reason; never where it has none.
+    pub async fn failed(&self) -> String {
+        match &self.0 {
+            Some(reports) => reports.store.failed().await,
+            None => pending().await,
+        }
     }
 
     /// Waits until all is relayed, `within` at most: the last act before a graceful stop.
     pub async fn flush(&self, within: Duration) {
-        let Some(reports) = &self.0 else { return };
-        let relayed = async {
-            while reports.waiting.load(Ordering::Acquire) > 0 {
-                sleep(BACKOFF_MIN / 10).await;
-            }
-        };
-        if timeout(within, relayed).await.is_err() {
-            let waiting = reports.waiting.load(Ordering::Acquire);
-            tracing::error!(waiting, "the audit log could not be told of all refused attempts before the stop");
+        if let Some(reports) = &self.0 {
+            Outgoing::new(&reports.store, reports.outbox()).flush(within).await;
         }
     }
 }
 
 impl Reports {
-    fn push(&self, event: Event) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        if self.queue.try_send(event).is_err() {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::error!(
-                dropped,
-                "the queue to the audit log is full: this attempt stands in this process's log only"
-            );
-        }
+    fn outbox(&self) -> &Arc<Outbox> {
+        &self.store.machine().outbox
+    }
+
+    async fn keep(&self, event: Event) -> Result<(), CallError> {
+        let kept = match self.outbox().has_room() {
+            Ok(()) => self.store.execute(event).await,
+            full => full,
+        };
+        kept.map_err(|error| {
+            tracing::error!(%error, "a report could not be made durable: it stands in this process's log only");
+            CallError::failed("this can't be put on record just now, and so it is not answered")
+        })
     }
 }
 
-/// Relays until all reporters are gone and all is relayed.
-async fn relay(source: String, mut events: mpsc::Receiver<Event>, audit: Arc<dyn Audit>, waiting: Arc<AtomicU64>) {
-    let (mut first, mut batch) = (1, Vec::with_capacity(BATCH_MAX));
-    while events.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let last = first + batch.len() as u64 - 1;
-        let mut backoff = BACKOFF_MIN;
-        loop {
-            match audit.append(&source, first, batch.clone()).await {
-                Ok(stands) if stands >= last => break,
-                Ok(stands) => tracing::error!(stands, last, "the audit log confirmed less than it was told"),
-                Err(error) => tracing::warn!(%error, first, "failed to report to the audit log; asking again"),
-            }
-            sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        }
-        waiting.fetch_sub(batch.len() as u64, Ordering::AcqRel);
-        first = last + 1;
-        batch.clear();
+/// The state machine behind the store: nothing but its outbox.
+struct Desk {
+    outbox: Arc<Outbox>,
+}
+
+impl Machine for Desk {
+    type Command = Event;
+    type Answer = ();
+
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Event>) -> Result<Vec<()>, redb::Error> {
+        let mut outbox = self.outbox.open(within)?;
+        let written = batch.iter().map(|event| outbox.push(event)).collect::<Result<_, _>>()?;
+        outbox.finish()?;
+        Ok(written)
+    }
+
+    fn committed(&self, _: &[()]) {
+        self.outbox.committed();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
 
     use super::*;
-    use crate::audit::Alert;
-    use crate::call::CallError;
+    use crate::audit::{Alert, EmbeddedAudit};
     use crate::testing::Bench;
 
-    /// A log that takes an append at the third time it is asked, and notes what it was asked.
-    #[derive(Default)]
-    struct Slow {
+    /// A log that can be away, forgets every other answer, and notes what it was asked.
+    struct Shaky {
+        log: EmbeddedAudit,
+        away: AtomicBool,
         asked: Mutex<Vec<(String, u64, usize)>>,
-        closed: bool,
     }
 
     #[async_trait]
-    impl Audit for Slow {
+    impl Audit for Shaky {
         async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
-            let mut asked = self.asked.lock().unwrap();
-            asked.push((source.into(), first, events.len()));
-            if self.closed || !asked.len().is_multiple_of(3) {
-                return Err(CallError::unknown("busy"));
+            let asked = {
+                let mut asked = self.asked.lock().unwrap();
+                asked.push((source.into(), first, events.len()));
+                asked.len()
+            };
+            if self.away.load(Ordering::Relaxed) {
+                return Err(CallError::failed("away"));
             }
-            Ok(first + events.len() as u64 - 1)
+            let appended = self.log.append(source, first, events).await;
+            if asked.is_multiple_of(2) { appended } else { Err(CallError::unknown("the answer was lost")) }
         }
-        async fn events(&self, _: u64, _: usize) -> Result<Vec<(u64, Event)>, CallError> {
-            Ok(Vec::new())
+        async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, CallError> {
+            self.log.events(after, max).await
         }
-        async fn alerts(&self, _: u64, _: usize) -> Result<Vec<Alert>, CallError> {
-            Ok(Vec::new())
+        async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
+            self.log.alerts(after, max).await
         }
     }
 
-    fn report(reporter: &Reporter) {
-        reporter.attempt(Code::NoRight, "fetch", Claimed::default(), "a test");
+    async fn shaky(bench: &Bench, away: bool) -> Arc<Shaky> {
+        let log = EmbeddedAudit::open(&bench.world).await.unwrap();
+        Arc::new(Shaky { log, away: away.into(), asked: Mutex::default() })
+    }
+
+    async fn start(bench: &Bench, audit: &Arc<Shaky>) -> Reporter {
+        // The store's committer lets go of the file a moment after its reporter is dropped.
+        loop {
+            match Reporter::start(Role::Broker, &bench.world, audit.clone()).await {
+                Ok(reporter) => return reporter,
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn report(reporter: &Reporter, why: &str) -> Result<(), CallError> {
+        reporter.attempt(Code::NoRight, "fetch", Claimed::default(), why).await
+    }
+
+    fn reasons(audit: &Shaky) -> Vec<String> {
+        audit.log.attempts().unwrap().into_iter().map(|(_, attempt)| attempt.detail).collect()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reports_are_sent_again_under_their_numbers_until_they_stand() {
+    async fn what_is_sent_again_stands_once_in_order() {
         let bench = Bench::new().await;
-        let audit = Arc::new(Slow::default());
-        let reporter = Reporter::start(Role::Broker, &bench.world, audit.clone());
-        report(&reporter);
-        report(&reporter);
+        let audit = shaky(&bench, false).await;
+        let reporter = start(&bench, &audit).await;
+        for why in ["one", "two", "three"] {
+            report(&reporter, why).await.unwrap();
+        }
         reporter.flush(Duration::from_secs(10)).await;
-        report(&reporter);
-        reporter.flush(Duration::from_secs(10)).await;
+        assert_eq!((reporter.waiting(), reasons(&audit)), (0, vec!["one".into(), "two".into(), "three".into()]));
         let asked = audit.asked.lock().unwrap().clone();
-        let numbers: Vec<_> = asked.iter().map(|(_, first, count)| (*first, *count)).collect();
-        assert_eq!(numbers, [(1, 2), (1, 2), (1, 2), (3, 1), (3, 1), (3, 1)]);
+        assert!(asked.len() >= 2, "no answer was lost: {asked:?}");
         assert!(asked.iter().all(|(source, ..)| *source == asked[0].0 && source.starts_with("broker/")), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_queue_holds_nobody_up_and_is_counted() {
+    async fn what_was_refused_during_an_outage_outlives_its_process() {
         let bench = Bench::new().await;
-        let audit = Arc::new(Slow { closed: true, ..Slow::default() });
-        let reporter = Reporter::start(Role::Broker, &bench.world, audit);
-        (0..QUEUE_MAX + 3).for_each(|_| report(&reporter));
-        assert_eq!(reporter.dropped(), 3);
+        let audit = shaky(&bench, true).await;
+        let reporter = start(&bench, &audit).await;
+        report(&reporter, "before the crash").await.unwrap();
+        drop(reporter);
+        let reporter = start(&bench, &audit).await;
+        assert_eq!(reporter.waiting(), 1);
+        report(&reporter, "after it").await.unwrap();
+        audit.away.store(false, Ordering::Relaxed);
+        reporter.flush(Duration::from_secs(10)).await;
+        assert_eq!(reasons(&audit), ["before the crash", "after it"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_begins_anew_is_another_source_and_no_gap() {
+        let (bench, other) = (Bench::new().await, Bench::new().await);
+        let audit = shaky(&bench, false).await;
+        for disk in [&bench, &other] {
+            let reporter = start(disk, &audit).await;
+            report(&reporter, "again from 1").await.unwrap();
+            reporter.flush(Duration::from_secs(10)).await;
+        }
+        assert_eq!(reasons(&audit).len(), 2);
+        let sources: std::collections::BTreeSet<_> =
+            audit.asked.lock().unwrap().iter().map(|(source, ..)| source.clone()).collect();
+        assert_eq!(sources.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_finds_no_room_is_an_error_and_not_forgotten_in_silence() {
+        let bench = Bench::new().await;
+        let audit = shaky(&bench, true).await;
+        let reporter = start(&bench, &audit).await;
+        reporter.0.as_ref().unwrap().outbox().fill();
+        let refused = report(&reporter, "one too many").await.unwrap_err().to_string();
+        assert!(refused.contains("can't be put on record"), "{refused}");
     }
 }

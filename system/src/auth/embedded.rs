@@ -20,12 +20,14 @@ use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
-use crate::audit::{Claimed, Code, Reporter};
+use crate::audit::outbox::{Outbox, Writing};
+use crate::audit::{Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::{PrivateKey, PublicKeys};
+use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 
 /// A new signing key is published this many seconds before it signs: longer than any verifier goes without asking.
@@ -63,8 +65,9 @@ impl EmbeddedAuthority {
     pub async fn open(world: &World, issuer: TrustedIssuer, policies: Policies) -> io::Result<Self> {
         let operators = Authenticator::start(issuer, world).map_err(io::Error::other)?;
         let (signing, decision) = (PrivateKey::generate(&*world.entropy), DecisionKey::generate(&*world.entropy));
-        let now = world.clock.unix_seconds();
-        let load = move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, now);
+        let (load_clock, fresh) = (world.clock.clone(), world.entropy.u64());
+        let load =
+            move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, load_clock, fresh);
         let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
         Ok(Self { store, operators, clock, entropy, reporter: Reporter::none() })
@@ -74,6 +77,12 @@ impl EmbeddedAuthority {
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// What waits for the audit log.
+    #[must_use]
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing::new(&self.store, &self.store.machine().outbox)
     }
 
     /// Returns when the store has failed, with the reason.
@@ -226,6 +235,7 @@ impl EmbeddedAuthority {
                 return Ok(Ok(open.filter(may_know).cloned().collect()));
             }
             BreakGlassRequest::Ask { tenant, reason, minutes } => {
+                self.store.machine().outbox.has_room()?;
                 if let Err(denied) = self.check(&state, &user, &tenant, Ask::AskBreakGlass) {
                     return Ok(Err(denied));
                 }
@@ -254,6 +264,7 @@ impl EmbeddedAuthority {
                 (Change::Open(asked), number)
             }
             BreakGlassRequest::Approve { number } => {
+                self.store.machine().outbox.has_room()?;
                 let asked = match open(number) {
                     Ok(asked) => asked,
                     Err(denied) => return Ok(Err(denied)),
@@ -281,7 +292,7 @@ impl EmbeddedAuthority {
                 if let Err(denied) = self.check(&state, &user, &asked.tenant, Ask::EndBreakGlass(&asked.requester)) {
                     return Ok(Err(denied));
                 }
-                (Change::End(vec![number]), number)
+                (Change::End(vec![number], Some(user.clone())), number)
             }
         };
         let opened = match &change {
@@ -303,19 +314,26 @@ impl EmbeddedAuthority {
 #[async_trait]
 impl Authority for EmbeddedAuthority {
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
-        let subject = self.authenticate(&request.token).await.inspect_err(|error| {
-            // It may be an honest one of a key that is new, or anybody's: on record it is, whoever asks again.
-            self.reporter.attempt(Code::Unchecked, "grant", request.claimed(), error);
-        })?;
+        let subject = match self.authenticate(&request.token).await {
+            Ok(subject) => subject,
+            Err(error) => {
+                // It may be an honest one of a key that is new, or anybody's: on record it is, whoever asks again.
+                self.reporter.attempt(Code::Unchecked, "grant", request.claimed(), &error).await?;
+                return Err(error);
+            }
+        };
         let known = subject.as_ref().ok().map(ToString::to_string);
         let subject = subject.map_err(|denied| (Code::Unauthenticated, denied));
-        Ok(subject.and_then(|subject| self.decide(request, subject)).map_err(|(code, denied)| {
-            // Who asks for a read does not say who they are; their token does.
-            let claimed = request.claimed();
-            let user = claimed.user.or(known);
-            self.reporter.attempt(code, "grant", Claimed { user, ..claimed }, &denied);
-            denied
-        }))
+        match subject.and_then(|subject| self.decide(request, subject)) {
+            Ok(granted) => Ok(Ok(granted)),
+            Err((code, denied)) => {
+                // Who asks for a read does not say who they are; their token does.
+                let claimed = request.claimed();
+                let user = claimed.user.or(known);
+                self.reporter.attempt(code, "grant", Claimed { user, ..claimed }, &denied).await?;
+                Ok(Err(denied))
+            }
+        }
     }
 
     async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
@@ -341,7 +359,7 @@ impl Authority for EmbeddedAuthority {
             let ended = state.emergencies.ended(now);
             if !ended.is_empty() {
                 tracing::warn!(?ended, "break-glass has ended with its time");
-                self.change(Change::End(ended)).await?;
+                self.change(Change::End(ended, None)).await?;
                 continue;
             }
             if state.revision != known || Instant::now() >= give_up {
@@ -366,7 +384,7 @@ impl Authority for EmbeddedAuthority {
                 Denied::Unauthenticated(_) => Code::Unauthenticated,
                 Denied::Forbidden(_) => Code::Forbidden,
             };
-            self.reporter.attempt(code, "break_glass", Claimed::default(), denied);
+            self.reporter.attempt(code, "break_glass", Claimed::default(), denied).await?;
         }
         Ok(answered)
     }
@@ -398,6 +416,8 @@ struct Office {
     /// What is in force once the commit under way is durable.
     next: Mutex<Option<Arc<State>>>,
     revision: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
+    outbox: Arc<Outbox>,
 }
 
 enum Change {
@@ -409,7 +429,8 @@ enum Change {
     },
     /// A new emergency, or one that is approved.
     Open(BreakGlass),
-    End(Vec<u64>),
+    /// Ended by someone, or by the clock.
+    End(Vec<u64>, Option<UserId>),
 }
 
 impl Office {
@@ -418,11 +439,16 @@ impl Office {
         policies: Policies,
         signing: &PrivateKey,
         decision: &DecisionKey,
-        now: i64,
+        clock: Arc<dyn Clock>,
+        fresh: u64,
     ) -> Result<Self, redb::Error> {
+        let outbox = Outbox::load(within, Role::Auth, fresh)?;
+        let mut steps = outbox.open(within)?;
         let mut keys = within.open_table(SIGNING_KEYS)?;
         if keys.first()?.is_none() {
-            keys.insert(now, signing.seed())?;
+            let from = clock.unix_seconds();
+            keys.insert(from, signing.seed())?;
+            steps.push(&Event::Step(key_made(&*clock, from)))?;
         }
         let keys = keys.iter()?.map(|row| row.map(|(from, seed)| (from.value(), PrivateKey::from_seed(&seed.value()))));
         let keys = keys.collect::<Result<_, _>>()?;
@@ -434,6 +460,10 @@ impl Office {
         let (last, fingerprint) = table.get(())?.map(|kept| kept.value()).unwrap_or_default();
         let revision = if fingerprint == policies.fingerprint() { last } else { last + 1 };
         table.insert((), (revision, policies.fingerprint()))?;
+        if revision > last {
+            steps.push(&Event::Step(changed(&*clock, revision, &policies)))?;
+        }
+        steps.finish()?;
         let mut emergencies = BTreeMap::new();
         for row in within.open_table(EMERGENCIES)?.iter()? {
             let (number, open) = row?;
@@ -442,8 +472,37 @@ impl Office {
         let emergencies_last = within.open_table(EMERGENCIES_LAST)?.get(())?.map_or(0, |last| last.value());
         let (policies, emergencies) = (Arc::new(policies), Emergencies(emergencies));
         let state = State { policies, revision, decision_key, keys, emergencies, emergencies_last };
-        Ok(Self { state: RwLock::new(Arc::new(state)), next: Mutex::default(), revision: watch::Sender::new(revision) })
+        let (state, next) = (RwLock::new(Arc::new(state)), Mutex::default());
+        Ok(Self { state, next, revision: watch::Sender::new(revision), clock, outbox })
     }
+
+    /// Puts on record that `kind` happened to `open`, by `user`.
+    fn tell(
+        &self,
+        steps: &mut Writing<'_>,
+        kind: StepKind,
+        open: &BreakGlass,
+        user: Option<&UserId>,
+    ) -> Result<(), redb::Error> {
+        let BreakGlass { number, tenant, requester, reason, minutes, .. } = open;
+        let detail = format!("for {requester}, {minutes} minutes: {reason}");
+        let (tenant, user) = (Some(tenant.clone()), user.cloned());
+        let step = Step::new(self.clock.now().as_millisecond(), Role::Auth, kind, *number);
+        steps.push(&Event::Step(Step { tenant, user, detail, ..step }))
+    }
+}
+
+/// That grants have a new key, which signs `from` then on.
+fn key_made(clock: &dyn Clock, from: i64) -> Step {
+    let number = u64::try_from(from).unwrap_or(0);
+    Step::new(clock.now().as_millisecond(), Role::Auth, StepKind::SigningKeyMade, number)
+}
+
+/// That `policies` are in force at `revision`. Who changed them is whoever may write auth's files: auth does not know.
+fn changed(clock: &dyn Clock, revision: u64, policies: &Policies) -> Step {
+    let detail = format!("fingerprint {}", hex::encode(policies.fingerprint()));
+    let step = Step::new(clock.now().as_millisecond(), Role::Auth, StepKind::PoliciesChanged, revision);
+    Step { detail, ..step }
 }
 
 impl Machine for Office {
@@ -453,6 +512,7 @@ impl Machine for Office {
     fn execute(&self, within: &WriteTransaction, batch: Vec<Change>) -> Result<Vec<()>, redb::Error> {
         let mut state = State::clone(&self.state.read().expect("no holder panics"));
         let mut emergencies = within.open_table(EMERGENCIES)?;
+        let mut steps = self.outbox.open(within)?;
         let mut answers = Vec::with_capacity(batch.len());
         for change in batch {
             match change {
@@ -460,11 +520,13 @@ impl Machine for Office {
                 Change::Reload(policies) => {
                     state.policies = Arc::from(policies);
                     state.revision += 1;
+                    steps.push(&Event::Step(changed(&*self.clock, state.revision, &state.policies)))?;
                 }
                 Change::Rotate { from, now, key } => {
                     let mut table = within.open_table(SIGNING_KEYS)?;
                     table.insert(from, key.seed())?;
                     state.keys.insert(from, key);
+                    steps.push(&Event::Step(key_made(&*self.clock, from)))?;
                     // A key goes when the one after it has signed for as long as a grant lives.
                     while let Some(next) =
                         state.keys.keys().nth(1).filter(|next| **next + PUBLISHED_AFTER_SECONDS < now)
@@ -489,22 +551,30 @@ impl Machine for Office {
                     };
                     if fits {
                         emergencies.insert(open.number, encode(&open).as_slice())?;
+                        match &open.approved {
+                            Some((by, _)) => self.tell(&mut steps, StepKind::BreakGlassApproved, &open, Some(by))?,
+                            None => self.tell(&mut steps, StepKind::BreakGlassAsked, &open, Some(&open.requester))?,
+                        }
                         state.emergencies_last = state.emergencies_last.max(open.number);
                         within.open_table(EMERGENCIES_LAST)?.insert((), state.emergencies_last)?;
                         state.emergencies.0.insert(open.number, open);
                     }
                 }
-                Change::End(numbers) => {
+                Change::End(numbers, by) => {
+                    let kind = if by.is_some() { StepKind::BreakGlassEnded } else { StepKind::BreakGlassExpired };
                     for number in numbers {
                         emergencies.remove(number)?;
-                        let ended = state.emergencies.0.remove(&number);
+                        // Another may have been faster.
+                        let Some(ended) = state.emergencies.0.remove(&number) else { continue };
+                        self.tell(&mut steps, kind, &ended, by.as_ref())?;
                         // What it permitted must not be relied on any more.
-                        state.revision += u64::from(ended.is_some_and(|ended| ended.approved.is_some()));
+                        state.revision += u64::from(ended.approved.is_some());
                     }
                 }
             }
             answers.push(());
         }
+        steps.finish()?;
         within.open_table(REVISION)?.insert((), (state.revision, state.policies.fingerprint()))?;
         *self.next.lock().expect("no holder panics") = Some(Arc::new(state));
         Ok(answers)
@@ -516,6 +586,7 @@ impl Machine for Office {
             *self.state.write().expect("no holder panics") = next;
             self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
         }
+        self.outbox.committed();
     }
 }
 
@@ -622,6 +693,32 @@ mod tests {
         let ended = may().await;
         assert!(matches!(ended.verdict, Verdict::Deny { .. }) && ended.revision == held.revision + 1, "{ended:?}");
         assert!(act("dan", BreakGlassRequest::Approve { number: asked.number }).await.is_err(), "it is over");
+        let told = auth.outgoing().steps();
+        assert_eq!(
+            told[1..],
+            [
+                "policies_changed - 1",
+                "policies_changed - 2",
+                "break_glass_asked acme 1",
+                "break_glass_approved acme 1",
+                "break_glass_ended acme 1"
+            ]
+        );
+        assert!(told[0].starts_with("signing_key_made"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn with_a_full_outbox_no_right_is_given_and_every_right_can_be_taken() {
+        let bench = Bench::new().await;
+        let auth = &bench.authority;
+        auth.reload(policies(EMERGENCY)).await.unwrap();
+        let act = async |who: &str, request| auth.break_glass(&bench.token(who), request).await;
+        let number = act("olaf", ask(30)).await.unwrap().unwrap()[0].number;
+        auth.store.machine().outbox.fill();
+        assert!(act("dan", BreakGlassRequest::Approve { number }).await.is_err());
+        assert!(act("dan", BreakGlassRequest::End { number }).await.unwrap().is_ok());
+        let revision = auth.in_force_now().revision;
+        assert_eq!(auth.reload(Policies::default_over(Directory::new([]).unwrap())).await, Ok(revision + 1));
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@
 //! everything unsettled simply goes out again.
 //!
 //! Settlements are lazy: they ride the next commit, whoever causes it. A crash may forget them, and the messages come again.
+//! What the audit log is to hear of a message is written in the commit that makes it true: that it was published with the
+//! message itself; that it was delivered, and came back, with the end of that delivery.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -22,6 +24,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::lane::{Exhausted, Lanes, Limits, Queued};
 use super::recent::{Key, Known, Recent, key};
 use super::{Attempt, Broker, DeadLetter, Delivery, Ending, Lease, Published, Settlement, Standing};
+use crate::audit::outbox::Outbox;
+use crate::audit::{Event, Outgoing, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::Envelope;
@@ -29,11 +33,12 @@ use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::ledger::PauseGeneration;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
+use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode, read_id};
 
 /// sequence -> [`Stored`].
 const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
-/// sequence -> the [`Attempt`]s of a message that came back.
+/// sequence -> how often a message that came back was delivered, and its latest [`Attempt`]s.
 const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
 /// number, in the order of settling -> (key, sequence, body hash) of the messages settled last.
 const SETTLED: TableDefinition<u64, (Key, u64, BodyHash)> = TableDefinition::new("settled");
@@ -82,8 +87,8 @@ impl EmbeddedBroker {
     /// When the database can't be opened.
     pub async fn open(world: &World, limits: Limits) -> io::Result<Self> {
         let clock = world.clock.clone();
-        let load_clock = clock.clone();
-        let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock);
+        let (load_clock, fresh) = (clock.clone(), world.entropy.u64());
+        let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock, fresh);
         let store = Arc::new(Store::open(world.disk.clone(), "broker.redb", load).await?);
         let mut flusher = JoinSet::new();
         flusher.spawn(flush_settled(store.clone()));
@@ -100,10 +105,23 @@ impl EmbeddedBroker {
         self.store.execute(Command::Flush).await.map(drop)
     }
 
+    /// What waits for the audit log.
+    #[must_use]
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing::new(&self.store, &self.store.machine().outbox)
+    }
+
     /// Messages that wait or are out, of all tenants.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.store.machine().lock().lanes.total()
+    }
+
+    /// Whether nothing waits or is out, and all that has happened is durable.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let state = self.store.machine().lock();
+        state.lanes.total() == 0 && !state.is_behind()
     }
 
     /// How often the file was compacted since the start.
@@ -123,9 +141,19 @@ impl EmbeddedBroker {
         row.map(|row| decode(row.value())).transpose()
     }
 
+    /// Every message that was put aside, by its tenant and id: for reconciliation, not for serving.
+    pub fn every_dead_letter(&self) -> Result<Vec<(TenantId, MessageId)>, redb::Error> {
+        let key = |row: Result<(AccessGuard<'_, (&str, &str)>, _), redb::StorageError>| {
+            let (key, _): (_, AccessGuard<'_, &[u8]>) = row?;
+            let (tenant, message_id) = key.value();
+            Ok((read_id(TenantId::parse, tenant)?, read_id(MessageId::parse, message_id)?))
+        };
+        self.store.read()?.open_table(DEAD_LETTERS)?.iter()?.map(key).collect()
+    }
+
     async fn settle_durably(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
-        let at_unix_ms = self.clock.now().as_millisecond();
-        match self.store.execute(Command::Settle { lease: lease.clone(), settlement, at_unix_ms }).await? {
+        let lease = lease.clone();
+        match self.store.execute(Command::Settle { lease, settlement, given_up: false }).await? {
             Answer::Settled { .. } => Ok(true),
             Answer::NotHeld => Ok(false),
             answer => unreachable!("asked to settle, answered {answer:?}"),
@@ -146,6 +174,10 @@ impl EmbeddedBroker {
         let unix_ms = self.clock.now().as_millisecond();
         let machine = self.store.machine();
         let mut state = machine.lock();
+        // A delivery that can't be put on record must not happen.
+        if machine.outbox.is_full() {
+            return (Vec::new(), Vec::new(), None);
+        }
         let (deliveries, exhausted) = state.lanes.lease(max, Instant::now(), unix_ms, || self.entropy.u64());
         if state.lanes.has_news() {
             machine.lazy.notify_one();
@@ -171,6 +203,9 @@ impl Broker for EmbeddedBroker {
             let (body, grant) = (envelope.body.len(), envelope.grant.len());
             let limits = format!("at most {MAX_BODY_BYTES} and {MAX_TOKEN_BYTES} are taken");
             return Err(CallError::failed(format!("a body of {body} bytes with a grant of {grant}: {limits}")));
+        }
+        if self.store.machine().outbox.is_full() {
+            return Ok(Published::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS });
         }
         // Everything that needs no order is done here, before the one writer.
         let message = Queued::new(
@@ -199,10 +234,10 @@ impl Broker for EmbeddedBroker {
             for Exhausted { lease, deliveries: times } in exhausted {
                 let reason = format!("delivered {times} times, at last without any word from a consumer");
                 let settlement = Settlement { ended: vec![Ending::DeadLetter { reason }], ..Settlement::default() };
-                let (store, at_unix_ms) = (self.store.clone(), self.clock.now().as_millisecond());
+                let store = self.store.clone();
                 // Not waited for: what is leased to this caller must reach it. If it fails, the lease runs out.
                 tokio::spawn(async move {
-                    store.execute(Command::Settle { lease, settlement, at_unix_ms }).await.map(drop)
+                    store.execute(Command::Settle { lease, settlement, given_up: true }).await.map(drop)
                 });
             }
             if !deliveries.is_empty() || Instant::now() >= give_up {
@@ -270,6 +305,8 @@ struct Mailroom {
     changed: Notify,
     /// There is something that the next commit should take along.
     lazy: Notify,
+    clock: Arc<dyn Clock>,
+    outbox: Arc<Outbox>,
 }
 
 struct State {
@@ -307,15 +344,27 @@ struct Settled {
 
 impl From<&Queued> for Settled {
     fn from(message: &Queued) -> Self {
-        let Queued { key, sequence, body_hash, attempts, .. } = message;
-        Self { key: *key, sequence: *sequence, body_hash: *body_hash, came_back: !attempts.is_empty(), dead: false }
+        let Queued { key, sequence, body_hash, deliveries, .. } = message;
+        // An earlier delivery is on record by its count.
+        Self { key: *key, sequence: *sequence, body_hash: *body_hash, came_back: *deliveries > 1, dead: false }
     }
 }
 
 enum Command {
-    Publish { tenant: TenantId, message: Queued },
-    Settle { lease: Lease, settlement: Settlement, at_unix_ms: i64 },
-    Pause { tenant: TenantId, generation: PauseGeneration },
+    Publish {
+        tenant: TenantId,
+        message: Queued,
+    },
+    /// What is `given_up` nobody has refused: it met nothing but silence.
+    Settle {
+        lease: Lease,
+        settlement: Settlement,
+        given_up: bool,
+    },
+    Pause {
+        tenant: TenantId,
+        generation: PauseGeneration,
+    },
     Flush,
 }
 
@@ -339,7 +388,8 @@ struct Decided {
     arrivals: Vec<(TenantId, Queued)>,
     letters: Vec<(TenantId, MessageId, DeadLetter)>,
     settled: Vec<Settled>,
-    news: Vec<(u64, Vec<Attempt>)>,
+    news: Vec<(u64, (u32, Vec<Attempt>))>,
+    steps: Vec<Step>,
     pauses: Vec<(TenantId, PauseGeneration)>,
     last: (u64, u64, u64),
     settled_from: u64,
@@ -347,7 +397,7 @@ struct Decided {
 }
 
 impl Mailroom {
-    fn load(within: &WriteTransaction, limits: Limits, clock: Arc<dyn Clock>) -> Result<Self, redb::Error> {
+    fn load(within: &WriteTransaction, limits: Limits, clock: Arc<dyn Clock>, fresh: u64) -> Result<Self, redb::Error> {
         let mut last = within.open_table(LAST)?;
         let kept = last.get(())?.map(|kept| kept.value());
         let now = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
@@ -405,7 +455,8 @@ impl Mailroom {
             compact_from: limits.compact_from,
             compactions: 0,
         };
-        Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new() })
+        let outbox = Outbox::load(within, Role::Broker, fresh)?;
+        Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new(), clock, outbox })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -414,9 +465,10 @@ impl Mailroom {
 }
 
 impl State {
-    fn decide(&mut self, batch: Vec<Command>) -> Decided {
+    /// Decides `batch` at `unix_ms`.
+    fn decide(&mut self, batch: Vec<Command>, unix_ms: i64) -> Decided {
         let mut decided = Decided { settled: std::mem::take(&mut self.settled), ..Decided::default() };
-        decided.news = self.lanes.take_news();
+        let mut steps = Vec::new();
         // What this batch itself accepts: nobody else may see it before it is durable.
         let mut arriving: BTreeMap<Key, Known> = BTreeMap::new();
         let mut coming: BTreeMap<TenantId, (usize, usize)> = BTreeMap::new();
@@ -427,6 +479,7 @@ impl State {
                     let (count, bytes) = coming.get(&tenant).copied().unwrap_or_default();
                     match known {
                         Some(known) if known.body_hash == message.body_hash => {
+                            steps.push(message.step(&tenant, StepKind::Duplicate, known.sequence));
                             Answer::Duplicate { sequence: known.sequence }
                         }
                         Some(_) => Answer::Conflict,
@@ -438,19 +491,23 @@ impl State {
                             let known = Known { sequence: message.sequence, body_hash: message.body_hash };
                             arriving.insert(message.key, known);
                             coming.insert(tenant.clone(), (count + 1, bytes + message.bytes()));
+                            steps.push(message.step(&tenant, StepKind::Published, message.sequence));
                             decided.arrivals.push((tenant, message));
                             Answer::Accepted { sequence: self.last_sequence }
                         }
                     }
                 }
                 // Decided here, on the writer: a lease that ended while the command waited must not count.
-                Command::Settle { lease, settlement, at_unix_ms } => {
+                Command::Settle { lease, settlement, given_up } => {
                     match self.lanes.hold(&lease, settlement.ended.len(), Instant::now()) {
                         None => Answer::NotHeld,
                         Some(ended) => {
                             for (message, ending) in ended.iter().zip(&settlement.ended) {
                                 let Ending::DeadLetter { reason } = ending else { continue };
-                                let letter = message.dead_letter(self.epoch, reason, at_unix_ms);
+                                let letter = message.dead_letter(self.epoch, reason, unix_ms);
+                                let kind = if given_up { StepKind::GivenUp } else { StepKind::DeadLettered };
+                                let step = message.step(&lease.tenant, kind, message.deliveries.into());
+                                steps.push(Step { detail: reason.clone(), ..step });
                                 self.dead_bytes += message.bytes();
                                 decided.letters.push((lease.tenant.clone(), message.message_id.clone(), letter));
                             }
@@ -482,6 +539,9 @@ impl State {
             };
             decided.answers.push(answer);
         }
+        decided.steps = self.lanes.take_happened(unix_ms);
+        decided.steps.extend(steps.into_iter().map(|step| Step { at_unix_ms: unix_ms, ..step }));
+        decided.news = self.lanes.take_news();
         // A dead letter stays known by its own table.
         decided.settled_from = self.last_settled;
         for settled in decided.settled.iter().filter(|settled| !settled.dead) {
@@ -498,7 +558,12 @@ impl Machine for Mailroom {
     type Answer = Answer;
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
-        let decided = self.lock().decide(batch);
+        let decided = self.lock().decide(batch, self.clock.now().as_millisecond());
+        let mut outbox = self.outbox.open(within)?;
+        for step in decided.steps {
+            outbox.push(&Event::Step(step))?;
+        }
+        outbox.finish()?;
         let mut messages = within.open_table(MESSAGES)?;
         for (tenant, message) in &decided.arrivals {
             let Queued { message_id, published_at, envelope, .. } = message.clone();
@@ -565,11 +630,14 @@ impl Machine for Mailroom {
         }
         drop(state);
         self.changed.notify_waiters();
+        self.outbox.committed();
     }
 
     fn compact_beyond(&self) -> Option<u64> {
         let state = self.lock();
-        let (bytes, rows) = (state.lanes.total_bytes() + state.dead_bytes, state.lanes.total() + state.recent.len());
+        let events = usize::try_from(self.outbox.waiting()).unwrap_or(usize::MAX);
+        let rows = state.lanes.total() + state.recent.len() + events;
+        let bytes = state.lanes.total_bytes() + state.dead_bytes;
         Some(state.compact_from.max(COMPACT_FACTOR * (bytes as u64 + ROW_BYTES * rows as u64)))
     }
 

@@ -51,7 +51,7 @@ async fn a_restart_brings_back_what_was_not_settled_and_knows_what_was() {
 
     let broker = open(&bench).await;
     let run_again = broker.fetch(9, NO_WAIT).await.unwrap();
-    assert_eq!(ids(&run_again), ["m-2 #2", "m-3 #1"], "the attempts outlive a restart too");
+    assert_eq!(ids(&run_again), ["m-2 #2", "m-3 #2"], "the attempts outlive a restart too");
     let again = run_again[0].messages[0].position;
     assert!(again.sequence == position.sequence && again.epoch > position.epoch, "{again} after {position}");
     assert!(!broker.settle(&run.lease, settlement).await.unwrap(), "a lease does not outlive the broker");
@@ -237,3 +237,104 @@ async fn the_file_is_bounded_by_what_waits_however_much_has_passed() {
 
 /// Longer than the pause between two compactions.
 const COMPACTED_BY: Duration = Duration::from_secs(11);
+
+#[tokio::test(start_paused = true)]
+async fn every_step_is_on_record_once_whatever_a_crash_forgets() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    publish(&broker, "acme", "m-1", "body").await;
+    publish(&broker, "acme", "m-2", "body").await;
+    publish(&broker, "acme", "m-1", "body").await;
+    let mut on_record = vec!["published m-1 1", "published m-2 2", "duplicate m-1 1"];
+    assert_eq!(broker.outgoing().steps(), on_record);
+    broker.fetch(9, NO_WAIT).await.unwrap();
+    broker.flush().await.unwrap();
+    assert_eq!(broker.outgoing().steps(), on_record, "a delivery is told of once it has ended");
+    // As by a crash with the run out: it comes again under the same numbers.
+    drop(broker);
+
+    let broker = open(&bench).await;
+    let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
+    let settlement = Settlement { ended: vec![Ending::Done], again: Again { reason: "down".into(), after_ms: None } };
+    assert!(broker.settle(&run.lease, settlement.clone()).await.unwrap());
+    assert_eq!(broker.outgoing().steps(), on_record, "an ack had a commit of its own");
+    // And with the settlement not durable: both are forgotten together.
+    drop(broker);
+
+    let broker = open(&bench).await;
+    let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
+    assert!(broker.settle(&run.lease, settlement).await.unwrap());
+    broker.flush().await.unwrap();
+    on_record.extend(["delivered m-1 1", "delivered m-2 1", "came_back m-2 1"]);
+    assert_eq!(broker.outgoing().steps(), on_record);
+    drop(broker);
+
+    let broker = open(&bench).await;
+    let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
+    let ended = vec![Ending::DeadLetter { reason: "unreadable".into() }];
+    assert!(broker.settle(&run.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+    on_record.extend(["delivered m-2 2", "dead_lettered m-2 2"]);
+    assert_eq!(broker.outgoing().steps(), on_record);
+    assert_eq!(broker.every_dead_letter().unwrap(), [(tenant("acme"), message_id("m-2"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_a_pause_ends_tells_of_each_delivery_once_also_of_one_that_is_being_settled() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    for id in ["m-1", "m-2", "m-3"] {
+        publish(&broker, "acme", id, "body").await;
+    }
+    let run = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
+    let ended = vec![Ending::DeadLetter { reason: "unreadable".into() }];
+    let acme = tenant("acme");
+    let (settled, paused) = tokio::join!(
+        broker.settle(&run.lease, Settlement { ended, ..Settlement::default() }),
+        broker.pause(&acme, PauseGeneration(1)),
+    );
+    assert_eq!((settled, paused), (Ok(true), Ok(PauseGeneration(1))));
+    broker.flush().await.unwrap();
+    let told = broker.outgoing().steps();
+    let expected = ["m-1", "m-2", "m-3"].map(|id| format!("delivered {id} 1"));
+    assert!(expected.iter().all(|step| told.iter().filter(|told| *told == step).count() == 1), "{told:?}");
+    assert_eq!(told.iter().filter(|told| told.starts_with("came_back")).count(), 2, "{told:?}");
+    broker.pause(&acme, PauseGeneration(2)).await.unwrap();
+    assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-2 #2", "m-3 #2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_ever_says_a_word_about_is_given_up_and_rings_and_was_delivered_each_time() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    publish(&broker, "acme", "m-1", r#"{"user_id":"ana","action":"issue_credit"}"#).await;
+    while broker.depth() > 0 {
+        broker.fetch(9, Duration::from_secs(2)).await.unwrap();
+    }
+    broker.flush().await.unwrap();
+    let told = broker.outgoing().steps();
+    let times = Limits::default().silent_deliveries_max;
+    let of = |kind: &str| told.iter().filter(|told| told.starts_with(kind)).cloned().collect::<Vec<_>>();
+    assert_eq!(of("delivered"), (1..=times).map(|attempt| format!("delivered m-1 {attempt}")).collect::<Vec<_>>());
+    assert_eq!(of("came_back"), (1..=times).map(|attempt| format!("came_back m-1 {attempt}")).collect::<Vec<_>>());
+    let Some(Event::Step(last)) = broker.outgoing().events().pop() else { panic!("{told:?}") };
+    assert_eq!((last.kind, last.number), (StepKind::GivenUp, times as u64));
+    assert_eq!(
+        (last.user.as_ref().map(|user| user.as_str()), last.action.as_deref()),
+        (Some("ana"), Some("issue_credit"))
+    );
+    assert!(Event::Step(last).alert(1).unwrap().line.contains("m-1 of ana"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_full_outbox_nothing_new_is_taken_or_goes_out_and_what_is_out_may_end() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    publish(&broker, "acme", "m-1", "body").await;
+    publish(&broker, "globex", "m-2", "body").await;
+    let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+    broker.store.machine().outbox.fill();
+    assert!(matches!(publish(&broker, "acme", "m-3", "body").await, Published::Overloaded { .. }));
+    assert_eq!(broker.fetch(9, NO_WAIT).await.unwrap(), []);
+    assert!(broker.settle(&run.lease, done(1)).await.unwrap());
+    assert_eq!(broker.depth(), 1);
+}

@@ -5,18 +5,24 @@
 //! is worth the same, whether it is spent on few large messages or on many small ones. A turn costs the same however many
 //! lanes there are.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::recent::Key;
 use super::{Again, Attempt, AttemptEnd, DeadLetter, Delivered, Delivery, Lease, Position, RUN_MAX, Settlement};
+use crate::action;
+use crate::audit::{Step, StepKind};
 use crate::grant::Envelope;
-use crate::ids::{MessageId, TenantId};
+use crate::ids::{MessageId, TenantId, UserId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::message::{BodyHash, MAX_BODY_BYTES};
+use crate::rights::Role;
 
 /// What a message costs beside its bytes: it has a signature to be verified and rows to be written, however small it is.
 const MESSAGE_COST: usize = 1024;
@@ -29,6 +35,10 @@ const FETCH_BYTES_MAX: usize = 512 * 1024;
 
 /// Attempts of a message that are kept: the latest.
 const ATTEMPTS_KEPT: usize = 32;
+
+/// What is put on record of a delivery that nobody ended.
+const SILENCE: &str = "without a word from the consumer";
+const PAUSED: &str = "the tenant was paused";
 
 /// No consumer may make a lane wait longer.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -88,6 +98,9 @@ pub struct Queued {
     /// How publishes of it are recognised.
     pub(super) key: Key,
     pub(super) body_hash: BodyHash,
+    /// In whose name and what for, as its body says.
+    user: Option<UserId>,
+    action: Option<&'static str>,
     /// How often it went out.
     pub(super) deliveries: u32,
     /// How it came back, the latest times.
@@ -103,6 +116,10 @@ impl Queued {
         published_at: i64,
         envelope: Envelope,
     ) -> Self {
+        // A body that is no message is the consumer's to refuse.
+        let named: Named<'_> = serde_json::from_slice(&envelope.body).unwrap_or_default();
+        let user = named.user_id.and_then(|user| UserId::parse(&user).ok());
+        let action = named.action.and_then(|name| action::find(&name)).map(|spec| spec.name);
         Self {
             sequence: 0,
             message_id,
@@ -110,15 +127,29 @@ impl Queued {
             envelope,
             key,
             body_hash,
+            user,
+            action,
             deliveries: 0,
             attempts: VecDeque::new(),
         }
     }
 
-    /// Gives it the attempts of a former life.
-    pub(super) fn restore(&mut self, attempts: Vec<Attempt>) {
-        self.deliveries = attempts.len() as u32;
+    /// Gives it the deliveries of a former life.
+    pub(super) fn restore(&mut self, (deliveries, attempts): (u32, Vec<Attempt>)) {
+        self.deliveries = deliveries;
         self.attempts = attempts.into();
+    }
+
+    /// A step of it; who puts it on record knows the time.
+    pub(super) fn step(&self, tenant: &TenantId, kind: StepKind, number: u64) -> Step {
+        Step {
+            tenant: Some(tenant.clone()),
+            user: self.user.clone(),
+            action: self.action.map(str::to_owned),
+            message_id: Some(self.message_id.clone()),
+            body_sha256: Some(self.body_hash),
+            ..Step::new(0, Role::Broker, kind, number)
+        }
     }
 
     /// What it is put aside as.
@@ -146,12 +177,26 @@ impl Queued {
         self.attempts.iter().rev().take_while(|attempt| attempt.end == AttemptEnd::Silent).count()
     }
 
+    /// That its latest delivery settled nothing, because of `reason`.
+    fn returned(&self, tenant: &TenantId, reason: &str) -> Step {
+        Step { detail: reason.to_owned(), ..self.step(tenant, StepKind::CameBack, self.deliveries.into()) }
+    }
+
     fn came_back(&mut self, leased_at_unix_ms: i64, end: AttemptEnd) {
         if self.attempts.len() == ATTEMPTS_KEPT {
             self.attempts.pop_front();
         }
         self.attempts.push_back(Attempt { leased_at_unix_ms, end });
     }
+}
+
+/// What a body says of itself; another field is none of the broker's business.
+#[derive(Default, Deserialize)]
+struct Named<'b> {
+    #[serde(borrow)]
+    user_id: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    action: Option<Cow<'b, str>>,
 }
 
 /// All tenants' lanes.
@@ -167,8 +212,11 @@ pub struct Lanes {
     paused: BTreeSet<TenantId>,
     total: usize,
     total_bytes: usize,
-    /// Messages with an attempt more than is on record.
+    /// Messages with a delivery more than is on record.
     came_back: Vec<(TenantId, u64)>,
+    /// What happened that is not on record. A delivery is put there once it has ended, together with what ended it: one that
+    /// a crash forgets comes again under its number, and stands there once.
+    happened: Vec<Step>,
 }
 
 #[derive(Debug)]
@@ -198,6 +246,8 @@ struct Run {
     token: u64,
     length: usize,
     leased_at_unix_ms: i64,
+    /// How many of its first messages are no deliveries that still have to be put on record.
+    told: usize,
     /// `None` while its settlement is being made durable: it can no longer run out.
     expires: Option<Instant>,
 }
@@ -225,6 +275,7 @@ impl Lanes {
             total: 0,
             total_bytes: 0,
             came_back: Vec::new(),
+            happened: Vec::new(),
         }
     }
 
@@ -304,7 +355,9 @@ impl Lanes {
             }
             let poison = silent >= self.limits.silent_deliveries_max;
             let length = if poison { 1 } else { lane.turn(room.min(RUN_MAX), bytes) };
-            let run = Run { token: lease.token, length, leased_at_unix_ms: unix_ms, expires: Some(expires) };
+            // Poison is leased to be put aside, and delivered to nobody.
+            let told = if poison { length } else { 0 };
+            let run = Run { token: lease.token, length, leased_at_unix_ms: unix_ms, told, expires: Some(expires) };
             lane.stage = Stage::Out(run);
             self.wakes.insert((expires, lease.tenant.clone()));
             if poison {
@@ -345,10 +398,14 @@ impl Lanes {
             let (at, tenant) = self.wakes.pop_first().expect("there is a first");
             let lane = self.lanes.get_mut(&tenant).expect("what wakes has a lane");
             if let Stage::Out(run) = &lane.stage {
-                let (length, leased_at) = (run.length, run.leased_at_unix_ms);
-                for message in lane.waiting.iter_mut().take(length) {
+                let (length, leased_at, told) = (run.length, run.leased_at_unix_ms, run.told);
+                lane.delivered(&tenant, told..length, leased_at, &mut self.happened);
+                for (index, message) in lane.waiting.iter_mut().take(length).enumerate() {
                     message.came_back(leased_at, AttemptEnd::Silent);
                     self.came_back.push((tenant.clone(), message.sequence));
+                    if index >= told {
+                        self.happened.push(message.returned(&tenant, SILENCE));
+                    }
                 }
             }
             // Whoever was silent rests before the next try: what killed their consumer must not go out together with the same
@@ -399,6 +456,11 @@ impl Lanes {
         if let Some(expires) = run.expires.take() {
             self.wakes.remove(&(expires, lease.tenant.clone()));
         }
+        // What ends with the settlement is put on record with it.
+        let (told, length, leased_at) = (run.told, count.min(run.length), run.leased_at_unix_ms);
+        run.told = told.max(length);
+        lane.delivered(&lease.tenant, told..length, leased_at, &mut self.happened);
+        let Stage::Out(run) = &lane.stage else { return None };
         Some(lane.waiting.iter().take(count.min(run.length)).cloned().collect())
     }
 
@@ -416,10 +478,11 @@ impl Lanes {
         self.run(lease)?;
         let lane = self.lanes.get_mut(&lease.tenant)?;
         let Stage::Out(run) = &lane.stage else { return None };
-        let (length, leased_at) = (run.length, run.leased_at_unix_ms);
+        let (length, leased_at, told) = (run.length, run.leased_at_unix_ms, run.told);
         if let Some(expires) = run.expires {
             self.wakes.remove(&(expires, lease.tenant.clone()));
         }
+        lane.delivered(&lease.tenant, told..length, leased_at, &mut self.happened);
         let ended: Vec<_> = lane.waiting.drain(..settlement.ended.len().min(length)).collect();
         let bytes: usize = ended.iter().map(Queued::bytes).sum();
         lane.bytes -= bytes;
@@ -429,7 +492,9 @@ impl Lanes {
         // The first is the one that can't be dealt with yet; those behind it only wait for it.
         if rest > 0 {
             lane.waiting[0].came_back(leased_at, AttemptEnd::Again(settlement.again.reason.clone()));
-            self.came_back.push((lease.tenant.clone(), lane.waiting[0].sequence));
+            self.happened.push(lane.waiting[0].returned(&lease.tenant, &settlement.again.reason));
+            let behind = lane.waiting.iter().take(rest).map(|message| (lease.tenant.clone(), message.sequence));
+            self.came_back.extend(behind);
         }
         if lane.waiting.is_empty() {
             self.lanes.remove(&lease.tenant);
@@ -454,6 +519,13 @@ impl Lanes {
                 self.wakes.remove(&(*at, tenant.clone()));
             }
             Stage::Out(Run { expires: None, .. }) | Stage::Paused => {}
+        }
+        if let Stage::Out(Run { told, length, leased_at_unix_ms, .. }) = lane.stage {
+            lane.delivered(tenant, told..length, leased_at_unix_ms, &mut self.happened);
+            for message in lane.waiting.iter().take(length).skip(told) {
+                self.came_back.push((tenant.clone(), message.sequence));
+                self.happened.push(message.returned(tenant, PAUSED));
+            }
         }
         lane.stage = if paused { Stage::Paused } else { Stage::Ready };
         if !paused {
@@ -486,20 +558,28 @@ impl Lanes {
         }
     }
 
-    /// Whether a message came back whose attempts are not on record yet.
+    /// Whether there is anything that is not on record yet.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        !self.came_back.is_empty()
+        !self.came_back.is_empty() || !self.happened.is_empty()
     }
 
-    /// The attempts of messages that came back since the last call and still wait, to be put on record.
-    pub fn take_news(&mut self) -> Vec<(u64, Vec<Attempt>)> {
-        let attempts = |(tenant, sequence): (TenantId, u64)| {
+    /// How often the messages that came back since the last call and still wait were delivered, and how they came back.
+    pub fn take_news(&mut self) -> Vec<(u64, (u32, Vec<Attempt>))> {
+        let deliveries = |(tenant, sequence): (TenantId, u64)| {
             let lane = self.lanes.get(&tenant)?;
             let index = lane.waiting.binary_search_by_key(&sequence, |message| message.sequence).ok()?;
-            Some((sequence, lane.waiting[index].attempts.iter().cloned().collect()))
+            let message = &lane.waiting[index];
+            Some((sequence, (message.deliveries, message.attempts.iter().cloned().collect())))
         };
-        std::mem::take(&mut self.came_back).into_iter().filter_map(attempts).collect()
+        std::mem::take(&mut self.came_back).into_iter().filter_map(deliveries).collect()
+    }
+
+    /// What happened since the last call, at `unix_ms` where it has no time of its own.
+    pub fn take_happened(&mut self, unix_ms: i64) -> Vec<Step> {
+        let mut happened = std::mem::take(&mut self.happened);
+        happened.iter_mut().filter(|step| step.at_unix_ms == 0).for_each(|step| step.at_unix_ms = unix_ms);
+        happened
     }
 }
 
@@ -526,6 +606,14 @@ fn jitter(tenant: &TenantId, message: &Queued) -> f64 {
 }
 
 impl Lane {
+    /// Puts it into `happened` that those of its messages that are in `range` were delivered at `leased_at`.
+    fn delivered(&self, tenant: &TenantId, range: Range<usize>, leased_at: i64, happened: &mut Vec<Step>) {
+        for message in self.waiting.iter().take(range.end).skip(range.start) {
+            let step = message.step(tenant, StepKind::Delivered, message.deliveries.into());
+            happened.push(Step { at_unix_ms: leased_at, ..step });
+        }
+    }
+
     /// Has its turn: how many messages go out, of at most `max`, at least one, and of at most `bytes` in all. One that
     /// came back without a word goes alone: if it is what kills its consumers, no other suffers with it.
     fn turn(&mut self, max: usize, bytes: usize) -> usize {

@@ -211,7 +211,7 @@ fn every_way_back_is_on_record() {
     assert_eq!(world.told(1), ["acme 1"]);
     world.run_out();
     let delivery = world.lease(1).remove(0);
-    let (_, attempts) = world.lanes.take_news().pop().unwrap();
+    let (_, (_, attempts)) = world.lanes.take_news().pop().unwrap();
     let ends: Vec<_> = attempts.into_iter().map(|attempt| attempt.end).collect();
     assert_eq!(ends, [AttemptEnd::Again("down".into()), AttemptEnd::Silent]);
     let held = world.lanes.hold(&delivery.lease, 1, world.now).unwrap();

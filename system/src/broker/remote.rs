@@ -70,10 +70,11 @@ impl Service for BrokerService {
                 let published = self.broker.publish(&tenant, &message_id, envelope.clone()).await;
                 match &published {
                     Ok(Published::Conflict) => {
-                        self.reporter.attempt(Code::Conflict, "publish", claimed(), "another message has this id");
+                        let why = "another message has this id";
+                        self.reporter.attempt(Code::Conflict, "publish", claimed(), why).await?;
                     }
                     Err(CallError::Failed(why)) if is_oversized(&envelope) => {
-                        self.reporter.attempt(Code::HostileBody, "publish", claimed(), why);
+                        self.reporter.attempt(Code::HostileBody, "publish", claimed(), why).await?;
                     }
                     _ => {}
                 }

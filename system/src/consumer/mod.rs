@@ -155,14 +155,14 @@ impl Consumer {
                 tracing::warn!(%tenant, message_id = %message.message_id, reason, "dead letter");
             }
         }
-        // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
-        let ended = settlement.ended.clone();
-        let settled = self.broker.settle(&delivery.lease, settlement).await;
-        // Where the lease had ended, whoever has the message now reports it. Where nobody knows, both do: the log takes one.
-        if !matches!(settled, Ok(false)) {
-            self.report(&delivery, &ended, refused);
+        // First what is refused is on record, then it is put aside. Whoever has the message after us, because our lease has
+        // ended or our word was lost, reports it too: the log takes one.
+        if let Err(error) = self.report(&delivery, &settlement.ended, refused).await {
+            tracing::warn!(%error, %tenant, "what is refused is not on record yet: the run comes again");
+            return;
         }
-        match settled {
+        // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
+        match self.broker.settle(&delivery.lease, settlement).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(%tenant, "the lease had ended: what was settled comes again"),
             Err(error) => tracing::warn!(%error, %tenant, "failed to settle"),
@@ -213,7 +213,12 @@ impl Consumer {
     }
 
     /// Reports the messages of `delivery` that ended as dead letters because they were `refused`.
-    fn report(&self, Delivery { lease, messages }: &Delivery, ended: &[Ending], refused: Vec<(usize, Code)>) {
+    async fn report(
+        &self,
+        Delivery { lease, messages }: &Delivery,
+        ended: &[Ending],
+        refused: Vec<(usize, Code)>,
+    ) -> Result<(), CallError> {
         for (index, code) in refused {
             let (Some(Ending::DeadLetter { reason }), Some(message)) = (ended.get(index), messages.get(index)) else {
                 continue;
@@ -221,8 +226,9 @@ impl Consumer {
             // The lane and the name it came under count, whatever its body says.
             let (tenant, message_id) = (Some(lease.tenant.to_string()), Some(message.message_id.to_string()));
             let claimed = Claimed { tenant, message_id, ..Claimed::of_body(&message.envelope.body) };
-            self.reporter.attempt(code, "delivery", claimed, reason);
+            self.reporter.attempt(code, "delivery", claimed, reason).await?;
         }
+        Ok(())
     }
 
     /// What auth says to `command` now, if it may be asked yet; once per user and permission of a run.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,23 +15,20 @@ use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
 use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
-use crate::audit::AuditEntry;
+use crate::audit::outbox::{Outbox, Writing};
+use crate::audit::{AuditEntry, Event, Outgoing, Step, StepKind};
 use crate::auth::Verdict;
 use crate::call::CallError;
 use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
-use crate::ids::{MessageId, Name, TenantId};
+use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::message::BodyHash;
+use crate::rights::Role;
 use crate::secret::{
     ClearText, DataKey, KeyCache, KeyContext, KeyError, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed,
     WrappedKey,
 };
-use crate::store::{Machine, Store, decode, encode};
-
-/// number, from 1 -> [`AuditEntry`]: written with the effect, taken out once the audit log has it.
-const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
-/// One row: the outbox's last number. The table forgets its rows; this does not.
-const OUTBOX_LAST: TableDefinition<(), u64> = TableDefinition::new("outbox_last");
+use crate::store::{Machine, Store};
 
 /// The version that seals, the wrapped data keys that there are, newest first, and whether older ones are erased.
 type WrappedKeys = (KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool);
@@ -61,8 +58,8 @@ impl EmbeddedLedger {
         let (clock, disk) = (world.clock.clone(), world.disk.clone());
         let key_file = Arc::new(KeyFile::open(&*disk)?);
         let load = {
-            let key_file = key_file.clone();
-            move |within: &WriteTransaction| Books::load(within, clock, key_file)
+            let (key_file, fresh) = (key_file.clone(), world.entropy.u64());
+            move |within: &WriteTransaction| Books::load(within, clock, key_file, fresh)
         };
         let store = Store::open(disk.clone(), "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
@@ -225,32 +222,10 @@ impl EmbeddedLedger {
         keyspace::digests(&*self.store.read()?)
     }
 
-    /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.
-    pub(super) fn outbox(&self, bytes: usize) -> Result<Option<Waiting>, redb::Error> {
-        let relayed = *self.store.machine().relayed.lock().expect("no holder panics");
-        let read = self.store.read()?;
-        let newest = read.open_table(OUTBOX_LAST)?.get(())?.map_or(0, |last| last.value());
-        let (mut first, mut entries, mut size) = (None, Vec::new(), 0);
-        for row in read.open_table(OUTBOX)?.range(relayed + 1..)? {
-            if size >= bytes {
-                break;
-            }
-            let (number, entry) = row?;
-            first.get_or_insert(number.value());
-            size += entry.value().len();
-            entries.push(decode(entry.value())?);
-        }
-        Ok(first.map(|first| Waiting { first, entries, newest }))
-    }
-
-    /// The audit log has all entries up to `number`: they leave the outbox with the next commit.
-    pub(super) fn relayed(&self, number: u64) {
-        *self.store.machine().relayed.lock().expect("no holder panics") = number;
-    }
-
-    /// Returns once something may have entered the outbox since the last time.
-    pub(super) async fn outbox_grew(&self) {
-        self.store.machine().outbox_grew.notified().await;
+    /// What waits for the audit log.
+    #[must_use]
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing::new(&self.store, &self.store.machine().outbox)
     }
 
     /// What it knows of authority.
@@ -264,19 +239,10 @@ impl EmbeddedLedger {
     }
 }
 
-/// Audit entries that wait for the log.
-pub(super) struct Waiting {
-    /// The first one's number.
-    pub(super) first: u64,
-    /// They, in order.
-    pub(super) entries: Vec<AuditEntry>,
-    /// The number of the newest there ever was.
-    pub(super) newest: u64,
-}
-
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+        self.store.machine().outbox.has_room()?;
         let tried = self.tried(run).await?;
         match self.store.execute(Command::Apply(run.clone(), tried)).await? {
             Answer::Applied(applied) => {
@@ -315,7 +281,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
-        match self.store.execute(Command::Pause(right.scope().clone(), to)).await? {
+        match self.store.execute(Command::Pause(right.scope().clone(), right.user().clone(), to)).await? {
             Answer::Paused(paused) => Ok(paused),
             answer => unreachable!("asked to pause, answered {answer:?}"),
         }
@@ -334,6 +300,7 @@ impl Ledger for EmbeddedLedger {
         if let Ok(keys) = there()? {
             return Ok(keys);
         }
+        self.store.machine().outbox.has_room()?;
         let _alone = self.making.lock().await;
         for _ in 0..MAKE_KEY_MAX {
             let current = match there()? {
@@ -350,9 +317,7 @@ impl Ledger for EmbeddedLedger {
 struct Books {
     clock: Arc<dyn Clock>,
     fence: Fence,
-    /// The audit log has the outbox's entries up to this number.
-    relayed: Mutex<u64>,
-    outbox_grew: Notify,
+    outbox: Arc<Outbox>,
     awaited: Arc<Awaited>,
     key_file: Arc<KeyFile>,
     /// Data keys that the commit under way forgets: to be destroyed once it is durable.
@@ -364,7 +329,7 @@ type Tried = BTreeMap<BodyHash, Result<(), NotOpened>>;
 
 enum Command {
     Apply(Run, Tried),
-    Pause(TenantScope, PauseGeneration),
+    Pause(TenantScope, UserId, PauseGeneration),
     KeepKey { context: KeyContext, slot: SlotHash, replaces: Option<SlotHash> },
 }
 
@@ -376,24 +341,29 @@ enum Answer {
 }
 
 impl Books {
-    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>, key_file: Arc<KeyFile>) -> Result<Self, redb::Error> {
+    fn load(
+        within: &WriteTransaction,
+        clock: Arc<dyn Clock>,
+        key_file: Arc<KeyFile>,
+        fresh: u64,
+    ) -> Result<Self, redb::Error> {
         Tables::open(within)?;
-        let outbox = within.open_table(OUTBOX)?;
-        within.open_table(OUTBOX_LAST)?;
-        let oldest = outbox.first()?.map(|(number, _)| number.value());
-        let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
-        let (outbox_grew, awaited, forgotten) = (Notify::new(), Arc::default(), Mutex::default());
-        let fence = Fence::default();
-        let books = Self { clock, fence, relayed, outbox_grew, awaited, key_file, forgotten };
-        books.outbox_grew.notify_one();
-        Ok(books)
+        let outbox = Outbox::load(within, Role::Ledger, fresh)?;
+        let (fence, awaited, forgotten) = (Fence::default(), Arc::default(), Mutex::default());
+        Ok(Self { clock, fence, outbox, awaited, key_file, forgotten })
+    }
+
+    /// A step of the ledger, now.
+    fn step(&self, kind: StepKind, number: u64, tenant: &TenantId) -> Step {
+        let at_unix_ms = self.clock.now().as_millisecond();
+        Step { tenant: Some(tenant.clone()), ..Step::new(at_unix_ms, Role::Ledger, kind, number) }
     }
 
     /// Ends the commands of one run within the commit under way.
     fn apply(
         &self,
         tables: &mut Tables<'_>,
-        outbox: &mut Outbox<'_>,
+        outbox: &mut Writing<'_>,
         run: &Run,
         tried: &Tried,
     ) -> Result<Vec<Applied>, redb::Error> {
@@ -419,7 +389,7 @@ impl Books {
     fn end(
         &self,
         tenant: &mut TenantTransaction<'_, '_>,
-        outbox: &mut Outbox<'_>,
+        outbox: &mut Writing<'_>,
         Work { command, decision, position }: &Work,
         tried: &Tried,
     ) -> Result<Applied, redb::Error> {
@@ -427,8 +397,18 @@ impl Books {
         let body_hash = message.body_sha256();
         tenant.seal = tried.get(&body_hash).copied();
         if let Some(recorded) = tenant.recorded(&message.message_id)? {
-            let same = recorded.body_hash == body_hash;
-            return Ok(if same { Applied::Before(recorded.outcome) } else { Applied::Conflict });
+            if recorded.body_hash != body_hash {
+                return Ok(Applied::Conflict);
+            }
+            let step = self.step(StepKind::Duplicate, position.sequence, command.scope().tenant());
+            outbox.push(&Event::Step(Step {
+                user: Some(message.user_id.clone()),
+                action: Some(message.action.name().into()),
+                message_id: Some(message.message_id.clone()),
+                body_sha256: Some(body_hash),
+                ..step
+            }))?;
+            return Ok(Applied::Before(recorded.outcome));
         }
         // In the effect's own transaction: no pause can come between this look and the effect.
         if tenant.head.pause.is_paused() {
@@ -466,22 +446,8 @@ impl Books {
         };
         let recorded = Recorded { body_hash, outcome };
         tenant.record(&message.message_id, &recorded)?;
-        outbox.push(&entry(command, &recorded.outcome, policies))?;
+        outbox.push(&Event::Decided(entry(command, &recorded.outcome, policies)))?;
         Ok(Applied::Now(recorded.outcome))
-    }
-}
-
-/// The outbox, open for one commit.
-struct Outbox<'t> {
-    rows: Table<'t, u64, &'static [u8]>,
-    last: u64,
-}
-
-impl Outbox<'_> {
-    fn push(&mut self, entry: &AuditEntry) -> Result<(), redb::Error> {
-        self.last += 1;
-        self.rows.insert(self.last, encode(entry).as_slice())?;
-        Ok(())
     }
 }
 
@@ -499,30 +465,33 @@ impl Machine for Books {
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
         let mut tables = Tables::open(within)?;
-        let mut outbox_last = within.open_table(OUTBOX_LAST)?;
-        let last = outbox_last.get(())?.map_or(0, |last| last.value());
-        let mut outbox = Outbox { rows: within.open_table(OUTBOX)?, last };
-        let relayed = *self.relayed.lock().expect("no holder panics");
-        outbox.rows.retain_in(..=relayed, |_, _| false)?;
+        let mut outbox = self.outbox.open(within)?;
         let mut answers = Vec::with_capacity(batch.len());
         for command in &batch {
             answers.push(match command {
                 Command::Apply(run, tried) => Answer::Applied(self.apply(&mut tables, &mut outbox, run, tried)?),
-                Command::Pause(scope, to) => {
+                Command::Pause(scope, user, to) => {
                     let mut tenant = tables.tenant(scope)?;
-                    let next = *to == tenant.head.pause.next();
-                    tenant.head.pause = if next { *to } else { tenant.head.pause };
+                    if *to == tenant.head.pause.next() {
+                        tenant.head.pause = *to;
+                        let kind = if to.is_paused() { StepKind::Paused } else { StepKind::Resumed };
+                        let step = self.step(kind, to.0, scope.tenant());
+                        outbox.push(&Event::Step(Step { user: Some(user.clone()), ..step }))?;
+                    }
                     let paused = Paused { generation: tenant.head.pause, version: tenant.head.version };
                     tenant.keep_head()?;
                     Answer::Paused(paused)
                 }
                 Command::KeepKey { context, slot, replaces } => {
-                    tables.keep_key(&context.tenant, context.version, *slot, *replaces)?;
+                    if tables.keep_key(&context.tenant, context.version, *slot, *replaces)? {
+                        let kind = if replaces.is_some() { StepKind::DataKeyWrapped } else { StepKind::DataKeyMade };
+                        outbox.push(&Event::Step(self.step(kind, context.version.0.into(), &context.tenant)))?;
+                    }
                     Answer::KeyKept
                 }
             });
         }
-        outbox_last.insert((), outbox.last)?;
+        outbox.finish()?;
         *self.forgotten.lock().expect("no holder panics") = std::mem::take(&mut tables.forgotten);
         self.awaited.remember(&batch);
         Ok(answers)
@@ -538,7 +507,7 @@ impl Machine for Books {
     }
 
     fn committed(&self, _answers: &[Answer]) {
-        self.outbox_grew.notify_one();
+        self.outbox.committed();
         self.awaited.tell();
     }
 }
@@ -630,7 +599,7 @@ mod secret_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Bench, message_id, tenant};
+    use crate::testing::{Bench, message_id};
 
     #[tokio::test]
     async fn the_same_command_twice_in_one_commit_is_applied_once() {
@@ -665,18 +634,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_outbox_is_read_in_order_and_forgets_what_was_relayed() {
+    async fn every_decision_pause_key_and_duplicate_is_written_with_what_it_tells_of() {
         let bench = Bench::new().await;
         let ledger = bench.ledger().await;
-        for (id, sequence) in [("m-1", 1), ("m-2", 2), ("m-3", 3)] {
-            ledger.apply(&bench.run("acme", id, 1, sequence).await).await.unwrap();
+        let run = bench.run("acme", "m-1", 1, 1).await;
+        ledger.apply(&run).await.unwrap();
+        ledger.apply(&run).await.unwrap();
+        let right = bench.pause("acme").await;
+        for to in [1, 1, 2] {
+            ledger.pause(&right, PauseGeneration(to)).await.unwrap();
         }
-        ledger.relayed(2);
-        let Waiting { first, entries, newest } = ledger.outbox(9999).unwrap().unwrap();
-        assert_eq!((first, entries.len(), newest, &entries[0].message_id), (3, 1, 3, &message_id("m-3")));
-        ledger.apply(&bench.run("globex", "m-4", 1, 4).await).await.unwrap();
-        let Waiting { first, entries, .. } = ledger.outbox(9999).unwrap().unwrap();
-        assert_eq!((first, entries.len(), &entries[1].tenant_id), (3, 2, &tenant("globex")));
-        assert_eq!(ledger.outbox(1).unwrap().unwrap().entries.len(), 1, "a batch is bounded by its bytes");
+        for _ in 0..2 {
+            ledger.data_keys(&bench.seal("acme", "m-2").await).await.unwrap();
+        }
+        let outgoing = ledger.outgoing();
+        assert!(matches!(&outgoing.events()[0], Event::Decided(entry) if entry.message_id == message_id("m-1")));
+        assert_eq!(outgoing.steps(), ["duplicate m-1 1", "paused acme 1", "resumed acme 2", "data_key_made acme 0"]);
+        assert_eq!(outgoing.waiting(), 5);
+    }
+
+    #[tokio::test]
+    async fn with_a_full_outbox_nothing_takes_effect_and_a_stop_still_comes_through() {
+        let bench = Bench::new().await;
+        let ledger = bench.ledger().await;
+        ledger.store.machine().outbox.fill();
+        let refused = ledger.apply(&bench.run("acme", "m-1", 1, 1).await).await.unwrap_err().to_string();
+        assert!(refused.contains("overloaded"), "{refused}");
+        assert!(ledger.every_outcome().unwrap().is_empty());
+        assert!(ledger.pause(&bench.pause("acme").await, PauseGeneration(1)).await.unwrap().generation.is_paused());
     }
 }

@@ -16,7 +16,6 @@ mod embedded;
 mod fence;
 mod key_file;
 mod keyspace;
-mod outbox;
 pub(crate) mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +36,6 @@ use crate::secret::{KeyVersion, WrappedKey};
 pub use embedded::EmbeddedLedger;
 pub use fence::{STALE_MAX, follow};
 pub use keyspace::Digest;
-pub use outbox::relay;
 pub use remote::{LedgerService, RemoteLedger};
 
 /// Keeps tenants' state and commands' outcomes. What opens it is a verified right:

@@ -55,20 +55,22 @@ pub struct LedgerService {
 
 impl LedgerService {
     /// Reports what `entry` was refused for, if it is known for good, and returns the caller's answer.
-    fn refused(&self, entry: &str, claimed: Claimed, error: &VerifyError) -> CallError {
-        if let Some(code) = error.code() {
-            self.reporter.attempt(code, entry, claimed, error);
-        }
-        CallError::failed(error)
+    async fn refused(&self, entry: &str, claimed: Claimed, error: VerifyError) -> CallError {
+        let told = match error.code() {
+            Some(code) => self.reporter.attempt(code, entry, claimed, &error).await,
+            None => Ok(()),
+        };
+        told.err().unwrap_or_else(|| CallError::failed(error))
     }
 
     /// Reports the commands of `run` that the ledger itself refused.
-    fn refused_of(&self, run: &Run, applied: &[Applied]) {
+    async fn refused_of(&self, run: &Run, applied: &[Applied]) -> Result<(), CallError> {
         for (work, applied) in run.works().iter().zip(applied) {
             if let Some((code, why)) = applied.attempt(work.position) {
-                self.reporter.attempt(code, "apply", Claimed::of(work.command.message()), why);
+                self.reporter.attempt(code, "apply", Claimed::of(work.command.message()), why).await?;
             }
         }
+        Ok(())
     }
 }
 
@@ -99,8 +101,11 @@ impl Service for LedgerService {
                         Err(error) if error.is_transient() => return Err(CallError::failed(error)),
                         // One that will never do must not hold up the others.
                         Err(error) => {
-                            self.refused("apply", Claimed::of_body(&envelope.body), &error);
-                            refused.push(Some(Applied::Refused(error.to_string())));
+                            let why = error.to_string();
+                            if let Some(code) = error.code() {
+                                self.reporter.attempt(code, "apply", Claimed::of_body(&envelope.body), &why).await?;
+                            }
+                            refused.push(Some(Applied::Refused(why)));
                         }
                     }
                 }
@@ -109,7 +114,7 @@ impl Service for LedgerService {
                     false => {
                         let run = Run::new(works).map_err(CallError::failed)?;
                         let applied = self.ledger.apply(&run).await?;
-                        self.refused_of(&run, &applied);
+                        self.refused_of(&run, &applied).await?;
                         applied
                     }
                 };
@@ -119,24 +124,32 @@ impl Service for LedgerService {
             }
             Request::Outcome { grant, message_id, wait_ms } => {
                 let claimed = Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() };
-                let read = self.verifier.read(grant).await;
-                let read = read.map_err(|error| self.refused("outcome", claimed, &error))?;
+                let read = match self.verifier.read(grant).await {
+                    Ok(read) => read,
+                    Err(error) => return Err(self.refused("outcome", claimed, error).await),
+                };
                 let wait = Duration::from_millis(wait_ms.into());
                 self.ledger.outcome(&read, &message_id, wait).await.map(Reply::Outcome)
             }
             Request::State { grant } => {
-                let read = self.verifier.read(grant).await;
-                let read = read.map_err(|error| self.refused("state", Claimed::default(), &error))?;
+                let read = match self.verifier.read(grant).await {
+                    Ok(read) => read,
+                    Err(error) => return Err(self.refused("state", Claimed::default(), error).await),
+                };
                 self.ledger.state(&read).await.map(Reply::State)
             }
             Request::Pause { grant, to } => {
-                let right = self.verifier.pause(grant).await;
-                let right = right.map_err(|error| self.refused("pause", Claimed::default(), &error))?;
+                let right = match self.verifier.pause(grant).await {
+                    Ok(right) => right,
+                    Err(error) => return Err(self.refused("pause", Claimed::default(), error).await),
+                };
                 self.ledger.pause(&right, to).await.map(Reply::Paused)
             }
             Request::DataKeys { grant } => {
-                let right = self.verifier.seal(grant).await;
-                let right = right.map_err(|error| self.refused("data_keys", Claimed::default(), &error))?;
+                let right = match self.verifier.seal(grant).await {
+                    Ok(right) => right,
+                    Err(error) => return Err(self.refused("data_keys", Claimed::default(), error).await),
+                };
                 self.ledger.data_keys(&right).await.map(Reply::DataKeys)
             }
         }

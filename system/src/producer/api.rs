@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use super::http::Source;
 use super::{Problem, Producer, break_glass, schemas, sealing};
-use crate::audit::{Claimed, Code};
+use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
 use crate::call::CallError;
@@ -41,6 +41,7 @@ use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
 use crate::rate_limit::Limited;
+use crate::rights::Role;
 use crate::secret::Secret;
 
 /// The longest wait for an outcome, in milliseconds: shorter than what proxies cut.
@@ -93,10 +94,14 @@ async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_body(request.into_body()).await?;
-    let message = Message::parse_submitted(body.clone()).inspect_err(|refusal| {
-        let claimed = Claimed::of_body(&body);
-        producer.reporter.attempt(Code::of_body(refusal), SUBMIT, claimed, refusal);
-    })?;
+    let message = match Message::parse_submitted(body.clone()) {
+        Ok(message) => message,
+        Err(refusal) => {
+            let claimed = Claimed::of_body(&body);
+            producer.reporter.attempt(Code::of_body(&refusal), SUBMIT, claimed, &refusal).await?;
+            return Err(refusal.into());
+        }
+    };
     let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
     if ahead > FUTURE_MAX_SECONDS {
         let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
@@ -118,7 +123,7 @@ async fn submit(
         Published::Conflict => {
             let why =
                 format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id");
-            producer.reporter.attempt(Code::Conflict, SUBMIT, Claimed::of(&message), &why);
+            producer.reporter.attempt(Code::Conflict, SUBMIT, Claimed::of(&message), &why).await?;
             Err(Problem::new(StatusCode::CONFLICT, "message-id-reused", "Another message has this id", why))
         }
         Published::Overloaded { retry_after_ms } => {
@@ -249,6 +254,12 @@ async fn tenant(
     let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
     let read = producer.read_scope(token, &tenant).await?;
     let state = producer.ledger.state(&read).await.map_err(unchanged)?;
+    if part == "credentials" {
+        let at_unix_ms = producer.clock.now().as_millisecond();
+        let step = Step::new(at_unix_ms, Role::Producer, StepKind::CredentialsRead, state.version);
+        let (tenant, user) = (Some(tenant.clone()), Some(read.user().clone()));
+        producer.reporter.step(Step { tenant, user, ..step }).await?;
+    }
     let mut body = json!({"tenant_id": tenant, "version": state.version});
     merge(&mut body, show(&state));
     Ok(Json(body))
@@ -315,11 +326,13 @@ async fn take_body(State(producer): State<Arc<Producer>>, request: Request, next
     match (read_body(body).await, admitted) {
         (Ok(body), Ok(())) => next.run(Request::from_parts(parts, body.into())).await,
         (Ok(_), Err(limited)) => Problem::from(limited).into_response(),
-        (Err(problem), admitted) => {
+        (Err(mut problem), admitted) => {
             // Whoever may not ask just now fills no record either.
             if admitted.is_ok() && problem.is_too_large() {
                 let entry = format!("{} {}", parts.method, parts.uri.path());
-                producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail());
+                let reported =
+                    producer.reporter.attempt(Code::HostileBody, &entry, Claimed::default(), problem.detail()).await;
+                problem = reported.err().map_or(problem, Problem::from);
             }
             let mut refused = problem.into_response();
             refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -348,11 +361,14 @@ impl FromRequestParts<Arc<Producer>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, producer: &Arc<Producer>) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers).inspect_err(|denied| {
-            let entry = format!("{} {}", parts.method, parts.uri.path());
-            producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), denied);
-        })?;
-        Ok(Self { token })
+        match bearer(&parts.headers) {
+            Ok(token) => Ok(Self { token }),
+            Err(denied) => {
+                let entry = format!("{} {}", parts.method, parts.uri.path());
+                producer.reporter.attempt(Code::Unauthenticated, &entry, Claimed::default(), &denied).await?;
+                Err(denied.into())
+            }
+        }
     }
 }
 

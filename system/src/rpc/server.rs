@@ -115,7 +115,8 @@ async fn read_frames<S: Service>(
             Ok(Frame::Hello { version, client, service: wanted }) => {
                 let posing = caller.refusal(client);
                 if let (Some(reason), Some(_)) = (&posing, caller.role) {
-                    service.reporter().attempt(Code::NoRight, "hello", Claimed::default(), reason);
+                    // It is refused, whether or not that can be recorded.
+                    let _ = service.reporter().attempt(Code::NoRight, "hello", Claimed::default(), reason).await;
                 }
                 let refusal = Frame::refusal(version, &wanted, S::NAME).or(posing);
                 if let Some(reason) = refusal {
@@ -154,8 +155,8 @@ async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Du
         Ok(request) if !S::may(client, &request) => {
             let why = format!("the {client} role has no right to ask this");
             let (entry, claimed) = S::claims(&request);
-            service.reporter().attempt(Code::NoRight, entry, claimed, &why);
-            Err(CallError::failed(format!("{}: {why}", S::NAME)))
+            let told = service.reporter().attempt(Code::NoRight, entry, claimed, &why).await;
+            told.and_then(|()| Err(CallError::failed(format!("{}: {why}", S::NAME))))
         }
         Ok(request) => match timeout(deadline, service.handle(request)).await {
             Ok(reply) => reply,
@@ -163,8 +164,9 @@ async fn answer<S: Service>(service: &S, client: Role, body: Bytes, deadline: Du
         },
         Err(error) => {
             let why = format!("unreadable request: {error}");
-            service.reporter().attempt(Code::Malformed, "request", Claimed::default(), format!("{why}, from {client}"));
-            Err(CallError::failed(format!("{}: {why}", S::NAME)))
+            let from = format!("{why}, from {client}");
+            let told = service.reporter().attempt(Code::Malformed, "request", Claimed::default(), from).await;
+            told.and_then(|()| Err(CallError::failed(format!("{}: {why}", S::NAME))))
         }
     };
     let encode = |reply: &Result<S::Reply, CallError>| postcard::to_stdvec(reply).expect("our own types become bytes");

@@ -21,16 +21,20 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
     let network = keys::network(config, role)?;
     let world = World { network, ..World::real(&data.join(role.name()))? };
     tracing::info!(?role, data = %data.display(), ?at, encrypted = config.tls.is_some(), "starting");
+    let reporter = async || role::reporter(&world, at, role).await;
     match role {
-        Role::Producer => role::serve_producer(&world, at, &config.rate_limits, config.keys()?, stop).await?,
-        Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, stop).await,
+        Role::Producer => {
+            let (limits, keys) = (&config.rate_limits, config.keys()?);
+            role::serve_producer(&world, at, limits, keys, reporter().await?, stop).await?;
+        }
+        Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, reporter().await?, stop).await?,
         Role::Broker => {
+            let reporter = reporter().await?;
             let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
             tokio::select! {
-                served = role::serve_broker(&world, at, broker.clone(), stop) => served?,
+                served = role::serve_broker(&world, at, broker.clone(), broker.clone(), reporter, stop) => served?,
                 why = broker.failed() => return Err(store_failed("broker", &why)),
             }
-            broker.flush().await?;
         }
         Role::Auth => {
             let (identity, policies) = (config.identity(), policies::load(data)?);
@@ -38,17 +42,19 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
                 development::provider(data)?;
             }
             let authority = EmbeddedAuthority::open(&world, identity.trusted()?, policies).await?;
-            let authority = Arc::new(authority.reporting(role::reporter(&world, at, Role::Auth)));
+            let reporter = reporter().await?;
+            let auth = Arc::new(authority.reporting(reporter.clone()));
             tokio::select! {
-                served = role::serve_authority(&world, at, authority.clone(), stop) => served?,
-                why = authority.failed() => return Err(store_failed("auth", &why)),
-                () = policies::keep(&authority, data, config.grant_key_days.get()) => {}
+                served = role::serve_authority(&world, at, auth.clone(), auth.clone(), reporter, stop) => served?,
+                why = auth.failed() => return Err(store_failed("auth", &why)),
+                () = policies::keep(&auth, data, config.grant_key_days.get()) => {}
             }
         }
         Role::Ledger => {
+            let reporter = reporter().await?;
             let ledger = Arc::new(EmbeddedLedger::open(&world, config.keys()?).await?);
             tokio::select! {
-                served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), stop) => served?,
+                served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), reporter, stop) => served?,
                 why = ledger.failed() => return Err(store_failed("ledger", &why)),
             }
         }

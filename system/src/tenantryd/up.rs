@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use futures_util::future::{join, join_all, select_all};
 use tenantry_system::action::Permission;
-use tenantry_system::audit::{EmbeddedAudit, Reporter};
+use tenantry_system::audit::{EmbeddedAudit, Reporter, relay};
 use tenantry_system::auth::{Ask, Authority, EmbeddedAuthority, Policies, Ruling};
 use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::consumer::Consumer;
 use tenantry_system::ids::{Name, TenantId, UserId};
-use tenantry_system::ledger::{EmbeddedLedger, Ledger, follow, relay};
+use tenantry_system::ledger::{EmbeddedLedger, Ledger, follow};
 use tenantry_system::producer::{self, Producer};
 use tenantry_system::rights::Role;
+use tenantry_system::role::FLUSH_MAX;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -34,9 +37,16 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         development::provider(data)?;
     }
     let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
-    let reporter = |role| Reporter::start(role, &broker_world, audit.clone());
+    // What no service of its own refuses here, for all are wired directly: auth, the consumer and the API are left.
+    let reporter = async |role, world: &World| Reporter::start(role, world, audit.clone()).await;
+    let reporters = [
+        reporter(Role::Auth, &auth_world).await?,
+        reporter(Role::Producer, &world(Role::Producer)?).await?,
+        reporter(Role::Consumer, &world(Role::Consumer)?).await?,
+    ];
+    let [auth_reports, api_reports, consumer_reports] = reporters.clone();
     let engine = EmbeddedAuthority::open(&auth_world, identity.trusted()?, policies::load(data)?).await?;
-    let engine = Arc::new(engine.reporting(reporter(Role::Auth)));
+    let engine = Arc::new(engine.reporting(auth_reports));
     let authority: Arc<dyn Authority> = engine.clone();
     let keys = config.keys()?;
     let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?, keys.clone()).await?);
@@ -57,13 +67,17 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let api = Arc::new(api.reporting(reporter(Role::Producer)));
+    let api = Arc::new(api.reporting(api_reports));
     let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
-    let consumer = Arc::new(consumer.reporting(reporter(Role::Consumer)));
+    let consumer = Arc::new(consumer.reporting(consumer_reports));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
-    let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
+    let outboxes = [ledger.outgoing(), broker.outgoing(), engine.outgoing()];
+    let mut relays = JoinSet::new();
+    for outgoing in outboxes.clone() {
+        relays.spawn(relay(outgoing, audit.clone()));
+    }
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));
 
     tokio::select! {
@@ -74,20 +88,26 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         why = ledger.failed() => return Err(store_failed("ledger", &why)),
         why = audit.failed() => return Err(store_failed("audit log", &why)),
         why = engine.failed() => return Err(store_failed("auth", &why)),
+        (why, ..) = select_all(reporters.iter().map(|reporter| Box::pin(reporter.failed()))) => {
+            return Err(store_failed("outbox", &why));
+        }
         () = policies::keep(&engine, data, config.grant_key_days.get()) => {}
         // None of them ends before it is told to: what is left would confirm commands that nobody deals with.
         ended = &mut http => bail!("the HTTP server ended: {ended:?}"),
         ended = &mut consumer => bail!("the consumer ended: {ended:?}"),
-        ended = &mut relay => bail!("the audit relay ended: {ended:?}"),
+        ended = relays.join_next() => bail!("an audit relay ended: {ended:?}"),
         ended = &mut follow => bail!("the ledger follows auth no longer: {ended:?}"),
     }
     // In the order of a command's way: first nothing new comes in, then what is in work ends.
     http.await?;
     consumer_stop.cancel();
     consumer.await?;
-    relay.abort();
     follow.abort();
     broker.flush().await?;
+    let told = outboxes.iter().map(|outgoing| outgoing.flush(FLUSH_MAX));
+    let reported = reporters.iter().map(|reporter| reporter.flush(FLUSH_MAX));
+    join(join_all(told), join_all(reported)).await;
+    drop(relays);
     eprintln!("stopped");
     Ok(())
 }

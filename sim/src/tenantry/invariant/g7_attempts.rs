@@ -1,8 +1,7 @@
 //! G7: every attempt that was refused stands in the audit log exactly once and rings exactly once; what nobody did wrong
 //! does neither.
 //!
-//! Reports wait in memory until the log has them. Where the host that refused an attempt was killed, the attempt may be
-//! missing; but it never stands twice.
+//! Whoever was told that they are refused is on record, whatever died meanwhile: a report is durable before its answer.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +17,13 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for (_, attempt) in &case.kept.attempts {
         by_message.entry(attempt.claimed.message_id.as_deref().unwrap_or_default()).or_default().push(attempt);
     }
-    let killed = |role: &str| case.seen.killed.iter().any(|host| host.starts_with(role));
     let stands = |id: &str, side: fn(Role) -> bool| {
         by_message.get(id).into_iter().flatten().filter(|attempt| side(attempt.service)).count()
     };
     let gone = |command: &Command| case.seen.revocations.ever(&command.operator, &command.tenant);
     for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {
         let refused = case.seen.clients.get(id).and_then(|client| client.refused) == Some(403);
-        let (count, least) = (stands(id, |service| service == Role::Auth), u64::from(refused && !killed("auth")));
+        let (count, least) = (stands(id, |service| service == Role::Auth), u64::from(refused));
         // Sent again after the little they may was taken away, it is another attempt: of one without any role.
         let most = 1 + u64::from(gone(command));
         finding.expect((least..=most).contains(&(count as u64)), || {
@@ -34,8 +32,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     for id in &case.seen.forged {
         let count = stands(id, |service| matches!(service, Role::Consumer | Role::Ledger));
-        let least = u64::from(!killed("consumer") && !killed("ledger"));
-        finding.expect((least..=1).contains(&(count as u64)), || {
+        // A moved ciphertext is a genuine command but for that: it has an outcome instead.
+        let least = usize::from(!case.seen.moved.contains(id));
+        finding.expect((least..=1).contains(&count), || {
             format!("{id}: it was forged, and {count} attempts of it are on record")
         });
     }

@@ -11,6 +11,7 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 mod g7_attempts;
+mod g7_steps;
 mod g8_fair_share;
 mod g9_confidentiality;
 
@@ -92,6 +93,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g5_order::check,
         g6_billing::check,
         g7_attempts::check,
+        g7_steps::check,
         g8_fair_share::check,
         g10_liveness::check,
     ];
@@ -106,9 +108,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
 mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
-    use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event};
+    use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
     use tenantry_system::ids::{MessageId, UserId};
-    use tenantry_system::ledger::TenantState;
+    use tenantry_system::ledger::{PauseGeneration, TenantState};
+    use tenantry_system::message::body_sha256;
     use tenantry_system::rate_limit::Rate;
     use tenantry_system::rights::Role;
 
@@ -169,6 +172,22 @@ mod tests {
                     policies: Vec::new(),
                 });
                 kept.outcomes.insert((acme.clone(), id(name)), outcome);
+                for kind in [StepKind::Published, StepKind::Delivered] {
+                    let place = 10 + kept.steps.len() as u64;
+                    let number = if kind == StepKind::Published { index as u64 + 1 } else { 1 };
+                    let step = Step {
+                        tenant: Some(acme.clone()),
+                        user: Some(command.operator.clone()),
+                        action: Some("issue_credit".into()),
+                        message_id: Some(id(name)),
+                        body_sha256: Some(body_sha256(command.body().as_bytes())),
+                        ..Step::new(0, Role::Broker, kind, number)
+                    };
+                    kept.steps.push((place, step));
+                }
+                let calls = seen.witness.publish(&acme, &id(name));
+                (calls.begun, calls.answered, calls.done) = (1, 1, 1);
+                seen.witness.deliver(&acme, &id(name), 1);
             } else {
                 let claimed = Claimed { message_id: Some(name.into()), ..Claimed::tenant(&acme) };
                 let (service, entry, code) = (Role::Auth, "grant".to_owned(), Code::CrossTenant);
@@ -179,6 +198,7 @@ mod tests {
             seen.clients.insert(name.into(), client);
             seen.commands.insert(name.into(), command);
         }
+        kept.steps.push((20, Step::new(0, Role::Auth, StepKind::PoliciesChanged, 1)));
         let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
         let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
@@ -338,9 +358,9 @@ mod tests {
         let mut forgotten = story();
         (forgotten.kept.attempts, forgotten.kept.alerts) = Default::default();
         assert_eq!(violated(&forgotten), ["G7-attempts-on-record"]);
-        // It may have been lost with the memory of who refused it.
+        // Whoever was told is on record, also if who told them died of it.
         forgotten.seen.killed.insert("auth".into());
-        assert_eq!(violated(&forgotten), Vec::<&str>::new());
+        assert_eq!(violated(&forgotten), ["G7-attempts-on-record"]);
 
         let mut twice = story();
         twice.kept.attempts.push((4, twice.kept.attempts[0].1.clone()));
@@ -360,6 +380,52 @@ mod tests {
         accused.kept.attempts[0].1.claimed.message_id = Some("m-1".into());
         accused.seen.killed.insert("auth".into());
         assert_eq!(violated(&accused), ["G7-attempts-on-record"]);
+    }
+
+    #[test]
+    fn g7_sees_a_step_that_is_missing_or_doubled_or_late_or_says_something_else() {
+        const STEPS: [&str; 1] = ["G7-steps-on-record"];
+        for index in 0..story().kept.steps.len() {
+            let mut missing = story();
+            let (_, step) = missing.kept.steps.remove(index);
+            assert_eq!(violated(&missing), STEPS, "without {step:?}");
+            let mut doubled = story();
+            let (place, step) = doubled.kept.steps[index].clone();
+            doubled.kept.steps.push((place + 100, step.clone()));
+            assert_eq!(violated(&doubled), STEPS, "twice {step:?}");
+        }
+        let spoilt = |spoil: fn(&mut Story)| {
+            let mut story = story();
+            spoil(&mut story);
+            violated(&story)
+        };
+        let untouched = |_: &mut Story| {};
+        assert_eq!(spoilt(untouched), Vec::<&str>::new());
+        let spoils: [fn(&mut Story); 8] = [
+            // Delivered before it was published.
+            |story| story.kept.steps[0].0 = 19,
+            // A hole in the attempts, and an attempt that nobody saw.
+            |story| story.kept.steps[1].1.number = 2,
+            |story| story.kept.steps.insert(2, (12, Step { number: 2, ..story.kept.steps[1].1.clone() })),
+            // Another's body, and another's name.
+            |story| story.kept.steps[0].1.body_sha256 = Some([7; 32]),
+            |story| story.kept.steps[0].1.user = Some(story.cast.operators[1].clone()),
+            // A duplicate that nobody sent, a dead letter that is none, a pause that is not on record.
+            |story| story.kept.steps.push((30, Step { kind: StepKind::Duplicate, ..story.kept.steps[0].1.clone() })),
+            |story| story.kept.steps.push((30, Step { kind: StepKind::DeadLettered, ..story.kept.steps[1].1.clone() })),
+            |story| story.kept.states.get_mut(&tenant("acme")).unwrap().pause_generation = PauseGeneration(1),
+        ];
+        for (index, spoil) in spoils.into_iter().enumerate() {
+            assert_eq!(spoilt(spoil), STEPS, "spoil {index}");
+        }
+        // A call without an answer may have done its work, or not.
+        let mut open = story();
+        let calls = open.seen.witness.publish(&tenant("acme"), &id("m-1"));
+        calls.begun += 1;
+        assert_eq!(violated(&open), Vec::<&str>::new());
+        let (_, again) = open.kept.steps[0].clone();
+        open.kept.steps.push((30, Step { kind: StepKind::Duplicate, ..again }));
+        assert_eq!(violated(&open), Vec::<&str>::new());
     }
 
     #[test]

@@ -1,0 +1,36 @@
+//! Controls: outboxes with a defect, made from outside, for a harness that can't find one proves nothing.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tenantry_system::audit::{Alert, Audit, Event};
+use tenantry_system::call::CallError;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// What a service has refused is forgotten when its process dies, as if it had waited in memory.
+    ForgetsOnCrash,
+    /// What was relayed is relayed once more, under new numbers.
+    RelaysTwice,
+}
+
+/// A log to which every relay sends all it has twice: the second time as another source.
+pub struct Doubled(pub Arc<dyn Audit>);
+
+#[async_trait]
+impl Audit for Doubled {
+    async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
+        let last = self.0.append(source, first, events.clone()).await?;
+        self.0.append(&format!("{source}/again"), first, events).await?;
+        Ok(last)
+    }
+
+    async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, CallError> {
+        self.0.events(after, max).await
+    }
+
+    async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
+        self.0.alerts(after, max).await
+    }
+}
