@@ -8,7 +8,7 @@
 //! | ledger | outcome, state, pause, data keys | producer |
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
-//! | audit | events, alerts | producer |
+//! | audit | events, alerts, search, checkpoint, tiles | producer |
 //! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
 //! | auth | what is in force | ledger |
@@ -188,6 +188,9 @@ mod tests {
         assert_eq!(audit(&append("consumer/1", vec![decided])), []);
         assert_eq!(audit(&Audit::Events { after: 0, max: 1 }), [Producer]);
         assert_eq!(audit(&Audit::Alerts { after: 0, max: 1 }), [Producer]);
+        assert_eq!(audit(&Audit::Search(crate::audit::Query::default())), [Producer]);
+        assert_eq!(audit(&Audit::Checkpoint), [Producer]);
+        assert_eq!(audit(&Audit::Tile(crate::tlog::Tile { level: 0, index: 0, width: 1 })), [Producer]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const FRESH_BYTES_MAX: u64 = 72 * 1024;
 
 /// Of the rows that this build writes; changes with the shape of any of them, for neither redb nor postcard could tell.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// One row: [`FORMAT`] of the build that made the file.
 const FORMAT_TABLE: TableDefinition<(), u32> = TableDefinition::new("format");
@@ -452,7 +452,7 @@ mod tests {
         drop(made);
         let Err(refused) = open(folder.path()).await else { panic!("another build's rows were taken for ours") };
         let why = refused.to_string();
-        assert!(why.contains("test.redb: its format is 1, this build reads and writes 3"), "{why}");
+        assert!(why.contains("test.redb: its format is 1, this build reads and writes 4"), "{why}");
         let kept = Database::open(&path).unwrap().begin_read().unwrap().list_tables().unwrap().count();
         assert_eq!(kept, 1, "a refused file was changed");
     }

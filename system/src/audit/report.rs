@@ -132,11 +132,13 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use bytes::Bytes;
 
     use super::*;
-    use crate::audit::Alert;
+    use crate::audit::{Alert, Found, Query};
     use crate::call::CallError;
     use crate::testing::Bench;
+    use crate::tlog::Tile;
 
     /// A log that takes an append at the third time it is asked, and notes what it was asked.
     #[derive(Default)]
@@ -160,6 +162,15 @@ mod tests {
         }
         async fn alerts(&self, _: u64, _: usize) -> Result<Vec<Alert>, CallError> {
             Ok(Vec::new())
+        }
+        async fn search(&self, _: &Query) -> Result<Found, CallError> {
+            Ok(Found::default())
+        }
+        async fn checkpoint(&self) -> Result<String, CallError> {
+            Err(CallError::failed("none here"))
+        }
+        async fn tile(&self, _: Tile) -> Result<Option<Bytes>, CallError> {
+            Ok(None)
         }
     }
 
