@@ -33,7 +33,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     if development::is_meant(&identity, data) {
         development::provider(data)?;
     }
-    let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
+    let audit = Arc::new(EmbeddedAudit::open_with(&world(Role::Audit)?, config.audit.clone()).await?);
     let reporter = |role| Reporter::start(role, &broker_world, audit.clone());
     let engine = EmbeddedAuthority::open(&auth_world, identity.trusted()?, policies::load(data)?).await?;
     let engine = Arc::new(engine.reporting(reporter(Role::Auth)));
@@ -57,7 +57,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let api = Arc::new(api.reporting(reporter(Role::Producer)));
+    let api = Arc::new(api.reporting(reporter(Role::Producer)).auditing(audit.clone()));
     let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
