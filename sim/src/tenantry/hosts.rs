@@ -227,7 +227,11 @@ async fn ledger(house: House, world: World) -> Ended {
 
 async fn audit(house: House, world: World) -> Ended {
     let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(unopened)?);
-    house.evidence.seen().engines.audit = Some(engine.clone());
+    {
+        let mut seen = house.evidence.seen();
+        seen.engines.audit = Some(engine.clone());
+        seen.keep_checkpoint();
+    }
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),

@@ -192,8 +192,12 @@ impl Setup {
         let mut simulation = Simulation::new(&settings, hosts);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
+        let mut healed = false;
         let mut done = |now: Duration, phase: Phase| {
             steps += 1;
+            if phase == Phase::Drain && !std::mem::replace(&mut healed, true) {
+                evidence.seen().keep_checkpoint();
+            }
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet(now)
         };
         let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
@@ -321,6 +325,9 @@ struct Watched {
 
 impl Machines for Watched {
     fn before_crash(&mut self, host: &str) {
+        if host == "audit" {
+            self.evidence.seen().keep_checkpoint();
+        }
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
         let mut seen = self.evidence.seen();

@@ -11,6 +11,7 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 mod g7_attempts;
+mod g7_tamper_evident;
 mod g8_fair_share;
 mod g9_confidentiality;
 
@@ -92,6 +93,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g5_order::check,
         g6_billing::check,
         g7_attempts::check,
+        g7_tamper_evident::check,
         g8_fair_share::check,
         g10_liveness::check,
     ];
@@ -114,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::tenantry::cast::Part;
-    use crate::tenantry::evidence::Client;
+    use crate::tenantry::evidence::{Client, LogCheck};
     use crate::tenantry::model::Ask;
     use crate::tenantry::workload::Command;
 
@@ -188,6 +190,7 @@ mod tests {
             let operator = UserId::parse(operator).unwrap();
             seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
         }
+        kept.log = LogCheck { compared: 3, violations: Vec::new() };
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
     }
 
@@ -360,6 +363,13 @@ mod tests {
         accused.kept.attempts[0].1.claimed.message_id = Some("m-1".into());
         accused.seen.killed.insert("auth".into());
         assert_eq!(violated(&accused), ["G7-attempts-on-record"]);
+    }
+
+    #[test]
+    fn g7_sees_a_log_that_does_not_verify() {
+        let mut forked = story();
+        forked.kept.log.violations.push("entry 2 is not what was logged".into());
+        assert_eq!(violated(&forked), ["G7-tamper-evident"]);
     }
 
     #[test]
