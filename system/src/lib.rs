@@ -34,6 +34,7 @@ pub mod rpc;
 pub mod schema;
 pub mod secret;
 pub mod store;
+pub mod tlog;
 pub mod tls;
 pub mod whole;
 

@@ -9,7 +9,7 @@
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
 //! | audit | append steps, of its own kinds only (`audit/step.rs`) | producer, broker, auth, ledger |
-//! | audit | events, alerts | producer |
+//! | audit | events, alerts, search, checkpoint, tiles | producer |
 //! | auth | grant, break-glass | producer |
 //! | auth | recheck | consumer |
 //! | auth | what is in force | ledger |
@@ -199,6 +199,9 @@ mod tests {
         }
         assert_eq!(audit(&Audit::Events { after: 0, max: 1 }), [Producer]);
         assert_eq!(audit(&Audit::Alerts { after: 0, max: 1 }), [Producer]);
+        assert_eq!(audit(&Audit::Search(crate::audit::Query::default())), [Producer]);
+        assert_eq!(audit(&Audit::Checkpoint), [Producer]);
+        assert_eq!(audit(&Audit::Tile(crate::tlog::Tile { level: 0, index: 0, width: 1 })), [Producer]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -240,7 +240,8 @@ pub async fn serve_producer(
 ) -> io::Result<()> {
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
     let producer = Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys);
-    let producer = Arc::new(producer.reporting(reporter.clone()));
+    let producer = producer.reporting(reporter.clone()).auditing(remote_audit(world, at, Role::Producer));
+    let producer = Arc::new(producer);
     let listener = world.network.bind_public(&at.producer).await?;
     let served = producer::serve(listener, producer::router(producer), stop);
     reporting(world, at, Role::Producer, None, &reporter, served).await

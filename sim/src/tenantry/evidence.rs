@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Reporter, Step};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Files, Reporter, Step, verify};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
@@ -127,6 +127,8 @@ pub struct Seen {
     pub reporting: usize,
     /// The stores of the running hosts, to be read at the end.
     pub engines: Engines,
+    /// Checkpoints of the audit log that were seen: at each of its starts, before each of its crashes, at the heal.
+    pub checkpoints: BTreeSet<String>,
 }
 
 /// What one command's operator was told.
@@ -309,6 +311,8 @@ pub struct Kept {
     pub steps: Vec<(u64, Step)>,
     /// The alerts in the audit log.
     pub alerts: Vec<Alert>,
+    /// What the verification of the audit log's export said.
+    pub log: LogCheck,
     /// How many dead letters.
     pub dead_letters: u64,
     /// Whose they are.
@@ -317,6 +321,31 @@ pub struct Kept {
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
     pub depth: usize,
+}
+
+/// A verification of the audit log as somebody else would do it.
+#[derive(Debug, Default)]
+pub struct LogCheck {
+    /// How many records and checkpoints were compared.
+    pub compared: u64,
+    /// What does not fit.
+    pub violations: Vec<String>,
+}
+
+impl LogCheck {
+    /// Exports the log, and verifies the export against each of `checkpoints` by the key that the log began with.
+    fn of(audit: &EmbeddedAudit, checkpoints: &BTreeSet<String>) -> std::io::Result<Self> {
+        let (mut export, mut check) = (Files::default(), Self::default());
+        audit.export(&mut export)?;
+        for checkpoint in checkpoints {
+            let verified = verify(&export, audit.key(), Some(checkpoint))?;
+            check.compared += 1 + verified.records;
+            check
+                .violations
+                .extend(verified.violations.iter().map(|found| format!("{}: {}", found.file, found.detail)));
+        }
+        Ok(check)
+    }
 }
 
 impl Observer for Evidence {
@@ -356,6 +385,12 @@ impl Evidence {
 }
 
 impl Seen {
+    /// Keeps the audit log's newest checkpoint, as whoever asked for it just now would.
+    pub fn keep_checkpoint(&mut self) {
+        let newest = self.engines.audit.as_ref().and_then(|audit| audit.newest_checkpoint().ok());
+        self.checkpoints.extend(newest);
+    }
+
     /// Reads what the stores hold.
     ///
     /// # Errors
@@ -384,6 +419,7 @@ impl Seen {
             steps: audit.steps().map_err(unreadable)?,
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
+            log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
             dead_letters: broker.dead_letters().map_err(unreadable)?,
             depth: broker.depth(),
         })

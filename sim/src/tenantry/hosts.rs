@@ -248,7 +248,11 @@ async fn ledger(house: House, world: World) -> Ended {
 
 async fn audit(house: House, world: World) -> Ended {
     let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(died)?);
-    house.evidence.seen().engines.audit = Some(engine.clone());
+    {
+        let mut seen = house.evidence.seen();
+        seen.engines.audit = Some(engine.clone());
+        seen.keep_checkpoint();
+    }
     let served: Arc<dyn Audit> = match house.planted {
         Some(Plant::RelaysTwice) => Arc::new(Doubled(engine.clone())),
         _ => engine.clone(),

@@ -201,8 +201,12 @@ impl Setup {
         let forgets = self.planted == Some(Plant::ForgetsOnCrash);
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone(), forgets };
         let mut steps = 0;
+        let mut healed = false;
         let mut done = |_: Duration, phase: Phase| {
             steps += 1;
+            if phase == Phase::Drain && !std::mem::replace(&mut healed, true) {
+                evidence.seen().keep_checkpoint();
+            }
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
         let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
@@ -332,6 +336,9 @@ struct Watched {
 
 impl Machines for Watched {
     fn before_crash(&mut self, host: &str) {
+        if host == "audit" {
+            self.evidence.seen().keep_checkpoint();
+        }
         // First the disk: dropping a store writes, and a dead process does not.
         self.worlds.before_crash(host);
         if self.forgets {

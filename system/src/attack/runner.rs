@@ -36,6 +36,7 @@ use crate::message::{BodyHash, Message, body_sha256};
 use crate::rights::Role;
 use crate::role::{Addresses, remote_authority, remote_broker};
 use crate::rpc::{Client, Service};
+use crate::secret::replace_secret;
 
 /// A call may take this long.
 const CALL_MAX: Duration = Duration::from_secs(2);
@@ -804,13 +805,18 @@ impl<'a> Attacker<'a> {
         arsenal::body_at(entry, tenant, user, spec, id, &self.instant())
     }
 
-    /// The body of a decided message, as it is on record.
+    /// The body of a decided message, as it came out of the queue.
     async fn recorded(&self, id: &str) -> Result<Bytes, String> {
         persist(async || {
             let audit = self.target.observer.audit().ok_or_else(|| CallError::failed("the audit log is down"))?;
             let entries = audit.entries().map_err(CallError::failed)?;
             let found = entries.into_iter().find(|entry| entry.message_id.as_str() == id);
-            found.map(|entry| entry.body).ok_or_else(|| CallError::failed("not on record yet"))
+            let entry = found.ok_or_else(|| CallError::failed("not on record yet"))?;
+            // Of a secret the record has only a hash; whoever stole the ledger's disk has the ciphertext.
+            let ledger = self.target.observer.ledger().ok_or_else(|| CallError::failed("the ledger is down"))?;
+            let sealed = ledger.every_ciphertext().map_err(CallError::failed)?;
+            let sealed = sealed.get(&(entry.tenant_id, entry.message_id));
+            Ok(sealed.and_then(|sealed| replace_secret(&entry.body, sealed)).unwrap_or(entry.body))
         })
         .await
     }

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::*;
 use crate::action::Permission;
-use crate::audit::{Alert, Audit, Event};
+use crate::audit::{Alert, Audit, Event, Found, Query};
 use crate::auth::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce, Verdict};
 use crate::call::CallError;
 use crate::capability::World;
@@ -14,6 +15,7 @@ use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
 use crate::role::Addresses;
+use crate::tlog::Tile;
 
 /// A stage on loopback ports of its own.
 async fn stage(folder: &std::path::Path, around: Around) -> Stage {
@@ -113,6 +115,15 @@ impl Audit for Forgetful {
     }
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.0.alerts(after, max).await
+    }
+    async fn search(&self, query: &Query) -> Result<Found, CallError> {
+        self.0.search(query).await
+    }
+    async fn checkpoint(&self) -> Result<String, CallError> {
+        self.0.checkpoint().await
+    }
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
+        self.0.tile(tile).await
     }
 }
 

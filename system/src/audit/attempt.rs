@@ -194,6 +194,7 @@ pub struct Claimed {
     /// Under which id.
     pub message_id: Option<String>,
     /// SHA-256 of its body; never the body itself, which may hold anything.
+    #[serde(with = "super::text::hash")]
     pub body_sha256: Option<BodyHash>,
 }
 

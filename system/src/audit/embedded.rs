@@ -1,17 +1,37 @@
 //! The audit log in redb: appended to, never changed.
+//!
+//! An append writes the records, the tree's new hashes, the rows of the search and a signed checkpoint in the transaction
+//! that counts the source's events: so a checkpoint that anyone can see is over what is durable, and exactly once holds for
+//! the tree too. The log's key is made with the log and kept in its file. At each start the newest checkpoint must be the
+//! one of the tree that is there: a log that contradicts it is refused.
 
 use std::io;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
-use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Step};
+use super::export::{Exported, Folder, export};
+use super::search::{self, Found, INDEX, Query};
+use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Record, Step};
 use crate::call::CallError;
-use crate::capability::World;
+use crate::capability::{Clock, World};
 use crate::store::{Machine, Store, decode, encode};
+use crate::tlog::{Checkpoint, Frontier, Hash, LogKey, Signer, TILE_WIDTH, Tile, leaf_hash};
 
-/// place in the log, from 1 -> [`Event`].
-const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// place in the log, from 1 -> the bytes of its [`Record`].
+pub(super) const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+/// (tile level, index on it) -> the hash there.
+pub(super) const HASHES: TableDefinition<(u8, u64), Hash> = TableDefinition::new("hashes");
+/// One row: the tree's right edge, a [`Frontier`].
+const EDGE: TableDefinition<(), &[u8]> = TableDefinition::new("edge");
+/// One row: the newest checkpoint, a signed note.
+const CHECKPOINT: TableDefinition<(), &str> = TableDefinition::new("checkpoint");
+/// One row: the log's name, and the secret that its key follows from.
+const IDENTITY: TableDefinition<(), (&str, [u8; 32])> = TableDefinition::new("identity");
 /// place of the event that rang -> [`Alert`].
 const ALERTS: TableDefinition<u64, &[u8]> = TableDefinition::new("alerts");
 /// [`Attempt::identity`] -> its place: another service may notice the same one.
@@ -22,7 +42,25 @@ const SOURCES: TableDefinition<&str, u64> = TableDefinition::new("sources");
 const COUNTS: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("counts");
 
 /// A page ends with the event that reaches this many bytes: with it, it fits a frame.
-const PAGE_BYTES: usize = 256 * 1024;
+pub(super) const PAGE_BYTES: usize = 256 * 1024;
+
+/// Entries that one commit, or a start, takes from the log because they are too old: more than a commit brings.
+const EXPIRED_MAX: usize = 1024;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// How a log is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// The name that its checkpoints are of, best a domain and a path such as `example.com/tenantry`. Given once, when the
+    /// log is begun: a log keeps its name. Without it one is drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Records older than this many days lose their bytes and keep their hashes; without it they stay for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<NonZeroU32>,
+}
 
 /// The embedded, durable audit log.
 pub struct EmbeddedAudit {
@@ -43,12 +81,27 @@ pub struct Counts {
 }
 
 impl EmbeddedAudit {
+    /// Opens the log, which keeps everything.
+    ///
+    /// # Errors
+    /// When the database can't be opened, or contradicts its newest checkpoint.
+    pub async fn open(world: &World) -> io::Result<Self> {
+        Self::open_with(world, LogSettings::default()).await
+    }
+
     /// Opens the log.
     ///
     /// # Errors
-    /// When the database can't be opened.
-    pub async fn open(world: &World) -> io::Result<Self> {
-        Ok(Self { store: Store::open(world.disk.clone(), "audit.redb", Log::load).await? })
+    /// When the database can't be opened, contradicts its newest checkpoint, or is another log than `settings` say.
+    pub async fn open_with(world: &World, settings: LogSettings) -> io::Result<Self> {
+        let (entropy, clock) = (world.entropy.clone(), world.clock.clone());
+        let draw = move || {
+            let mut seed = [0; 32];
+            entropy.fill(&mut seed);
+            seed
+        };
+        let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock);
+        Ok(Self { store: Store::open(world.disk.clone(), "audit.redb", load).await? })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -56,9 +109,15 @@ impl EmbeddedAudit {
         self.store.failed().await
     }
 
-    /// How many events there are.
+    /// The key that the log's checkpoints are signed with.
+    #[must_use]
+    pub fn key(&self) -> &LogKey {
+        self.store.machine().signer.public()
+    }
+
+    /// How many events there were, those included that are hashes only.
     pub fn len(&self) -> Result<u64, redb::Error> {
-        Ok(self.store.read()?.open_table(EVENTS)?.len()?)
+        Ok(checkpoint_of(&*self.store.read()?)?.1)
     }
 
     /// True when nothing was logged yet.
@@ -106,24 +165,33 @@ impl EmbeddedAudit {
         read.open_table(ALERTS)?.iter()?.map(|row| decode(row?.1.value())).collect()
     }
 
+    /// Writes everything that it takes to verify the log into `folder`; what is appended meanwhile is not in it.
+    ///
+    /// # Errors
+    /// When the log can't be read or the folder can't be written.
+    pub fn export(&self, folder: &mut dyn Folder) -> io::Result<Exported> {
+        export(&*self.store.read().map_err(io::Error::other)?, folder)
+    }
+
+    /// The newest checkpoint.
+    pub fn newest_checkpoint(&self) -> Result<String, redb::Error> {
+        Ok(checkpoint_of(&*self.store.read()?)?.0)
+    }
+
     fn all(&self) -> Result<Vec<(u64, Event)>, redb::Error> {
-        let events = self.store.read()?.open_table(EVENTS)?;
-        let row = |row: Result<_, redb::StorageError>| {
-            let (place, event): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>) = row?;
-            Ok((place.value(), decode(event.value())?))
-        };
-        events.iter()?.map(row).collect()
+        let entries = self.store.read()?.open_table(ENTRIES)?;
+        entries.iter()?.map(|row| event(row?)).collect()
     }
 
     fn page(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, redb::Error> {
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for row in self.store.read()?.open_table(EVENTS)?.range(after.saturating_add(1)..)? {
+        for row in self.store.read()?.open_table(ENTRIES)?.range(after.saturating_add(1)..)? {
             if page.len() >= max.min(PAGE_MAX) || bytes >= PAGE_BYTES {
                 break;
             }
-            let (place, event) = row?;
-            bytes += event.value().len();
-            page.push((place.value(), decode(event.value())?));
+            let row = row?;
+            bytes += row.1.value().len();
+            page.push(event(row)?);
         }
         Ok(page)
     }
@@ -149,9 +217,73 @@ impl Audit for EmbeddedAudit {
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.alert_page(after, max).map_err(CallError::failed)
     }
+
+    async fn search(&self, query: &Query) -> Result<Found, CallError> {
+        let read = self.store.read().map_err(CallError::failed)?;
+        search::search(&read, query).map_err(CallError::failed)
+    }
+
+    async fn checkpoint(&self) -> Result<String, CallError> {
+        self.newest_checkpoint().map_err(CallError::failed)
+    }
+
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
+        let read = self.store.read().map_err(CallError::failed)?;
+        Ok(tile_of(&read, tile).map_err(CallError::failed)?.map(Into::into))
+    }
 }
 
-struct Log;
+type Row<'a> = (redb::AccessGuard<'a, u64>, redb::AccessGuard<'a, &'static [u8]>);
+
+fn event((place, entry): Row<'_>) -> Result<(u64, Event), redb::Error> {
+    Ok((place.value(), Record::parse(entry.value()).map_err(unreadable)?.event))
+}
+
+/// The newest checkpoint, and the size of its log.
+pub(super) fn checkpoint_of(read: &ReadTransaction) -> Result<(String, u64), redb::Error> {
+    let checkpoint = read.open_table(CHECKPOINT)?.get(())?.map(|row| row.value().to_owned());
+    let edge = edge_in(&read.open_table(EDGE)?)?;
+    Ok((checkpoint.ok_or_else(|| damaged("it has no checkpoint"))?, edge.size()))
+}
+
+/// The bytes of `tile`, if the tree has all its hashes.
+pub(super) fn tile_of(read: &ReadTransaction, tile: Tile) -> Result<Option<Vec<u8>>, redb::Error> {
+    let first = tile.first();
+    let rows =
+        read.open_table(HASHES)?.range((tile.level, first)..(tile.level, first.saturating_add(tile.width.into())))?;
+    let hashes = rows.map(|row| Ok(row?.1.value())).collect::<Result<Vec<_>, redb::Error>>()?;
+    Ok((hashes.len() == usize::from(tile.width)).then(|| hashes.concat()))
+}
+
+/// One hash of a tile.
+pub(super) fn hash_of(
+    hashes: &impl ReadableTable<(u8, u64), Hash>,
+    level: u8,
+    index: u64,
+) -> Result<Hash, redb::Error> {
+    let found = hashes.get((level, index))?.map(|hash| hash.value());
+    found.ok_or_else(|| damaged(&format!("it lacks the hash {index} of level {level}")))
+}
+
+fn edge_in(edges: &impl ReadableTable<(), &'static [u8]>) -> Result<Frontier, redb::Error> {
+    let edge = edges.get(())?;
+    let read = edge.map_or_else(|| Some(Frontier::default()), |edge| Frontier::from_bytes(edge.value()));
+    read.ok_or_else(|| damaged("its edge is unreadable"))
+}
+
+fn damaged(what: &str) -> redb::Error {
+    redb::Error::Corrupted(format!("the log is not as it was: {what}"))
+}
+
+pub(super) fn unreadable(error: serde_json::Error) -> redb::Error {
+    damaged(&format!("an entry is unreadable: {error}"))
+}
+
+struct Log {
+    signer: Signer,
+    clock: Arc<dyn Clock>,
+    keep_ms: Option<i64>,
+}
 
 struct Append {
     source: String,
@@ -167,14 +299,150 @@ struct Appended {
     alerts: Vec<Alert>,
 }
 
+/// What a transaction writes entries to.
+struct Tables<'t> {
+    entries: Table<'t, u64, &'static [u8]>,
+    hashes: Table<'t, (u8, u64), Hash>,
+    index: Table<'t, (u8, &'static str, &'static str, u64), i64>,
+    alerts: Table<'t, u64, &'static [u8]>,
+    edges: Table<'t, (), &'static [u8]>,
+    checkpoints: Table<'t, (), &'static str>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(within: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            entries: within.open_table(ENTRIES)?,
+            hashes: within.open_table(HASHES)?,
+            index: within.open_table(INDEX)?,
+            alerts: within.open_table(ALERTS)?,
+            edges: within.open_table(EDGE)?,
+            checkpoints: within.open_table(CHECKPOINT)?,
+        })
+    }
+
+    /// Writes a record, and what leads to it.
+    fn append(&mut self, edge: &mut Frontier, record: &Record, bytes: &[u8]) -> Result<(), redb::Error> {
+        self.entries.insert(record.place, bytes)?;
+        edge.append(leaf_hash(bytes), |level, index, hash| -> Result<(), redb::Error> {
+            self.hashes.insert((level, index), hash)?;
+            Ok(())
+        })?;
+        search::insert(&mut self.index, record.place, &record.event)
+    }
+
+    /// Takes the bytes of entries from before `horizon`, from the oldest on, and what leads to them; hashes stay.
+    fn forget(&mut self, horizon: i64) -> Result<(), redb::Error> {
+        for _ in 0..EXPIRED_MAX {
+            let oldest = self.entries.first()?.map(|(_, entry)| Record::parse(entry.value()).map_err(unreadable));
+            let Some(Record { place, event, .. }) = oldest.transpose()? else { return Ok(()) };
+            if event.at_unix_ms() >= horizon {
+                return Ok(());
+            }
+            search::remove(&mut self.index, place, &event)?;
+            self.alerts.remove(place)?;
+            self.entries.remove(place)?;
+        }
+        Ok(())
+    }
+
+    /// Signs what `edge` is the edge of.
+    fn sign(&mut self, edge: &Frontier, signer: &Signer) -> Result<(), redb::Error> {
+        let checkpoint =
+            Checkpoint { origin: signer.public().name().into(), size: edge.size(), root: edge.root() }.sign(signer);
+        self.edges.insert((), edge.to_bytes().as_slice())?;
+        self.checkpoints.insert((), checkpoint.as_str())?;
+        Ok(())
+    }
+
+    /// Compares the newest checkpoint with the edge, the edge with the hashes, and the newest hashes with their entries.
+    fn check(&self, key: &LogKey) -> Result<(), redb::Error> {
+        let edge = edge_in(&self.edges)?;
+        let size = edge.size();
+        let checkpoint = self.checkpoints.get(())?.ok_or_else(|| damaged("it has no checkpoint"))?;
+        let checkpoint = Checkpoint::open(checkpoint.value(), key)
+            .map_err(|error| damaged(&format!("of its newest checkpoint: {error}")))?;
+        if (checkpoint.size, checkpoint.root) != (size, edge.root()) {
+            let signed = checkpoint.size;
+            return Err(damaged(&format!(
+                "its newest checkpoint is of {signed} entries, and contradicts the {size} here"
+            )));
+        }
+        if Frontier::at(size, &|level, index| hash_of(&self.hashes, level, index))? != edge {
+            return Err(damaged("its hashes do not make the root that was signed"));
+        }
+        let mut expected = size;
+        for row in self.entries.iter()?.rev().take(TILE_WIDTH as usize) {
+            let (place, entry) = row?;
+            if place.value() != expected || leaf_hash(entry.value()) != hash_of(&self.hashes, 0, expected - 1)? {
+                return Err(damaged(&format!("entry {expected} is missing, or another than was hashed")));
+            }
+            expected -= 1;
+        }
+        let oldest = self.entries.first()?.map_or(size + 1, |(place, _)| place.value());
+        let held = self.entries.len()?;
+        if oldest + held != size + 1 {
+            return Err(damaged(&format!("it has {held} entries from {oldest} on, and should end with {size}")));
+        }
+        Ok(())
+    }
+}
+
 impl Log {
-    fn load(within: &WriteTransaction) -> Result<Self, redb::Error> {
-        within.open_table(EVENTS)?;
-        within.open_table(ALERTS)?;
+    fn load(
+        within: &WriteTransaction,
+        settings: LogSettings,
+        draw: impl FnOnce() -> [u8; 32],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, redb::Error> {
         within.open_table(ATTEMPTS)?;
         within.open_table(SOURCES)?;
         within.open_table(COUNTS)?;
-        Ok(Self)
+        let (signer, is_new) = Self::identity(within, settings.origin, draw)?;
+        let keep_ms = settings.keep_days.map(|days| i64::from(days.get()) * DAY_MS);
+        let log = Self { signer, clock, keep_ms };
+        let mut tables = Tables::open(within)?;
+        if is_new {
+            tables.sign(&Frontier::default(), &log.signer)?;
+        }
+        tables.check(log.signer.public())?;
+        log.forget(&mut tables)?;
+        Ok(log)
+    }
+
+    /// The log's key, and whether it was made just now.
+    fn identity(
+        within: &WriteTransaction,
+        origin: Option<String>,
+        draw: impl FnOnce() -> [u8; 32],
+    ) -> Result<(Signer, bool), redb::Error> {
+        let refused = |why: String| redb::Error::Io(io::Error::other(why));
+        let mut identities = within.open_table(IDENTITY)?;
+        let kept = identities.get(())?.map(|row| (row.value().0.to_owned(), row.value().1));
+        let (name, seed, is_new) = match (kept, origin) {
+            (Some((name, _)), Some(origin)) if name != origin => {
+                let why =
+                    format!("it is the log {name:?}, not {origin:?}: a log keeps the origin that it was begun with");
+                return Err(refused(why));
+            }
+            (Some((name, seed)), _) => (name, seed, false),
+            (None, origin) => {
+                let seed = draw();
+                let own = |seed| hex::encode(&leaf_hash(seed)[..8]);
+                (origin.unwrap_or_else(|| format!("tenantry.internal/audit/{}", own(&seed))), seed, true)
+            }
+        };
+        let signer = Signer::from_seed(&name, &seed)
+            .ok_or_else(|| refused(format!("origin is {name:?}; it must have a letter, no space and no plus sign")))?;
+        if is_new {
+            identities.insert((), (name.as_str(), seed))?;
+        }
+        Ok((signer, is_new))
+    }
+
+    fn forget(&self, tables: &mut Tables<'_>) -> Result<(), redb::Error> {
+        let Some(keep) = self.keep_ms else { return Ok(()) };
+        tables.forget(self.clock.now().as_millisecond().saturating_sub(keep))
     }
 }
 
@@ -187,10 +455,11 @@ impl Machine for Log {
     }
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Append>) -> Result<Vec<Self::Answer>, redb::Error> {
-        let (mut log, mut rung) = (within.open_table(EVENTS)?, within.open_table(ALERTS)?);
+        let (mut tables, mut counts) = (Tables::open(within)?, within.open_table(COUNTS)?);
         let (mut attempts, mut sources) = (within.open_table(ATTEMPTS)?, within.open_table(SOURCES)?);
-        let mut counts = within.open_table(COUNTS)?;
         let (mut decided, mut refused, mut steps) = counts.get(())?.map(|row| row.value()).unwrap_or_default();
+        let mut edge = edge_in(&tables.edges)?;
+        let before = edge.size();
         let mut answers = Vec::with_capacity(batch.len());
         for Append { source, first, events } in batch {
             let had = sources.get(source.as_str())?.map_or(0, |last| last.value());
@@ -198,14 +467,21 @@ impl Machine for Log {
                 answers.push(Err(format!("{source}: event {first} came after {had}: those between are missing")));
                 continue;
             }
-            let (mut last, mut alerts) = (had, Vec::new());
-            for (number, event) in (first..).zip(&events) {
+            let (mut last, mut alerts, mut too_long) = (had, Vec::new(), None);
+            for (number, event) in (first..).zip(events) {
                 if number <= had {
                     continue;
                 }
+                let place = edge.size() + 1;
+                let (record, bytes) = match Record::new(place, &source, number, event) {
+                    Ok(made) => made,
+                    Err(why) => {
+                        too_long = Some(format!("{source}: {why}"));
+                        break;
+                    }
+                };
                 last = number;
-                let place = decided + refused + steps + 1;
-                match event {
+                match &record.event {
                     Event::Decided(_) => decided += 1,
                     Event::Step(_) => steps += 1,
                     Event::Refused(attempt) => {
@@ -218,16 +494,20 @@ impl Machine for Log {
                         refused += 1;
                     }
                 }
-                log.insert(place, encode(event).as_slice())?;
-                if let Some(alert) = event.alert(place) {
-                    rung.insert(place, encode(&alert).as_slice())?;
+                tables.append(&mut edge, &record, &bytes)?;
+                if let Some(alert) = record.event.alert(place) {
+                    tables.alerts.insert(place, encode(&alert).as_slice())?;
                     alerts.push(alert);
                 }
             }
             sources.insert(source.as_str(), last)?;
-            answers.push(Ok(Appended { last, alerts }));
+            answers.push(too_long.map_or(Ok(Appended { last, alerts }), Err));
         }
         counts.insert((), (decided, refused, steps))?;
+        if edge.size() > before {
+            tables.sign(&edge, &self.signer)?;
+        }
+        self.forget(&mut tables)?;
         Ok(answers)
     }
 

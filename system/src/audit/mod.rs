@@ -6,13 +6,23 @@
 //! has, and refuses a gap: so however often an event is sent, it stands here exactly once.
 //!
 //! An event that rings has an alert, written in the same transaction: see [`Event::rings`].
+//!
+//! The log is tamper-evident: each event's record is an entry of a Merkle tree ([`crate::tlog`]), and every commit ends with
+//! a signed checkpoint of it. An export can be verified elsewhere, by whoever has the public key and an old checkpoint.
 
 mod attempt;
 mod embedded;
+mod export;
 pub(crate) mod outbox;
+mod record;
 pub(crate) mod remote;
 mod report;
+mod search;
 mod step;
+#[cfg(test)]
+mod tamper_tests;
+mod text;
+mod verify;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,13 +31,18 @@ use serde::{Deserialize, Serialize};
 use crate::call::CallError;
 use crate::ids::{MessageId, TenantId, UserId};
 use crate::rights::Role;
+use crate::tlog::Tile;
 
 pub use attempt::{Attempt, Claimed, Code, Severity};
-pub use embedded::{Counts, EmbeddedAudit};
+pub use embedded::{Counts, EmbeddedAudit, LogSettings};
+pub use export::{Exported, Files, Folder};
 pub use outbox::{Outgoing, WAITING_MAX, relay};
+pub use record::Record;
 pub use remote::{AuditService, RemoteAudit};
 pub use report::Reporter;
+pub use search::{Found, FoundRecord, Query};
 pub use step::{Step, StepKind};
+pub use verify::{Kind, Verified, Violation, verify};
 
 /// The most events or alerts that one question is answered with.
 pub const PAGE_MAX: usize = 256;
@@ -48,6 +63,15 @@ pub trait Audit: Send + Sync + 'static {
 
     /// Alerts, oldest first, of events after the place `after`; at most `max`, at most [`PAGE_MAX`].
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError>;
+
+    /// The records that `query` asks for, each with the proof that it stands in the log.
+    async fn search(&self, query: &Query) -> Result<Found, CallError>;
+
+    /// The newest checkpoint: a signed note over all that is durable.
+    async fn checkpoint(&self) -> Result<String, CallError>;
+
+    /// The hashes of a tile; none where the tree has no such tile.
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError>;
 }
 
 /// One thing that the log keeps.
@@ -76,6 +100,67 @@ pub struct Alert {
     pub tenant: Option<String>,
     /// One line for people.
     pub line: String,
+}
+
+/// What everybody may ask of an event, whatever it is. Of an attempt it is what was claimed.
+impl Event {
+    /// The tenant it is about.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Decided(entry) => Some(entry.tenant_id.as_str()),
+            Self::Refused(attempt) => attempt.claimed.tenant.as_deref(),
+            Self::Step(step) => step.tenant.as_ref().map(|tenant| tenant.as_str()),
+        }
+    }
+
+    /// Who acted.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Decided(entry) => Some(entry.user_id.as_str()),
+            Self::Refused(attempt) => attempt.claimed.user.as_deref(),
+            Self::Step(step) => step.user.as_ref().map(|user| user.as_str()),
+        }
+    }
+
+    /// What for.
+    #[must_use]
+    pub fn action(&self) -> Option<&str> {
+        match self {
+            Self::Decided(entry) => Some(&entry.action),
+            Self::Refused(attempt) => attempt.claimed.action.as_deref(),
+            Self::Step(step) => step.action.as_deref(),
+        }
+    }
+
+    /// Of which message.
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        match self {
+            Self::Decided(entry) => Some(entry.message_id.as_str()),
+            Self::Refused(attempt) => attempt.claimed.message_id.as_deref(),
+            Self::Step(step) => step.message_id.as_ref().map(|id| id.as_str()),
+        }
+    }
+
+    /// When it happened, in milliseconds since the Unix epoch, by the clock of whoever tells.
+    #[must_use]
+    pub fn at_unix_ms(&self) -> i64 {
+        match self {
+            Self::Decided(entry) => entry.at_unix_ms,
+            Self::Refused(attempt) => attempt.at_unix_ms,
+            Self::Step(step) => step.at_unix_ms,
+        }
+    }
+
+    /// The message's body, of what has one.
+    fn body_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Self::Decided(entry) => Some(&mut entry.body),
+            Self::Refused(_) | Self::Step(_) => None,
+        }
+    }
 }
 
 impl Event {
@@ -127,7 +212,8 @@ pub struct AuditEntry {
     pub action: String,
     /// Under which id.
     pub message_id: MessageId,
-    /// The message, byte for byte: the payload included.
+    /// The message, byte for byte: the payload included. In the log a sealed secret is its hash, see [`Record`].
+    #[serde(with = "text::body")]
     pub body: Bytes,
     /// `applied`, or the rejection's code.
     pub outcome: String,

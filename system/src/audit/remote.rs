@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Audit, Claimed, Code, Event, Reporter};
+use super::{Alert, Audit, Claimed, Code, Event, Found, Query, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
+use crate::tlog::Tile;
 
 /// An append waits for one or two syncs.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -24,6 +26,9 @@ pub enum Request {
     Append { source: String, first: u64, events: Vec<Event> },
     Events { after: u64, max: u32 },
     Alerts { after: u64, max: u32 },
+    Search(Query),
+    Checkpoint,
+    Tile(Tile),
 }
 
 /// What it answers.
@@ -32,6 +37,9 @@ pub enum Reply {
     Appended(u64),
     Events(Vec<(u64, Event)>),
     Alerts(Vec<Alert>),
+    Found(Found),
+    Checkpoint(String),
+    Tile(Option<Bytes>),
 }
 
 /// Offers any audit log to the network.
@@ -58,7 +66,11 @@ impl Service for AuditService {
                     Event::Step(step) => step.is_of(client),
                 })
             }
-            Request::Events { .. } | Request::Alerts { .. } => client == Role::Producer,
+            Request::Events { .. }
+            | Request::Alerts { .. }
+            | Request::Search(_)
+            | Request::Checkpoint
+            | Request::Tile(_) => client == Role::Producer,
         }
     }
 
@@ -85,6 +97,9 @@ impl Service for AuditService {
             }
             Request::Events { after, max } => self.audit.events(after, max as usize).await.map(Reply::Events),
             Request::Alerts { after, max } => self.audit.alerts(after, max as usize).await.map(Reply::Alerts),
+            Request::Search(query) => self.audit.search(&query).await.map(Reply::Found),
+            Request::Checkpoint => self.audit.checkpoint().await.map(Reply::Checkpoint),
+            Request::Tile(tile) => self.audit.tile(tile).await.map(Reply::Tile),
         }
     }
 
@@ -97,6 +112,11 @@ impl Service for AuditService {
             Request::Append { .. } => ("append", Claimed::default()),
             Request::Events { .. } => ("events", Claimed::default()),
             Request::Alerts { .. } => ("alerts", Claimed::default()),
+            Request::Search(Query { tenant, .. }) => {
+                ("search", Claimed { tenant: tenant.clone(), ..Claimed::default() })
+            }
+            Request::Checkpoint => ("checkpoint", Claimed::default()),
+            Request::Tile(_) => ("tile", Claimed::default()),
         }
     }
 }
@@ -135,6 +155,27 @@ impl Audit for RemoteAudit {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         match self.client.call(&Request::Alerts { after, max }, DEADLINE).await? {
             Reply::Alerts(alerts) => Ok(alerts),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn search(&self, query: &Query) -> Result<Found, CallError> {
+        match self.client.call(&Request::Search(query.clone()), DEADLINE).await? {
+            Reply::Found(found) => Ok(found),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn checkpoint(&self) -> Result<String, CallError> {
+        match self.client.call(&Request::Checkpoint, DEADLINE).await? {
+            Reply::Checkpoint(checkpoint) => Ok(checkpoint),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
+        match self.client.call(&Request::Tile(tile), DEADLINE).await? {
+            Reply::Tile(hashes) => Ok(hashes),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

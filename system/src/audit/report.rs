@@ -149,10 +149,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
+    use bytes::Bytes;
 
     use super::*;
-    use crate::audit::{Alert, EmbeddedAudit};
+    use crate::audit::{Alert, EmbeddedAudit, Found, Query};
     use crate::testing::Bench;
+    use crate::tlog::Tile;
 
     /// A log that can be away, forgets every other answer, and notes what it was asked.
     struct Shaky {
@@ -180,6 +182,15 @@ mod tests {
         }
         async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
             self.log.alerts(after, max).await
+        }
+        async fn search(&self, _: &Query) -> Result<Found, CallError> {
+            Ok(Found::default())
+        }
+        async fn checkpoint(&self) -> Result<String, CallError> {
+            Err(CallError::failed("none here"))
+        }
+        async fn tile(&self, _: Tile) -> Result<Option<Bytes>, CallError> {
+            Ok(None)
         }
     }
 

@@ -217,6 +217,11 @@ impl EmbeddedLedger {
         keyspace::outcomes(&*self.store.read()?)
     }
 
+    /// The ciphertext of every stored credential, by the message that stored it: what a stolen disk gives away.
+    pub(crate) fn every_ciphertext(&self) -> Result<BTreeMap<(TenantId, MessageId), Sealed>, redb::Error> {
+        keyspace::ciphertexts(&*self.store.read()?)
+    }
+
     /// The digest of every tenant's rows as committed: what tells that nothing at all was changed.
     pub fn every_digest(&self) -> Result<BTreeMap<TenantId, Digest>, redb::Error> {
         keyspace::digests(&*self.store.read()?)

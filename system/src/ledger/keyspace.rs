@@ -314,6 +314,16 @@ pub(super) fn states(
     Ok(states)
 }
 
+/// Every tenant's ciphertexts, by the messages that stored them.
+pub(super) fn ciphertexts(read: &ReadTransaction) -> Result<BTreeMap<(TenantId, MessageId), Sealed>, redb::Error> {
+    let row = |row: Result<_, redb::StorageError>| {
+        let (key, kept): (redb::AccessGuard<'_, (&str, &str)>, redb::AccessGuard<'_, &[u8]>) = row?;
+        let KeptCredential { sealed, message_id, .. } = decode(kept.value())?;
+        Ok(((read_id(TenantId::parse, key.value().0)?, message_id), sealed))
+    };
+    read.open_table(CREDENTIALS)?.iter()?.map(row).collect()
+}
+
 fn of<'s>(states: &'s mut BTreeMap<TenantId, TenantState>, tenant: &str) -> Result<&'s mut TenantState, redb::Error> {
     Ok(states.entry(read_id(TenantId::parse, tenant)?).or_default())
 }

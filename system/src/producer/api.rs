@@ -7,6 +7,7 @@
 //! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `credentials`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
+//! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
 //! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
 //! | `GET /healthz` | 200 while the process serves |
 //!
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, break_glass, schemas, sealing};
+use super::{Problem, Producer, audit, break_glass, schemas, sealing};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -71,6 +72,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
+        .merge(audit::routes())
         .route(HEALTH, get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(
@@ -374,7 +376,7 @@ impl FromRequestParts<Arc<Producer>> for Caller {
 
 impl Producer {
     /// The right to read `tenant`, if the token's operator has it.
-    async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
+    pub(super) async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
         let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Read };
         let grant = self.grant(&request).await?;
         Ok(self.verifier.read(grant).await?)
@@ -413,7 +415,7 @@ impl Producer {
 }
 
 /// The error of a call that only asks: it may or may not have been answered, but nothing can have happened.
-fn unchanged(error: CallError) -> Problem {
+pub(super) fn unchanged(error: CallError) -> Problem {
     CallError::failed(error).into()
 }
 

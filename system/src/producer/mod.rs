@@ -5,6 +5,7 @@
 //! told when to come back: an address before anything else is done, a user and a tenant once auth knows them.
 
 mod api;
+mod audit;
 mod break_glass;
 mod http;
 mod problem;
@@ -13,7 +14,7 @@ mod sealing;
 
 use std::sync::Arc;
 
-use crate::audit::Reporter;
+use crate::audit::{Audit, Reporter};
 use crate::auth::Authority;
 use crate::broker::Broker;
 use crate::capability::Clock;
@@ -36,6 +37,7 @@ pub struct Producer {
     limiter: Limiter,
     keys: KeyCache,
     reporter: Reporter,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 impl Producer {
@@ -52,12 +54,18 @@ impl Producer {
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
-        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter: Reporter::none() }
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter: Reporter::none(), audit: None }
     }
 
     /// Reports what it refuses to `reporter`.
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// Shows operators what is in `audit`.
+    #[must_use]
+    pub fn auditing(self, audit: Arc<dyn Audit>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Sealed;
+use super::{Sealed, Secret};
 
 /// Only what leads to the secret; the message was read strictly before.
 #[derive(Deserialize)]
@@ -25,12 +25,27 @@ struct Inner<'a> {
 
 /// `body` with the value of `payload.secret` replaced by `sealed`; `None` if there is no such field.
 pub(crate) fn replace_secret(body: &[u8], sealed: &Sealed) -> Option<Bytes> {
+    with_secret(body, |_| sealed.to_json())
+}
+
+/// `body` as it may be kept for ever: of a sealed secret the ciphertext's hash, of anything else in its place nothing.
+/// `None` if it has none.
+pub(crate) fn without_ciphertext(body: &[u8]) -> Option<Bytes> {
+    with_secret(body, |secret| match Secret::read(secret, "secret") {
+        Ok(Secret::Sealed(sealed)) => {
+            format!(r#"{{"sealed_sha256":"{}","data_key":{}}}"#, sealed.sha256(), sealed.data_key)
+        }
+        Ok(Secret::Clear(_)) | Err(_) => r#"{"withheld":true}"#.into(),
+    })
+}
+
+fn with_secret(body: &[u8], becomes: impl FnOnce(&RawValue) -> String) -> Option<Bytes> {
     let outer: Outer<'_> = serde_json::from_slice(body).ok()?;
     let inner: Inner<'_> = serde_json::from_str(outer.payload.get()).ok()?;
     // Borrowed values are slices of `body`: where they stand is the difference of two addresses.
     let start = (inner.secret.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
     let end = start.checked_add(inner.secret.get().len()).filter(|end| *end <= body.len())?;
-    Some([&body[..start], sealed.to_json().as_bytes(), &body[end..]].concat().into())
+    Some([&body[..start], becomes(inner.secret).as_bytes(), &body[end..]].concat().into())
 }
 
 #[cfg(test)]

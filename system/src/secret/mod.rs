@@ -27,7 +27,7 @@ use crate::capability::Entropy;
 use crate::ids::{MessageId, TenantId};
 use crate::message::{Refusal, strict_object};
 
-pub(crate) use body::replace_secret;
+pub(crate) use body::{replace_secret, without_ciphertext};
 pub(crate) use cache::KeyCache;
 pub use provider::{KeyContext, KeyError, KeyProvider, KeySet, KeySetError, WrappedKey};
 

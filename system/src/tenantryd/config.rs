@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use tenantry_system::audit::LogSettings;
 use tenantry_system::capability::file_error;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) identity: Option<Identity>,
     /// Where the keys are that wrap tenants' data keys.
     pub(crate) secrets: Secrets,
+    /// The audit log's name, and how long it keeps records.
+    pub(crate) audit: LogSettings,
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsFiles>,
@@ -92,6 +95,7 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             identity: None,
             secrets: Secrets::default(),
+            audit: LogSettings::default(),
             tls: None,
         }
     }

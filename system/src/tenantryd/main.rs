@@ -1,5 +1,6 @@
 //! `tenantryd`: runs the system for real, in one process or one per role.
 
+mod audit;
 mod config;
 mod development;
 mod evidence;
@@ -92,6 +93,9 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Export, verify and search the audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the default configuration of `serve`.
     Config,
 }
@@ -143,7 +147,7 @@ fn main() -> ExitCode {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -152,8 +156,9 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Audit(command) => return Ok(audit::run(command).await),
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);
@@ -192,7 +197,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = Config::default().to_toml()?;
             Ok(write!(std::io::stdout(), "{config}")?)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {

@@ -59,7 +59,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             }
         }
         Role::Audit => {
-            let audit = Arc::new(EmbeddedAudit::open(&world).await?);
+            let audit = Arc::new(EmbeddedAudit::open_with(&world, config.audit.clone()).await?);
             tokio::select! {
                 served = role::serve_audit(&world, at, audit.clone(), stop) => served?,
                 why = audit.failed() => return Err(store_failed("audit log", &why)),

@@ -36,7 +36,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     if development::is_meant(&identity, data) {
         development::provider(data)?;
     }
-    let audit = Arc::new(EmbeddedAudit::open(&world(Role::Audit)?).await?);
+    let audit = Arc::new(EmbeddedAudit::open_with(&world(Role::Audit)?, config.audit.clone()).await?);
     // What no service of its own refuses here, for all are wired directly: auth, the consumer and the API are left.
     let reporter = async |role, world: &World| Reporter::start(role, world, audit.clone()).await;
     let reporters = [
@@ -67,7 +67,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let api = Arc::new(api.reporting(api_reports));
+    let api = Arc::new(api.reporting(api_reports).auditing(audit.clone()));
     let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);

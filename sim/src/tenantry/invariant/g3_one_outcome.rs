@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::{Case, Finding};
 use crate::tenantry::workload::Command;
 
-/// Whether a body that was logged is the one that was sent, byte for byte; of a secret, that it is sealed.
+/// Whether a body that was logged is the one that was sent, byte for byte; of a secret, that there is its ciphertext's hash.
 fn same_body(logged: &[u8], sent: &[u8]) -> bool {
     let read = |bytes| serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
     let (mut kept, mut asked) = (read(logged), read(sent));
     match (kept.pointer_mut("/payload/secret"), asked.pointer_mut("/payload/secret")) {
-        (Some(kept_secret), Some(secret)) if kept_secret.get("sealed").is_some() => {
+        (Some(kept_secret), Some(secret)) if kept_secret.get("sealed_sha256").is_some() => {
             (*kept_secret, *secret) = Default::default();
             kept == asked
         }

@@ -12,6 +12,7 @@ mod g5_order;
 mod g6_billing;
 mod g7_attempts;
 mod g7_steps;
+mod g7_tamper_evident;
 mod g8_fair_share;
 mod g9_confidentiality;
 
@@ -94,6 +95,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g6_billing::check,
         g7_attempts::check,
         g7_steps::check,
+        g7_tamper_evident::check,
         g8_fair_share::check,
         g10_liveness::check,
     ];
@@ -117,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::tenantry::cast::Part;
-    use crate::tenantry::evidence::Client;
+    use crate::tenantry::evidence::{Client, LogCheck};
     use crate::tenantry::model::Ask;
     use crate::tenantry::workload::Command;
 
@@ -208,6 +210,7 @@ mod tests {
             let operator = UserId::parse(operator).unwrap();
             seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
         }
+        kept.log = LogCheck { compared: 3, violations: Vec::new() };
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
     }
 
@@ -426,6 +429,13 @@ mod tests {
         let (_, again) = open.kept.steps[0].clone();
         open.kept.steps.push((30, Step { kind: StepKind::Duplicate, ..again }));
         assert_eq!(violated(&open), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn g7_sees_a_log_that_does_not_verify() {
+        let mut forked = story();
+        forked.kept.log.violations.push("entry 2 is not what was logged".into());
+        assert_eq!(violated(&forked), ["G7-tamper-evident"]);
     }
 
     #[test]
