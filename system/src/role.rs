@@ -16,7 +16,7 @@ use crate::broker::{Broker, BrokerService, RemoteBroker};
 use crate::capability::World;
 use crate::consumer::Consumer;
 use crate::grant::Verifier;
-use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, follow, relay};
+use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, follow, reconcile, relay};
 use crate::producer::{self, Producer};
 use crate::rate_limit::RateLimits;
 use crate::rights::Role;
@@ -120,7 +120,7 @@ pub async fn serve_authority(
 }
 
 /// Offers `ledger` to the network until `stop`. `engine` - the ledger without whatever was put around it - follows auth,
-/// and its outbox is relayed to the audit log.
+/// its outbox is relayed to the audit log, and its tenants are reconciled.
 ///
 /// # Errors
 /// When the address can't be listened at.
@@ -144,7 +144,8 @@ pub async fn serve_ledger(
         biased;
         () = served => Ok(()),
         () = follow(engine.clone(), authority) => unreachable!("the ledger follows auth for ever"),
-        () = relay(engine, remote_audit(world, at, Role::Ledger)) => unreachable!("the relay runs for ever"),
+        () = relay(engine.clone(), remote_audit(world, at, Role::Ledger)) => unreachable!("the relay runs for ever"),
+        () = reconcile(engine) => unreachable!("tenants are reconciled for ever"),
     }
 }
 

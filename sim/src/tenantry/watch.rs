@@ -12,7 +12,8 @@ use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, Work,
 };
 
 use super::evidence::{Evidence, Seen};
@@ -212,6 +213,14 @@ impl Ledger for WatchedLedger {
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         self.inner.state(read).await
+    }
+
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        self.inner.journal(read, from, max).await
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        self.inner.reconcile(read).await
     }
 
     async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {

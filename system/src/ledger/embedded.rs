@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fence::{Fence, Unheeded};
 use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
-use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use super::{
+    Applied, Baseline, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, Work, baseline, journal, rulebook,
+};
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::AuditEntry;
 use crate::auth::Verdict;
+use crate::billing::Rules;
 use crate::call::CallError;
 use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
@@ -38,12 +42,33 @@ type WrappedKeys = (KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool);
 /// Why a command waits that could have been decided.
 const BEHIND: &str = "it comes after one of its tenant's that waits for another decision";
 
+/// What a ledger goes by beside its files.
+pub struct Settings {
+    /// The billing rules that judge commands.
+    pub rules: Rules,
+    /// What tenants were when they were brought in; taken over once.
+    pub baseline: Option<Baseline>,
+    /// The pause between two reconciliations of all tenants.
+    pub reconcile_every: Duration,
+    /// Told what each of them found, after people were.
+    pub on_report: Arc<dyn Fn(&Report) + Send + Sync>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (rules, reconcile_every) = (Rules::default(), Duration::from_secs(300));
+        Self { rules, baseline: None, reconcile_every, on_report: Arc::new(|_| {}) }
+    }
+}
+
 /// The embedded, durable ledger.
 pub struct EmbeddedLedger {
     store: Store<Books>,
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     keys: KeyCache,
+    reconcile_every: Duration,
+    on_report: Arc<dyn Fn(&Report) + Send + Sync>,
     /// Held while a data key is made: whoever waits finds it made.
     making: tokio::sync::Mutex<()>,
 }
@@ -52,22 +77,32 @@ pub struct EmbeddedLedger {
 const MAKE_KEY_MAX: u32 = 3;
 
 impl EmbeddedLedger {
+    /// [`EmbeddedLedger::open_with`] the default settings.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(world: &World, provider: Arc<dyn KeyProvider>) -> io::Result<Self> {
+        Self::open_with(world, provider, Settings::default()).await
+    }
+
     /// Opens the ledger's database and its key file, and wraps data keys anew that `provider`'s current key did not wrap.
     ///
     /// # Errors
-    /// When either can't be opened, or they don't belong together.
-    pub async fn open(world: &World, provider: Arc<dyn KeyProvider>) -> io::Result<Self> {
+    /// When either can't be opened, or they don't belong together, or the baseline is not the one that was taken over.
+    pub async fn open_with(world: &World, provider: Arc<dyn KeyProvider>, settings: Settings) -> io::Result<Self> {
+        let Settings { rules, baseline, reconcile_every, on_report } = settings;
         let (clock, disk) = (world.clock.clone(), world.disk.clone());
         let key_file = Arc::new(KeyFile::open(&*disk)?);
         let load = {
             let key_file = key_file.clone();
-            move |within: &WriteTransaction| Books::load(within, clock, key_file)
+            move |within: &WriteTransaction| Books::load(within, clock, key_file, rules, baseline)
         };
         let store = Store::open(disk.clone(), "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
         key_file.reconcile(&*disk, &recorded).await?;
         let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
-        let ledger = Self { store, disk, entropy: world.entropy.clone(), keys, making };
+        let entropy = world.entropy.clone();
+        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, making };
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
             if let Err(error) = ledger.wrap_anew(&context, slot).await {
@@ -201,6 +236,20 @@ impl EmbeddedLedger {
         keyspace::digests(&*self.store.read()?)
     }
 
+    /// A view of what is durable.
+    pub(super) fn snapshot(&self) -> Result<Arc<ReadTransaction>, redb::Error> {
+        self.store.read()
+    }
+
+    pub(super) fn reconcile_every(&self) -> Duration {
+        self.reconcile_every
+    }
+
+    /// All tenants were compared once more.
+    pub(super) fn reconciled(&self, report: &Report) {
+        (self.on_report)(report);
+    }
+
     /// Audit entries that wait in the outbox, from the oldest: as many as it takes to reach `bytes`.
     pub(super) fn outbox(&self, bytes: usize) -> Result<Option<Waiting>, redb::Error> {
         let relayed = *self.store.machine().relayed.lock().expect("no holder panics");
@@ -290,6 +339,15 @@ impl Ledger for EmbeddedLedger {
         kept.map_err(CallError::failed)
     }
 
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        let kept = self.store.read().and_then(|kept| journal::page(&kept, read.scope(), from, max));
+        kept.map_err(CallError::failed)
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        Ok(self.reconcile_tenant(read.scope().tenant()).await)
+    }
+
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         match self.store.execute(Command::Pause(right.scope().clone(), to)).await? {
             Answer::Paused(paused) => Ok(paused),
@@ -314,6 +372,9 @@ impl Ledger for EmbeddedLedger {
 /// The state machine behind the store.
 struct Books {
     clock: Arc<dyn Clock>,
+    rules: Rules,
+    /// What outcomes name the rules by.
+    rules_version: u32,
     fence: Fence,
     /// The audit log has the outbox's entries up to this number.
     relayed: Mutex<u64>,
@@ -341,15 +402,34 @@ enum Answer {
 }
 
 impl Books {
-    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>, key_file: Arc<KeyFile>) -> Result<Self, redb::Error> {
+    fn load(
+        within: &WriteTransaction,
+        clock: Arc<dyn Clock>,
+        key_file: Arc<KeyFile>,
+        rules: Rules,
+        baseline: Option<Baseline>,
+    ) -> Result<Self, redb::Error> {
         Tables::open(within)?;
+        baseline::open(within)?;
+        baseline.map_or(Ok(()), |baseline| baseline.import(within))?;
+        let rules_version = rulebook::version(within, &rules)?;
         let outbox = within.open_table(OUTBOX)?;
         within.open_table(OUTBOX_LAST)?;
         let oldest = outbox.first()?.map(|(number, _)| number.value());
         let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
         let (outbox_grew, awaited, forgotten) = (Notify::new(), Arc::default(), Mutex::default());
         let fence = Fence::default();
-        let books = Self { clock, fence, relayed, outbox_grew, awaited, key_file, forgotten };
+        let books = Self {
+            clock,
+            rules,
+            rules_version,
+            fence,
+            relayed,
+            outbox_grew,
+            awaited,
+            key_file,
+            forgotten,
+        };
         books.outbox_grew.notify_one();
         Ok(books)
     }
@@ -362,7 +442,7 @@ impl Books {
         run: &Run,
         tried: &Tried,
     ) -> Result<Vec<Applied>, redb::Error> {
-        let mut tenant = tables.tenant(run.scope())?;
+        let mut tenant = tables.tenant(run.scope(), &self.rules)?;
         let before = tenant.head.version;
         let mut applied: Vec<Applied> = Vec::with_capacity(run.works().len());
         for work in run.works() {
@@ -428,6 +508,7 @@ impl Books {
             version,
             at_unix_ms: self.clock.now().as_millisecond(),
             authority_revision: decision.revision,
+            rules_version: self.rules_version,
         };
         let recorded = Recorded { body_hash, outcome };
         tenant.record(&message.message_id, &recorded)?;
@@ -474,7 +555,7 @@ impl Machine for Books {
             answers.push(match command {
                 Command::Apply(run, tried) => Answer::Applied(self.apply(&mut tables, &mut outbox, run, tried)?),
                 Command::Pause(scope, to) => {
-                    let mut tenant = tables.tenant(scope)?;
+                    let mut tenant = tables.tenant(scope, &self.rules)?;
                     let next = *to == tenant.head.pause.next();
                     tenant.head.pause = if next { *to } else { tenant.head.pause };
                     let paused = Paused { generation: tenant.head.pause, version: tenant.head.version };

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `credentials`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `plan`, `credits`, `credentials`, `paused`, `suspension`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/journal?from=N&max=M` | its credits as transactions, from its version N; 400, 401, 403, 503 |
+//! | `GET /v1/tenants/{tenant_id}/reconciliation` | whether what it has is what its outcomes made of it; 400, 401, 403, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
@@ -12,6 +14,7 @@
 //!
 //! Any of them but the last: 429 to an address that asks too often. The last two lines want no token.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, break_glass, schemas, sealing};
+use super::{Problem, Producer, books, break_glass, schemas, sealing};
 use crate::audit::{Claimed, Code};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -63,6 +66,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands", post(submit))
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
+        .merge(books::routes())
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
@@ -197,7 +201,7 @@ async fn status(
             };
             let mut body = json!({
                 "tenant_id": tenant, "message_id": message_id, "status": status, "version": outcome.version,
-                "decided_at_unix_ms": outcome.at_unix_ms,
+                "decided_at_unix_ms": outcome.at_unix_ms, "rules_version": outcome.rules_version,
             });
             merge(&mut body, detail);
             return Ok(Json(body));
@@ -224,6 +228,9 @@ fn merge(body: &mut Value, more: Value) {
     }
 }
 
+/// What can be read of a tenant's state.
+const PARTS: &str = "limits, entitlements, plan, credits, journal, credentials, paused, suspension and reconciliation";
+
 async fn tenant(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -232,13 +239,18 @@ async fn tenant(
     let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     let show: fn(&TenantState) -> Value = match part.as_str() {
         "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
-        "entitlements" => |state| json!({ "entitlements": state.entitlements }),
+        "entitlements" => |state| {
+            let held: BTreeSet<_> = state.entitlements.union(&state.plan_entitlements).collect();
+            json!({ "entitlements": held, "granted": state.entitlements, "of_plan": state.plan_entitlements })
+        },
+        "plan" => |state| json!({ "plan": state.plan, "entitlements": state.plan_entitlements }),
+        "suspension" => |state| json!({ "suspended": state.suspension.is_some(), "suspension": state.suspension }),
         "credits" => |state| json!({ "credits_minor": state.credits }),
         "credentials" => |state| json!({ "credentials": state.credentials, "data_key": state.data_key }),
         "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
             let detail =
-                format!("a tenant has limits, entitlements, credits, credentials and paused, but no {}", quoted(&part));
+                format!("a tenant has {PARTS}, but no {}", quoted(&part));
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };
@@ -361,7 +373,7 @@ impl FromRequestParts<Arc<Producer>> for Anyone {
 
 impl Producer {
     /// The right to read `tenant`, if the token's operator has it.
-    async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
+    pub(super) async fn read_scope(&self, token: String, tenant: &TenantId) -> Result<VerifiedRead, Problem> {
         let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Read };
         let grant = self.grant(&request).await?;
         Ok(self.verifier.read(grant).await?)
@@ -400,7 +412,7 @@ impl Producer {
 }
 
 /// The error of a call that only asks: it may or may not have been answered, but nothing can have happened.
-fn unchanged(error: CallError) -> Problem {
+pub(super) fn unchanged(error: CallError) -> Problem {
     CallError::failed(error).into()
 }
 

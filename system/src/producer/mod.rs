@@ -5,6 +5,7 @@
 //! told when to come back: an address before anything else is done, a user and a tenant once auth knows them.
 
 mod api;
+mod books;
 mod break_glass;
 mod http;
 mod problem;

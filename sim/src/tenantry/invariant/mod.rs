@@ -155,7 +155,7 @@ mod tests {
             };
             if allowed {
                 let version = index as u64 + 1;
-                let outcome = Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1 };
+                let outcome = Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1, rules_version: 1 };
                 kept.audit.push(AuditEntry {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
