@@ -670,6 +670,9 @@ impl Drop for Awaiting {
 }
 
 #[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod reconcile_tests;
+#[cfg(test)]
 #[path = "secret_tests.rs"]
 mod secret_tests;
 

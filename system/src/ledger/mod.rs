@@ -21,8 +21,6 @@ mod keyspace;
 mod outbox;
 mod reconcile;
 mod reconciler;
-#[cfg(test)]
-mod reconcile_tests;
 pub(crate) mod remote;
 mod rulebook;
 
