@@ -5,7 +5,7 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 13] = [
     "partition_consumer_ledger",
     "redelivery",
     "cross_tenant_attempt",
@@ -15,6 +15,7 @@ const SCENARIOS: [&str; 12] = [
     "mutual_tls",
     "revocation",
     "credentials",
+    "billing",
     "identity_provider",
     "attack_catalogue",
     "attack_catalogue_faults",

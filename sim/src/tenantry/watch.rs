@@ -169,6 +169,14 @@ impl Ledger for WatchedLedger {
                     match (work.command.message().action.name(), &outcome.verdict) {
                         ("rotate_data_key", Ok(_)) => self.evidence.mark("key_rotated"),
                         ("erase_tenant_secrets", Ok(_)) => self.evidence.mark("erased"),
+                        ("change_plan", Ok(_)) => self.evidence.mark("plan_changed"),
+                        ("suspend_tenant", Ok(_)) => self.evidence.mark("suspended"),
+                        (_, Err(rejection)) if rejection.code == "tenant_suspended" => {
+                            self.evidence.mark("rejected_as_suspended");
+                        }
+                        (_, Err(rejection)) if rejection.code == "outside_guardrail" => {
+                            self.evidence.mark("outside_guardrail");
+                        }
                         _ => {}
                     }
                     let now = super::world::now();

@@ -231,6 +231,11 @@ impl EmbeddedLedger {
         keyspace::outcomes(&*self.store.read()?)
     }
 
+    /// The journal of every tenant as committed: for checking the books, not for serving.
+    pub fn every_journal(&self) -> Result<BTreeMap<TenantId, Vec<Transaction>>, redb::Error> {
+        journal::every(&*self.store.read()?)
+    }
+
     /// The digest of every tenant's rows as committed: what tells that nothing at all was changed.
     pub fn every_digest(&self) -> Result<BTreeMap<TenantId, Digest>, redb::Error> {
         keyspace::digests(&*self.store.read()?)

@@ -5,13 +5,15 @@
 //! whatever happened. Postings are added and never changed or removed; the balances in `credits` are what they sum up to,
 //! kept so that nobody has to add them up, and reconciled with them.
 
-use redb::{ReadTransaction, Table, TableDefinition};
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Currency;
 use crate::grant::TenantScope;
-use crate::ids::MessageId;
-use crate::store::{decode, encode};
+use crate::ids::{MessageId, TenantId};
+use crate::store::{decode, encode, read_id};
 
 /// The most transactions that one question is answered with.
 pub const JOURNAL_PAGE_MAX: usize = 256;
@@ -87,6 +89,22 @@ pub(super) fn append(rows: &mut Rows<'_>, tenant: &str, transaction: &Transactio
         }
     }
     Ok(())
+}
+
+/// The journal of every tenant, as committed.
+pub(super) fn every(read: &ReadTransaction) -> Result<BTreeMap<TenantId, Vec<Transaction>>, redb::Error> {
+    let mut journals: BTreeMap<TenantId, Vec<Transaction>> = BTreeMap::new();
+    for row in read.open_table(JOURNAL)?.iter()? {
+        let (key, value) = row?;
+        let (tenant, version, _) = key.value();
+        let Kept { posting, message_id } = decode(value.value())?;
+        let journal = journals.entry(read_id(TenantId::parse, tenant)?).or_default();
+        match journal.last_mut() {
+            Some(last) if last.version == version => last.postings.push(posting),
+            _ => journal.push(Transaction { version, message_id, postings: vec![posting] }),
+        }
+    }
+    Ok(journals)
 }
 
 /// A page of one tenant's journal, as committed.
