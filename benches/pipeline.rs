@@ -36,8 +36,8 @@ use tenantry_system::consumer::Consumer;
 use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
-    Transaction, follow, relay,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
+    follow, relay,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};

@@ -12,8 +12,8 @@ use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
-    Transaction, Work,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
+    Work,
 };
 
 use super::evidence::{Evidence, Seen};

@@ -60,7 +60,10 @@ mod tests {
         let eur = Currency::parse("EUR").unwrap();
         tenant.credits.insert(eur, MAX_BALANCE_MINOR - 5);
         let five = decide(SPEC.name, r#"{"amount_minor": 5, "currency": "EUR"}"#, &tenant);
-        assert_eq!(five, Ok(vec![Change::PostCredit { currency: eur, amount_minor: 5, balance_minor: MAX_BALANCE_MINOR }]));
+        assert_eq!(
+            five,
+            Ok(vec![Change::PostCredit { currency: eur, amount_minor: 5, balance_minor: MAX_BALANCE_MINOR }])
+        );
         let six = decide(SPEC.name, r#"{"amount_minor": 6, "currency": "EUR"}"#, &tenant);
         assert_eq!(six, Err("credit_ceiling: 9999999999.95 EUR and 0.06 EUR exceed 10000000000.00 EUR".into()));
     }

@@ -31,8 +31,8 @@ use crate::message::{MAX_PAYLOAD_DEPTH, Refusal, depth, quoted, strict_object};
 use crate::secret::{KeyVersion, Sealed, Secret};
 
 pub use crate::billing::Currency;
-pub use reason::Reason;
 pub(crate) use issue_credit::MAX_BALANCE_MINOR;
+pub use reason::Reason;
 pub(crate) use store_credential::SECRET_FIELD;
 
 /// Every action there is: the registry.
@@ -403,7 +403,8 @@ pub(crate) mod testing {
             Ok(self.plan.clone())
         }
         fn plan_carrying(&self, entitlement: &Name) -> Result<Option<Name>, redb::Error> {
-            let carries = |plan: &Name| self.rules.plan(plan).is_some_and(|plan| plan.entitlements.contains(entitlement));
+            let carries =
+                |plan: &Name| self.rules.plan(plan).is_some_and(|plan| plan.entitlements.contains(entitlement));
             Ok(self.plan.clone().filter(carries))
         }
         fn suspension(&self) -> Result<Option<Suspension>, redb::Error> {

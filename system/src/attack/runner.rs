@@ -666,6 +666,8 @@ impl<'a> Attacker<'a> {
         for request in [
             LedgerRequest::State { grant: grant.clone() },
             LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
+            LedgerRequest::Journal { grant: grant.clone(), from: 0, max: 1 },
+            LedgerRequest::Reconcile { grant: grant.clone() },
             LedgerRequest::Pause { grant, to: PauseGeneration(1) },
         ] {
             let (entry, _) = LedgerService::claims(&request);
@@ -864,6 +866,8 @@ fn ledger_requests() -> Vec<LedgerRequest> {
         LedgerRequest::Apply { run: Vec::new() },
         LedgerRequest::Outcome { grant: "".into(), message_id: message_id("x-role"), wait_ms: 0 },
         LedgerRequest::State { grant: "".into() },
+        LedgerRequest::Journal { grant: "".into(), from: 0, max: 1 },
+        LedgerRequest::Reconcile { grant: "".into() },
         LedgerRequest::Pause { grant: "".into(), to: PauseGeneration(1) },
     ]
 }

@@ -180,8 +180,10 @@ impl Rules {
             return Err(RulesError::TooLong(text.len()));
         }
         let File { limits: limit_tables, plans: plan_tables } = toml::from_str(text)?;
-        let told = |table: String, (span, problem): Fault| {
-            RulesError::Wrong { line: 1 + text[..span.start].matches('\n').count(), table, problem }
+        let told = |table: String, (span, problem): Fault| RulesError::Wrong {
+            line: 1 + text[..span.start].matches('\n').count(),
+            table,
+            problem,
         };
         let mut limits = BTreeMap::new();
         for (name, table) in limit_tables {

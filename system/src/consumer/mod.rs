@@ -288,9 +288,7 @@ mod tests {
     use crate::grant::{GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{
-        DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction,
-    };
+    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction};
     use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 

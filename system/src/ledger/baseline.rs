@@ -9,9 +9,12 @@
 //! Credit that a tenant brings along stands in the journal as a transaction of version 0.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -50,13 +53,49 @@ pub(super) struct BroughtIn {
 #[serde(deny_unknown_fields)]
 struct Wire {
     #[serde(default)]
-    limits: BTreeMap<Name, u64>,
+    limits: Once<Name, u64>,
     #[serde(default)]
     entitlements: BTreeSet<Name>,
     #[serde(default)]
     plan: Option<Name>,
     #[serde(default)]
-    credits_minor: BTreeMap<Currency, u64>,
+    credits_minor: Once<Currency, u64>,
+}
+
+/// A map that gives no key twice: two readers must not read two baselines in one file.
+struct Once<K, V>(BTreeMap<K, V>);
+
+impl<K, V> Default for Once<K, V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, K: Deserialize<'de> + Ord + fmt::Display, V: Deserialize<'de>> Deserialize<'de> for Once<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OnceVisitor(PhantomData))
+    }
+}
+
+struct OnceVisitor<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K: Deserialize<'de> + Ord + fmt::Display, V: Deserialize<'de>> Visitor<'de> for OnceVisitor<K, V> {
+    type Value = Once<K, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut once = BTreeMap::new();
+        while let Some(key) = map.next_key::<K>()? {
+            if once.contains_key(&key) {
+                return Err(serde::de::Error::custom(format_args!("has {key} twice")));
+            }
+            once.insert(key, map.next_value()?);
+        }
+        Ok(Once(once))
+    }
 }
 
 /// A baseline that can't be used.
@@ -94,9 +133,9 @@ impl Baseline {
         if json.len() > BASELINE_BYTES_MAX {
             return Err(BaselineError::TooLong(json.len()));
         }
-        let wires: BTreeMap<TenantId, Wire> = strict_object(json, "").map_err(BaselineError::Unreadable)?;
+        let Once(wires): Once<TenantId, Wire> = strict_object(json, "").map_err(BaselineError::Unreadable)?;
         let mut tenants = BTreeMap::new();
-        for (tenant, Wire { limits, entitlements, plan, credits_minor }) in wires {
+        for (tenant, Wire { limits: Once(limits), entitlements, plan, credits_minor: Once(credits_minor) }) in wires {
             let forbidden = |problem| BaselineError::Forbidden { tenant: tenant.clone(), problem };
             for (limit_type, value) in &limits {
                 rules.guardrail(plan.as_ref(), limit_type).check(limit_type, *value).map_err(forbidden)?;
@@ -175,7 +214,8 @@ impl BroughtIn {
 
     /// The lines of the journal that its credit takes, with their versions and numbers.
     pub(super) fn postings(&self) -> impl Iterator<Item = (u64, u32, Kept)> {
-        let transactions = self.credits_minor.iter().map(|(currency, minor)| journal::credited(0, None, *currency, *minor));
+        let transactions =
+            self.credits_minor.iter().map(|(currency, minor)| journal::credited(0, None, *currency, *minor));
         let postings = transactions.flat_map(|transaction| transaction.postings);
         (0..).zip(postings).map(|(line, posting)| (0, line, Kept { posting, message_id: None }))
     }
@@ -205,9 +245,14 @@ mod tests {
             (r#"{"acme": {"seats": 5}}"#, "acme.seats: is unknown"),
             (r#"{"acme": {"limits": {"seats": 0}}}"#, "tenant acme: seats is 0, and must be 1 to"),
             (r#"{"acme": {"plan": "free", "limits": {"seats": 6}}}"#, "tenant acme: seats is 6, and must be 1 to 5"),
+            (r#"{"acme": {"plan": "team"}, "acme": {"plan": "free"}}"#, "has acme twice"),
+            (r#"{"acme": {"limits": {"seats": 5, "seats": 6}}}"#, "acme.limits: has seats twice"),
             (r#"{"acme": {"plan": "gold"}}"#, "tenant acme: there is no plan gold"),
             (r#"{"acme": {"credits_minor": {"EUX": 5}}}"#, "is EUX, which is no currency"),
-            (r#"{"acme": {"credits_minor": {"EUR": 1000000000001}}}"#, "tenant acme: credit is at most 10000000000.00 EUR"),
+            (
+                r#"{"acme": {"credits_minor": {"EUR": 1000000000001}}}"#,
+                "tenant acme: credit is at most 10000000000.00 EUR",
+            ),
         ] {
             let error = Baseline::parse(json.as_bytes(), &Rules::default()).expect_err(json).to_string();
             assert!(error.contains(told), "{json}: {error}");

@@ -222,7 +222,12 @@ async fn every_credit_stands_in_the_journal_and_the_books_balance(bench: Bench, 
     assert_eq!((all.len(), told(&all[0])), (3, first));
     let sum = |account| {
         let of = |transaction: &Transaction| {
-            transaction.postings.iter().filter(|posting| posting.account == account).map(|posting| posting.amount_minor).sum::<i64>()
+            transaction
+                .postings
+                .iter()
+                .filter(|posting| posting.account == account)
+                .map(|posting| posting.amount_minor)
+                .sum::<i64>()
         };
         all.iter().map(of).sum::<i64>()
     };

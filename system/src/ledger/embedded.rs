@@ -424,17 +424,7 @@ impl Books {
         let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
         let (outbox_grew, awaited, forgotten) = (Notify::new(), Arc::default(), Mutex::default());
         let fence = Fence::default();
-        let books = Self {
-            clock,
-            rules,
-            rules_version,
-            fence,
-            relayed,
-            outbox_grew,
-            awaited,
-            key_file,
-            forgotten,
-        };
+        let books = Self { clock, rules, rules_version, fence, relayed, outbox_grew, awaited, key_file, forgotten };
         books.outbox_grew.notify_one();
         Ok(books)
     }

@@ -18,7 +18,13 @@ use crate::broker::Position;
 use crate::testing::{Bench, asking, message_id, write_file};
 
 /// Has `tenant` do `action` at `sequence`, as message `m-SEQUENCE`.
-async fn ask(bench: &Bench, ledger: &EmbeddedLedger, (tenant, sequence): (&str, u64), action: &str, body: String) -> Outcome {
+async fn ask(
+    bench: &Bench,
+    ledger: &EmbeddedLedger,
+    (tenant, sequence): (&str, u64),
+    action: &str,
+    body: String,
+) -> Outcome {
     let id = format!("m-{sequence}");
     let command = bench.command(tenant, &id, action, body).await;
     let decision = bench.permit(tenant, action::find(action).unwrap().permission);
@@ -334,7 +340,10 @@ async fn tenants_are_brought_in_once_with_credit_that_the_journal_explains() {
     bend(&bench, |w| w.open_table(BROUGHT_IN)?.remove("acme").map(drop).map_err(Into::into));
     let lost = first_cycle(&bench).await.discrepancies;
     // Whatever came with it is explained by nothing now; the limit was set since.
-    assert!(lost.iter().any(|drift| drift.to_string() == "acme: credit in JPY is 9, and should not be there"), "{lost:?}");
+    assert!(
+        lost.iter().any(|drift| drift.to_string() == "acme: credit in JPY is 9, and should not be there"),
+        "{lost:?}"
+    );
     assert!(!lost.iter().any(|drift| drift.to_string().contains("seats")), "{lost:?}");
 }
 

@@ -249,8 +249,7 @@ async fn tenant(
         "credentials" => |state| json!({ "credentials": state.credentials, "data_key": state.data_key }),
         "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
-            let detail =
-                format!("a tenant has {PARTS}, but no {}", quoted(&part));
+            let detail = format!("a tenant has {PARTS}, but no {}", quoted(&part));
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };

@@ -19,7 +19,8 @@ pub(crate) async fn run(config: &Config, tenant: Option<&str>, json: bool) -> an
         bail!("there is no ledger in {}; name its data folder with --data", config.data.display());
     }
     let opened = EmbeddedLedger::open_with(&World::real(&folder)?, config.keys()?, config.ledger.settings()?).await;
-    let ledger = opened.context("a running ledger reconciles by itself; GET /v1/tenants/TENANT/reconciliation asks it")?;
+    let ledger =
+        opened.context("a running ledger reconciles by itself; GET /v1/tenants/TENANT/reconciliation asks it")?;
     let report = match &tenant {
         Some(tenant) => ledger.reconcile_tenant(tenant).await,
         None => ledger.reconcile_all().await,

@@ -39,7 +39,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let engine = Arc::new(engine.reporting(reporter(Role::Auth)));
     let authority: Arc<dyn Authority> = engine.clone();
     let keys = config.keys()?;
-    let ledger = Arc::new(EmbeddedLedger::open_with(&world(Role::Ledger)?, keys.clone(), config.ledger.settings()?).await?);
+    let ledger =
+        Arc::new(EmbeddedLedger::open_with(&world(Role::Ledger)?, keys.clone(), config.ledger.settings()?).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());

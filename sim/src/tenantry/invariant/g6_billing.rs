@@ -74,8 +74,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let key = u64::from(state.data_key.0);
         finding.expect(key == model.key, || format!("{tenant}: data key {key}, model {}", model.key));
         if let Some(api) = case.seen.tenants_by_api.get(tenant) {
-            let modelled =
-                [json!(model.limits), json!(model.held()), json!(model.credits), json!(model.credentials)];
+            let modelled = [json!(model.limits), json!(model.held()), json!(model.credits), json!(model.credentials)];
             finding.expect(*api == modelled, || format!("{tenant}: the API says {api:?}, the model {modelled:?}"));
         }
     }
@@ -100,5 +99,7 @@ fn balanced(finding: &mut Finding, case: &Case<'_>, tenant: &TenantId, model: &T
         }
     }
     finding.expect(sums.values().all(|sum| *sum == 0), || format!("{tenant}: all postings sum up to {sums:?}"));
-    finding.expect(given == model.given, || format!("{tenant}: credits {given:?} in the journal, model {:?}", model.given));
+    finding.expect(given == model.given, || {
+        format!("{tenant}: credits {given:?} in the journal, model {:?}", model.given)
+    });
 }

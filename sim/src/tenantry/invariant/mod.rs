@@ -107,8 +107,8 @@ mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
     use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event};
-    use tenantry_system::ids::{MessageId, UserId};
     use tenantry_system::billing::Currency;
+    use tenantry_system::ids::{MessageId, UserId};
     use tenantry_system::ledger::{Account, Posting, TenantState, Transaction};
     use tenantry_system::rate_limit::Rate;
     use tenantry_system::rights::Role;
@@ -156,7 +156,13 @@ mod tests {
             };
             if allowed {
                 let version = index as u64 + 1;
-                let outcome = Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1, rules_version: 1 };
+                let outcome = Outcome {
+                    verdict: Ok(Vec::new()),
+                    version,
+                    at_unix_ms: 0,
+                    authority_revision: 1,
+                    rules_version: 1,
+                };
                 kept.audit.push(AuditEntry {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
