@@ -36,7 +36,8 @@ use tenantry_system::consumer::Consumer;
 use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, follow,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
+    follow,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
@@ -311,6 +312,14 @@ impl Ledger for Noting {
 
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         self.inner.pause(right, to).await
+    }
+
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        self.inner.journal(read, from, max).await
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        self.inner.reconcile(read).await
     }
 
     async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {

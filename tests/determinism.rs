@@ -15,6 +15,7 @@ const SCENARIOS: [&str; 13] = [
     "mutual_tls",
     "revocation",
     "credentials",
+    "billing",
     "identity_provider",
     "audit_outage",
     "attack_catalogue",

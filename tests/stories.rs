@@ -31,7 +31,7 @@ fn api_requests(new_limit: u64) -> Ask {
     Ask::UpdateLimit { limit_type: "api_requests".into(), new_limit, expected_version: None }
 }
 
-fn every_ask(seed: u64) -> [Ask; 7] {
+fn every_ask(seed: u64) -> [Ask; 10] {
     let secret = format!("{}-of-nobody", canary::prefix(&Dice::new(seed)));
     [
         api_requests(10_000),
@@ -41,6 +41,9 @@ fn every_ask(seed: u64) -> [Ask; 7] {
         Ask::Store { credential: "stripe".into(), secret },
         Ask::Rotate,
         Ask::Erase,
+        Ask::ChangePlan { plan: "business".into() },
+        Ask::Suspend,
+        Ask::Resume,
     ]
 }
 

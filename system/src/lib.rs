@@ -17,6 +17,7 @@ pub mod action;
 pub mod attack;
 pub mod audit;
 pub mod auth;
+pub mod billing;
 pub mod broker;
 pub mod call;
 pub mod capability;

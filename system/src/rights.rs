@@ -5,7 +5,7 @@
 //! | broker | publish, standing, pause | producer |
 //! | broker | fetch, settle | consumer |
 //! | ledger | apply | consumer |
-//! | ledger | outcome, state, pause, data keys | producer |
+//! | ledger | outcome, state, journal, reconcile, pause, data keys | producer |
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
 //! | audit | append steps, of its own kinds only (`audit/step.rs`) | producer, broker, auth, ledger |
@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(ledger(&Ledger::Apply { run: Vec::new() }), [Consumer]);
         assert_eq!(ledger(&Ledger::Outcome { grant: "".into(), message_id: id, wait_ms: 0 }), [Producer]);
         assert_eq!(ledger(&Ledger::State { grant: "".into() }), [Producer]);
+        assert_eq!(ledger(&Ledger::Journal { grant: "".into(), from: 0, max: 1 }), [Producer]);
+        assert_eq!(ledger(&Ledger::Reconcile { grant: "".into() }), [Producer]);
         assert_eq!(ledger(&Ledger::Pause { grant: "".into(), to: generation }), [Producer]);
         assert_eq!(ledger(&Ledger::DataKeys { grant: "".into() }), [Producer]);
 

@@ -17,7 +17,7 @@ use crate::broker::{Broker, BrokerService, EmbeddedBroker, RemoteBroker};
 use crate::capability::World;
 use crate::consumer::Consumer;
 use crate::grant::Verifier;
-use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, follow};
+use crate::ledger::{EmbeddedLedger, Ledger, LedgerService, RemoteLedger, follow, reconcile};
 use crate::producer::{self, Producer};
 use crate::rate_limit::RateLimits;
 use crate::rights::Role;
@@ -168,7 +168,7 @@ pub async fn serve_authority(
 }
 
 /// Offers `ledger` to the network until `stop`. `engine` - the ledger without whatever was put around it - follows auth,
-/// and its outbox is relayed to the audit log.
+/// its outbox is relayed to the audit log, and its tenants are reconciled.
 ///
 /// # Errors
 /// When the address can't be listened at, or the outbox fails.
@@ -189,6 +189,7 @@ pub async fn serve_ledger(
         biased;
         ended = reporting(world, at, Role::Ledger, Some(engine.outgoing()), &reporter, served) => ended,
         () = follow(engine.clone(), authority) => unreachable!("the ledger follows auth for ever"),
+        () = reconcile(engine) => unreachable!("tenants are reconciled for ever"),
     }
 }
 

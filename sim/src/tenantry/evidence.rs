@@ -12,7 +12,7 @@ use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Files, R
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
-use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
+use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
 
 use super::canary::Canaries;
 use super::model::Ask;
@@ -48,12 +48,16 @@ pub const MARKS: &[&str] = &[
     "identity_key_dropped",
     "identity_key_rotated",
     "late_settlement",
+    "outside_guardrail",
     "overtaken",
     "paused",
     "paused_at_ledger",
+    "plan_changed",
     "process_died",
+    "reconciled",
     "redelivered",
     "reports_waited_at_crash",
+    "rejected_as_suspended",
     "resend_came_first",
     "resend_recognised",
     "resend_refused",
@@ -65,6 +69,7 @@ pub const MARKS: &[&str] = &[
     "revoked_in_flight",
     "run_of_several",
     "stale_at_ledger",
+    "suspended",
     "unsynced_bytes_lost",
 ];
 
@@ -103,6 +108,8 @@ pub struct Seen {
     pub pauses: Pauses,
     /// What was seen of operators whose role was taken away.
     pub revocations: Revocations,
+    /// What the ledger's own reconciliations found while the system ran.
+    pub reconciled: Reconciled,
     /// When the broker took in messages that it had not had, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
     /// Every command that operators send, by message id: the plan's.
@@ -157,6 +164,15 @@ pub struct Isolation {
     pub compared: u64,
     /// Tenants that changed while nobody acted on them.
     pub violations: Vec<String>,
+}
+
+/// What the ledger's own reconciliations found.
+#[derive(Default)]
+pub struct Reconciled {
+    /// Cycles that compared anything.
+    pub cycles: u64,
+    /// What they told, in words: the system bends nothing by itself, so each is a false alarm or a fault.
+    pub discrepancies: Vec<String>,
 }
 
 /// Tenants that are paused, by their version when that was durable.
@@ -303,6 +319,8 @@ pub struct Kept {
     pub outcomes: BTreeMap<(TenantId, MessageId), Outcome>,
     /// Every tenant in the ledger.
     pub states: BTreeMap<TenantId, TenantState>,
+    /// Every tenant's journal.
+    pub journals: BTreeMap<TenantId, Vec<Transaction>>,
     /// The decisions in the audit log.
     pub audit: Vec<AuditEntry>,
     /// The refused attempts in the audit log, with their places.
@@ -378,6 +396,18 @@ impl Evidence {
         self.trace.record(super::world::now(), host, kind, detail);
     }
 
+    /// The ledger has compared all its tenants with their outcomes once more.
+    pub fn reconciled(&self, report: &Report) {
+        let Report { tenants, rows, discrepancies, untold } = report;
+        let found = discrepancies.len() as u64 + untold;
+        self.record("ledger", "ledger.reconciled", &format!("tenants {tenants}, rows {rows}, discrepancies {found}"));
+        if *rows > 0 {
+            self.mark("reconciled");
+            self.seen().reconciled.cycles += 1;
+        }
+        self.seen().reconciled.discrepancies.extend(discrepancies.iter().map(ToString::to_string));
+    }
+
     /// Counts something worth having reached: one of [`MARKS`].
     pub fn mark(&self, name: &str) {
         *self.seen().marks.entry(name.into()).or_default() += 1;
@@ -414,6 +444,7 @@ impl Seen {
             letters,
             outcomes: ledger.every_outcome().map_err(unreadable)?,
             states: ledger.every_state().map_err(unreadable)?,
+            journals: ledger.every_journal().map_err(unreadable)?,
             audit: audit.entries().map_err(unreadable)?,
             attempts: audit.attempts().map_err(unreadable)?,
             steps: audit.steps().map_err(unreadable)?,

@@ -15,7 +15,7 @@ use tenantry_system::audit::{Audit, EmbeddedAudit, Reporter};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
-use tenantry_system::ledger::EmbeddedLedger;
+use tenantry_system::ledger::{EmbeddedLedger, Report, Settings};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
 use tenantry_system::role::{self, Addresses};
@@ -71,6 +71,9 @@ const RELICS_POLL: Duration = Duration::from_millis(20);
 
 /// Under faults a report may never come: all of an attack's are waited for this long.
 const INEXACT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The ledger compares its tenants with their outcomes this often: while commands are in work, between crashes, and after.
+const RECONCILE_EVERY: Duration = Duration::from_millis(500);
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -234,7 +237,11 @@ async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
 }
 
 async fn ledger(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedLedger::open(&world, house.keys.clone()).await.map_err(died)?);
+    let evidence = house.evidence.clone();
+    let on_report = Arc::new(move |report: &Report| evidence.reconciled(report));
+    let settings = Settings { reconcile_every: RECONCILE_EVERY, on_report, ..Settings::default() };
+    let opened = EmbeddedLedger::open_with(&world, house.keys.clone(), settings).await;
+    let engine = Arc::new(opened.map_err(died)?);
     house.evidence.seen().engines.ledger = Some(engine.clone());
     let watched = Arc::new(super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone()));
     let reporter = house.reporter("ledger", &world, Role::Ledger).await?;

@@ -1,6 +1,6 @@
 //! The model: what Tenantry should do, in as few words as possible, sharing no logic with it.
 //!
-//! A tenant's state here is three maps, a command four cases, a right a table. Where the system has transactions, leases
+//! A tenant's state here is a handful of maps, a command a case, a right, a plan and a guardrail a table. Where the system has transactions, leases
 //! and grants, this has none: it replays the commands in the order in which they took effect and says what must follow.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,22 @@ pub enum Ask {
     Rotate,
     /// Destroy all secrets, and the keys that open them.
     Erase,
+    /// Set the limit that is money.
+    Spend {
+        /// To what, in minor units.
+        new_limit: u64,
+        /// Of what.
+        currency: String,
+    },
+    /// Put the tenant on a plan.
+    ChangePlan {
+        /// Which.
+        plan: String,
+    },
+    /// Reject everything else from now on.
+    Suspend,
+    /// Let everything else take effect again.
+    Resume,
     /// Add credit.
     Credit {
         /// How much, in minor units.
@@ -73,6 +89,13 @@ impl Ask {
             Self::Store { credential, secret } => {
                 ("store_credential", json!({"credential": credential, "secret": secret}))
             }
+            Self::Spend { new_limit, currency } => (
+                "update_billing_limit",
+                json!({"limit_type": "monthly_spend", "new_limit": new_limit, "currency": currency}),
+            ),
+            Self::ChangePlan { plan } => ("change_plan", json!({ "plan": plan })),
+            Self::Suspend => ("suspend_tenant", json!({"reason": "unpaid"})),
+            Self::Resume => ("resume_tenant", json!({"reason": "paid"})),
             Self::Rotate => ("rotate_data_key", json!({})),
             Self::Erase => ("erase_tenant_secrets", json!({})),
         }
@@ -88,6 +111,10 @@ impl Ask {
             Self::Grant { entitlement } => Self::Grant { entitlement: format!("{entitlement}-2") },
             Self::Revoke { entitlement } => Self::Revoke { entitlement: format!("{entitlement}-2") },
             Self::Credit { amount_minor, currency } => Self::Credit { amount_minor: amount_minor + 1, currency },
+            Self::Spend { new_limit, currency } => Self::Spend { new_limit: new_limit + 100, currency },
+            Self::ChangePlan { plan } => Self::ChangePlan { plan: format!("{plan}-2") },
+            Self::Suspend => Self::Resume,
+            Self::Resume => Self::Suspend,
             Self::Store { .. } | Self::Rotate | Self::Erase => Self::Credit { amount_minor: 1, currency: "EUR".into() },
         }
     }
@@ -96,11 +123,30 @@ impl Ask {
     #[must_use]
     pub fn allowed(&self, part: Option<Part>) -> bool {
         match self {
-            Self::UpdateLimit { .. } | Self::Credit { .. } => matches!(part, Some(Part::Billing | Part::Admin)),
+            Self::UpdateLimit { .. } | Self::Spend { .. } | Self::Credit { .. } => {
+                matches!(part, Some(Part::Billing | Part::Admin))
+            }
             Self::Grant { .. } | Self::Revoke { .. } | Self::Store { .. } | Self::Rotate | Self::Erase => {
                 part == Some(Part::Admin)
             }
+            Self::ChangePlan { .. } | Self::Suspend | Self::Resume => part == Some(Part::Admin),
         }
+    }
+}
+
+/// What each plan carries.
+const PLANS: [(&str, &[&str]); 3] =
+    [("free", &["api"]), ("team", &["api", "audit-export"]), ("business", &["api", "audit-export", "sso"])];
+
+/// Whether a tenant on `plan` may have `limit_type` at `value`.
+fn may_be(plan: Option<&str>, limit_type: &str, value: u64) -> bool {
+    match (limit_type, plan) {
+        ("seats", Some("free")) => (1..=5).contains(&value),
+        ("seats", Some("team")) => (1..=500).contains(&value),
+        ("seats", _) => (1..=1_000_000).contains(&value),
+        // Whole euros, up to ten millions of them.
+        ("monthly_spend", _) => value <= 1_000_000_000 && value.is_multiple_of(100),
+        _ => value <= 1_000_000_000_000,
     }
 }
 
@@ -109,8 +155,14 @@ impl Ask {
 pub struct Tenant {
     /// Limit type to value.
     pub limits: BTreeMap<String, u64>,
-    /// Entitlements held.
+    /// Entitlements that were granted.
     pub entitlements: BTreeSet<String>,
+    /// The plan.
+    pub plan: Option<String>,
+    /// Whether everything but its end is rejected, and secrets' erasure.
+    pub suspended: bool,
+    /// Each credit: by the outcome of which number, how much, of what.
+    pub given: Vec<(u64, u64, String)>,
     /// Currency to minor units.
     pub credits: BTreeMap<String, u64>,
     /// Credential to the number of the key that sealed it.
@@ -126,6 +178,29 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Entitlements that its plan carries.
+    #[must_use]
+    pub fn carried(&self) -> BTreeSet<String> {
+        let plan = PLANS.iter().find(|(plan, _)| self.plan.as_deref() == Some(plan));
+        plan.into_iter().flat_map(|(_, carried)| carried.iter()).map(|name| (*name).to_owned()).collect()
+    }
+
+    /// All entitlements it has.
+    #[must_use]
+    pub fn held(&self) -> BTreeSet<String> {
+        self.entitlements.union(&self.carried()).cloned().collect()
+    }
+
+    /// Sets a limit, if it may be that.
+    fn set(&mut self, limit_type: &str, value: u64) -> bool {
+        let may = may_be(self.plan.as_deref(), limit_type, value);
+        if may {
+            self.limits.insert(limit_type.to_owned(), value);
+            self.set_by.insert(limit_type.to_owned(), self.outcomes);
+        }
+        may
+    }
+
     /// Something that changes nothing has its outcome.
     pub fn pass(&mut self) {
         self.outcomes += 1;
@@ -135,16 +210,31 @@ impl Tenant {
     /// then nothing has changed.
     pub fn apply(&mut self, ask: &Ask, sealed_by: Option<u64>) -> bool {
         self.outcomes += 1;
+        if self.suspended && !matches!(ask, Ask::Resume | Ask::Erase) {
+            return false;
+        }
         match ask {
             Ask::UpdateLimit { limit_type, new_limit, expected_version } => {
                 let last = self.set_by.get(limit_type).copied().unwrap_or(0);
                 if expected_version.is_some_and(|expected| expected != last) {
                     return false;
                 }
-                self.limits.insert(limit_type.clone(), *new_limit);
-                self.set_by.insert(limit_type.clone(), self.outcomes);
+                self.set(limit_type, *new_limit)
+            }
+            Ask::Spend { new_limit, currency } => currency == "EUR" && self.set("monthly_spend", *new_limit),
+            Ask::ChangePlan { plan } => {
+                let known = PLANS.iter().any(|(name, _)| name == plan);
+                let fits = self.limits.iter().all(|(limit_type, value)| may_be(Some(plan), limit_type, *value));
+                if known && fits {
+                    self.plan = Some(plan.clone());
+                }
+                known && fits
+            }
+            Ask::Suspend => {
+                self.suspended = true;
                 true
             }
+            Ask::Resume => std::mem::replace(&mut self.suspended, false),
             Ask::Grant { entitlement } => self.entitlements.insert(entitlement.clone()),
             Ask::Revoke { entitlement } => self.entitlements.remove(entitlement),
             Ask::Store { credential, .. } => match sealed_by {
@@ -166,6 +256,7 @@ impl Tenant {
             }
             Ask::Credit { amount_minor, currency } => {
                 *self.credits.entry(currency.clone()).or_default() += amount_minor;
+                self.given.push((self.outcomes, *amount_minor, currency.clone()));
                 true
             }
         }

@@ -76,6 +76,10 @@ pub struct Workload {
     /// Share of the commands that store credentials, rotate their keys or erase them, 0 to 1.
     #[serde(default = "zero")]
     pub credentials: Spanned<f64>,
+    /// Share of the commands that change plans, suspend and resume, or try the edges of guardrails, 0 to 1; of those that
+    /// `credentials` leaves.
+    #[serde(default = "zero")]
+    pub billing: Spanned<f64>,
     /// How often the identity provider's key is rotated, 0 to 20. If at all, the provider has a host, `idp`, and auth
     /// fetches its keys from there.
     #[serde(default = "none")]
@@ -142,6 +146,7 @@ impl Section for Workload {
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;
         within("credentials", &self.credentials, 0.0, 1.0)?;
+        within("billing", &self.billing, 0.0, 1.0)?;
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;

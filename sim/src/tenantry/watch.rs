@@ -12,7 +12,8 @@ use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work,
+    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
+    Work,
 };
 
 use super::evidence::{Evidence, Seen};
@@ -187,6 +188,14 @@ impl Ledger for WatchedLedger {
                     match (work.command.message().action.name(), &outcome.verdict) {
                         ("rotate_data_key", Ok(_)) => self.evidence.mark("key_rotated"),
                         ("erase_tenant_secrets", Ok(_)) => self.evidence.mark("erased"),
+                        ("change_plan", Ok(_)) => self.evidence.mark("plan_changed"),
+                        ("suspend_tenant", Ok(_)) => self.evidence.mark("suspended"),
+                        (_, Err(rejection)) if rejection.code == "tenant_suspended" => {
+                            self.evidence.mark("rejected_as_suspended");
+                        }
+                        (_, Err(rejection)) if rejection.code == "outside_guardrail" => {
+                            self.evidence.mark("outside_guardrail");
+                        }
                         _ => {}
                     }
                     let now = super::world::now();
@@ -231,6 +240,14 @@ impl Ledger for WatchedLedger {
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         self.inner.state(read).await
+    }
+
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        self.inner.journal(read, from, max).await
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        self.inner.reconcile(read).await
     }
 
     async fn data_keys(&self, right: &VerifiedSeal) -> Result<DataKeys, CallError> {

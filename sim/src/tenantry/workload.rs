@@ -125,9 +125,12 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
     for index in 0..*workload.commands.get_ref() {
         let entity = index.to_string();
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
-        let ask = match dice.chance("workload.credentials", &entity, 0, *workload.credentials.get_ref()) {
-            true => draw_secret_ask(dice, &entity),
-            false => draw_ask(dice, &entity, 0),
+        let secret = dice.chance("workload.credentials", &entity, 0, *workload.credentials.get_ref());
+        let billing = dice.chance("workload.billing", &entity, 0, *workload.billing.get_ref());
+        let ask = match (secret, billing) {
+            (true, _) => draw_secret_ask(dice, &entity),
+            (false, true) => draw_billing_ask(dice, &entity),
+            (false, false) => draw_ask(dice, &entity, 0),
         };
         let allowed = !dice.chance("workload.cross_tenant", &entity, 0, *workload.cross_tenant.get_ref());
         let noisy = *workload.noisy.get_ref();
@@ -230,6 +233,27 @@ fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {
         _ => Ask::Credit {
             amount_minor: 1 + number("workload.amount", 99_999),
             currency: ["EUR", "USD"][number("workload.currency", 1) as usize].to_owned(),
+        },
+    }
+}
+
+/// Plans, suspensions and their ends, and limits around the edges of their guardrails.
+fn draw_billing_ask(dice: &Dice, entity: &str) -> Ask {
+    let number = |stream, max| dice.range(stream, entity, 0, 0..=max);
+    match number("workload.billing_action", 9) {
+        0..=2 => Ask::ChangePlan {
+            plan: ["free", "team", "business", "gold"][number("workload.plan", 3) as usize].to_owned(),
+        },
+        3 => Ask::Suspend,
+        4..=5 => Ask::Resume,
+        6..=7 => Ask::UpdateLimit {
+            limit_type: "seats".into(),
+            new_limit: [0, 1, 5, 6, 500, 501, 1_000_000, 1_000_001][number("workload.seats", 7) as usize],
+            expected_version: None,
+        },
+        _ => Ask::Spend {
+            new_limit: [0, 100, 12_345, 1_000_000_000, 1_000_000_100][number("workload.spend", 4) as usize],
+            currency: ["EUR", "EUR", "EUR", "USD"][number("workload.spend_currency", 3) as usize].to_owned(),
         },
     }
 }

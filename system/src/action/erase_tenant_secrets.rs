@@ -13,6 +13,7 @@ use crate::schema;
 pub(super) const SPEC: Spec = Spec {
     name: "erase_tenant_secrets",
     permission: Permission::EraseSecrets,
+    while_suspended: true,
     example: "{}",
     schema: schema::of::<EraseTenantSecrets>,
     parse: |json| Ok(Arc::new(payload::<EraseTenantSecrets>(json)?)),

@@ -1,4 +1,5 @@
-//! `grant_entitlement`: the tenant may use a feature from now on. Rejected when it already may.
+//! `grant_entitlement`: the tenant may use a feature from now on, whatever plan it is on. Rejected when it was granted
+//! already; that the plan carries it as well is no reason not to, for plans change.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::schema;
 pub(super) const SPEC: Spec = Spec {
     name: "grant_entitlement",
     permission: Permission::ManageEntitlements,
+    while_suspended: false,
     example: r#"{"entitlement": "sso"}"#,
     schema: schema::of::<GrantEntitlement>,
     parse: |json| Ok(Arc::new(payload::<GrantEntitlement>(json)?)),
@@ -27,8 +29,8 @@ struct GrantEntitlement {
 
 impl Decide for GrantEntitlement {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
-        if tenant.has_entitlement(&self.entitlement)? {
-            let detail = format!("the tenant already holds {}", self.entitlement);
+        if tenant.is_granted(&self.entitlement)? {
+            let detail = format!("the tenant was already granted {}", self.entitlement);
             return Err(Rejection::new("entitlement_already_granted", detail).into());
         }
         Ok(vec![Change::GrantEntitlement { entitlement: self.entitlement.clone() }])
@@ -46,8 +48,8 @@ mod tests {
         let sso = Name::parse("sso").unwrap();
         let granted = decide(SPEC.name, r#"{"entitlement": "sso"}"#, &tenant);
         assert_eq!(granted, Ok(vec![Change::GrantEntitlement { entitlement: sso.clone() }]));
-        tenant.entitlements.insert(sso);
+        tenant.granted.insert(sso);
         let again = decide(SPEC.name, r#"{"entitlement": "sso"}"#, &tenant);
-        assert_eq!(again, Err("entitlement_already_granted: the tenant already holds sso".into()));
+        assert_eq!(again, Err("entitlement_already_granted: the tenant was already granted sso".into()));
     }
 }

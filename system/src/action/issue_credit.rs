@@ -1,19 +1,19 @@
-//! `issue_credit`: adds to the tenant's credit. Additive on purpose: whatever applies a command twice shows here.
+//! `issue_credit`: adds to the tenant's credit, as a transaction of the journal. Additive on purpose: whatever applies a
+//! command twice shows here.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
+use super::{Change, Currency, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
 use crate::schema;
 use crate::whole::Whole;
 
 pub(super) const SPEC: Spec = Spec {
     name: "issue_credit",
     permission: Permission::IssueCredit,
+    while_suspended: false,
     example: r#"{"amount_minor": 500, "currency": "EUR"}"#,
     schema: schema::of::<IssueCredit>,
     parse: |json| Ok(Arc::new(payload::<IssueCredit>(json)?)),
@@ -23,65 +23,7 @@ pub(super) const SPEC: Spec = Spec {
 const MAX_AMOUNT_MINOR: u64 = 1_000_000_000;
 
 /// The highest balance, in minor units. Far below where sums over tenants could overflow 64 bits.
-const MAX_BALANCE_MINOR: u64 = 1_000_000_000_000;
-
-/// A currency code in the form of ISO 4217: three capital ASCII letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Currency(#[serde(serialize_with = "as_text")] [u8; 3]);
-
-impl Currency {
-    /// Takes a three-letter code.
-    ///
-    /// # Errors
-    /// Says what would be right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match <[u8; 3]>::try_from(text.as_bytes()) {
-            Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(Self(code)),
-            _ => Err("must be an ISO 4217 code of three capital letters such as EUR".into()),
-        }
-    }
-
-    /// The code as text.
-    ///
-    /// # Panics
-    /// Never: it holds capital ASCII letters.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("capital ASCII letters")
-    }
-}
-
-fn as_text<S: serde::Serializer>(code: &[u8; 3], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(Currency(*code).as_str())
-}
-
-impl<'de> Deserialize<'de> for Currency {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-impl fmt::Display for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl JsonSchema for Currency {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Currency".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[A-Z]{3}$"})
-    }
-}
+pub(crate) const MAX_BALANCE_MINOR: u64 = 1_000_000_000_000;
 
 /// Credit for the tenant, on top of what it has.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -99,10 +41,11 @@ impl Decide for IssueCredit {
         let amount = self.amount_minor.get();
         let sum = before.checked_add(amount).filter(|sum| *sum <= MAX_BALANCE_MINOR);
         let Some(balance_minor) = sum else {
-            let detail = format!("{before} + {amount} exceeds {MAX_BALANCE_MINOR} {}", self.currency);
+            let [before, amount, most] = [before, amount, MAX_BALANCE_MINOR].map(|minor| self.currency.show(minor));
+            let detail = format!("{before} and {amount} exceed {most}");
             return Err(Rejection::new("credit_ceiling", detail).into());
         };
-        Ok(vec![Change::SetCredit { currency: self.currency, balance_minor }])
+        Ok(vec![Change::PostCredit { currency: self.currency, amount_minor: amount, balance_minor }])
     }
 }
 
@@ -117,9 +60,12 @@ mod tests {
         let eur = Currency::parse("EUR").unwrap();
         tenant.credits.insert(eur, MAX_BALANCE_MINOR - 5);
         let five = decide(SPEC.name, r#"{"amount_minor": 5, "currency": "EUR"}"#, &tenant);
-        assert_eq!(five, Ok(vec![Change::SetCredit { currency: eur, balance_minor: MAX_BALANCE_MINOR }]));
+        assert_eq!(
+            five,
+            Ok(vec![Change::PostCredit { currency: eur, amount_minor: 5, balance_minor: MAX_BALANCE_MINOR }])
+        );
         let six = decide(SPEC.name, r#"{"amount_minor": 6, "currency": "EUR"}"#, &tenant);
-        assert!(six.unwrap_err().starts_with("credit_ceiling: 999999999995 + 6 exceeds"));
+        assert_eq!(six, Err("credit_ceiling: 9999999999.95 EUR and 0.06 EUR exceed 10000000000.00 EUR".into()));
     }
 
     #[test]
@@ -129,6 +75,7 @@ mod tests {
             r#"{"amount_minor": 1000000001, "currency": "EUR"}"#,
             r#"{"amount_minor": 1, "currency": "eur"}"#,
             r#"{"amount_minor": 1, "currency": "EURO"}"#,
+            r#"{"amount_minor": 1, "currency": "XXX"}"#,
         ] {
             assert!(decide(SPEC.name, payload, &InMemory::default()).is_err(), "{payload} was accepted");
         }

@@ -4,14 +4,19 @@
 //! a rejection, and the ledger makes the changes. So an action can be tried without effect (dry run, shadow mode), and
 //! cannot name a tenant: it is only ever shown one.
 
+mod change_plan;
 mod erase_tenant_secrets;
 mod grant_entitlement;
 mod issue_credit;
+mod reason;
+mod resume_tenant;
 mod revoke_entitlement;
 mod rotate_data_key;
 mod store_credential;
+mod suspend_tenant;
 mod update_billing_limit;
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -20,11 +25,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::billing::Rules;
 use crate::ids::Name;
 use crate::message::{MAX_PAYLOAD_DEPTH, Refusal, depth, quoted, strict_object};
 use crate::secret::{KeyVersion, Sealed, Secret};
 
-pub use issue_credit::Currency;
+pub use crate::billing::Currency;
+pub(crate) use issue_credit::MAX_BALANCE_MINOR;
+pub use reason::Reason;
 pub(crate) use store_credential::SECRET_FIELD;
 
 /// Every action there is: the registry.
@@ -36,6 +44,9 @@ pub const REGISTRY: &[Spec] = &[
     store_credential::SPEC,
     rotate_data_key::SPEC,
     erase_tenant_secrets::SPEC,
+    change_plan::SPEC,
+    suspend_tenant::SPEC,
+    resume_tenant::SPEC,
 ];
 
 /// One action as the registry knows it.
@@ -45,6 +56,9 @@ pub struct Spec {
     pub name: &'static str,
     /// What an operator must hold on the tenant.
     pub permission: Permission,
+    /// Whether it may take effect while the tenant is suspended: what ends the suspension, and what protects the tenant
+    /// and can't wait for it.
+    pub while_suspended: bool,
     /// A payload that is right, as JSON: for people, and for tests that need one of every action.
     pub example: &'static str,
     /// The payload's JSON Schema, from the type it is read into: [`crate::schema::of`].
@@ -86,11 +100,15 @@ pub enum Permission {
     ManageCredentials,
     /// Erase all of the tenant's secrets for good.
     EraseSecrets,
+    /// Put the tenant on another plan.
+    ChangePlan,
+    /// Suspend the tenant, and resume it.
+    SuspendTenant,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Read,
         Self::ManageLimits,
         Self::ManageEntitlements,
@@ -98,6 +116,8 @@ impl Permission {
         Self::PauseTenant,
         Self::ManageCredentials,
         Self::EraseSecrets,
+        Self::ChangePlan,
+        Self::SuspendTenant,
     ];
 
     /// The permission as people and policies spell it.
@@ -111,6 +131,8 @@ impl Permission {
             Self::PauseTenant => "pause_tenant",
             Self::ManageCredentials => "manage_credentials",
             Self::EraseSecrets => "erase_secrets",
+            Self::ChangePlan => "change_plan",
+            Self::SuspendTenant => "suspend_tenant",
         }
     }
 }
@@ -152,6 +174,12 @@ impl Action {
 
     /// What it would change in `tenant`, or why it is rejected. Reads only.
     pub fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
+        if !self.spec.while_suspended
+            && let Some(Suspension { reason, version }) = tenant.suspension()?
+        {
+            let detail = format!("the tenant is suspended since version {version}: {reason}");
+            return Err(Rejection::new("tenant_suspended", detail).into());
+        }
         self.payload.decide(tenant)
     }
 }
@@ -169,16 +197,42 @@ pub trait Decide: Debug + Send + Sync {
 
 /// One tenant's state, as an action may see it. The tenant is not named: there is no other to ask for.
 pub trait TenantView {
-    /// The tenant's version at which a limit was set last; 0 if it never was.
-    fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error>;
-    /// Whether the tenant holds an entitlement.
-    fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error>;
+    /// The billing rules that judge it.
+    fn rules(&self) -> &Rules;
+    /// A limit, if it was ever set.
+    fn limit(&self, limit_type: &Name) -> Result<Option<Limit>, redb::Error>;
+    /// Whether the tenant was granted an entitlement, beside what its plan carries.
+    fn is_granted(&self, entitlement: &Name) -> Result<bool, redb::Error>;
+    /// The plan the tenant is on.
+    fn plan(&self) -> Result<Option<Name>, redb::Error>;
+    /// The plan the tenant is on, if it carried `entitlement` when the tenant was put on it.
+    fn plan_carrying(&self, entitlement: &Name) -> Result<Option<Name>, redb::Error>;
+    /// Why the tenant is suspended, if it is.
+    fn suspension(&self) -> Result<Option<Suspension>, redb::Error>;
     /// Credit in minor units of `currency`.
     fn credit(&self, currency: &Currency) -> Result<u64, redb::Error>;
     /// The version of the data key that seals from now on.
     fn data_key(&self) -> KeyVersion;
     /// Whether the secret of the command in work was sealed for it, under a key that is not erased.
     fn check_seal(&self, sealed: &Sealed) -> Result<(), Rejection>;
+}
+
+/// A limit as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// In the limit's own unit.
+    pub value: u64,
+    /// The tenant's version at which it was set; 0 if the tenant was brought in with it.
+    pub version: u64,
+}
+
+/// Why a tenant is suspended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// In the words of whoever suspended it.
+    pub reason: Reason,
+    /// The tenant's version since when.
+    pub version: u64,
 }
 
 /// One change of one tenant's state.
@@ -192,20 +246,22 @@ pub enum Change {
         /// Its new value, in the limit's own unit.
         value: u64,
     },
-    /// An entitlement is held from now on.
+    /// An entitlement is granted, beside what the plan carries.
     GrantEntitlement {
         /// Which.
         entitlement: Name,
     },
-    /// An entitlement is no longer held.
+    /// An entitlement is no longer granted.
     RevokeEntitlement {
         /// Which.
         entitlement: Name,
     },
-    /// Credit takes a new balance.
-    SetCredit {
+    /// Credit is given: a transaction of the journal.
+    PostCredit {
         /// In which currency.
         currency: Currency,
+        /// How much, in minor units.
+        amount_minor: u64,
         /// The balance after the change, in minor units.
         balance_minor: u64,
     },
@@ -227,6 +283,23 @@ pub enum Change {
     EraseSecrets {
         /// The latest version that is destroyed.
         data_keys_up_to: KeyVersion,
+    },
+    /// The tenant is on another plan.
+    ChangePlan {
+        /// Which.
+        plan: Name,
+        /// What it carries, in the place of what the last one carried.
+        entitlements: BTreeSet<Name>,
+    },
+    /// Commands of the tenant are rejected from now on.
+    Suspend {
+        /// Why.
+        reason: Reason,
+    },
+    /// Commands of the tenant take effect again.
+    Resume {
+        /// Why.
+        reason: Reason,
     },
 }
 
@@ -309,25 +382,42 @@ pub(crate) fn describe_payloads(message: &mut Schema) {
 /// A tenant's state in memory, for the actions' tests.
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::*;
 
     #[derive(Default)]
     pub(crate) struct InMemory {
-        pub(crate) limit_versions: BTreeMap<Name, u64>,
-        pub(crate) entitlements: BTreeSet<Name>,
+        pub(crate) rules: Rules,
+        pub(crate) limits: BTreeMap<Name, Limit>,
+        pub(crate) granted: BTreeSet<Name>,
+        pub(crate) plan: Option<Name>,
+        pub(crate) suspension: Option<Suspension>,
         pub(crate) credits: BTreeMap<Currency, u64>,
         pub(crate) data_key: KeyVersion,
         pub(crate) seals_fit: bool,
     }
 
     impl TenantView for InMemory {
-        fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error> {
-            Ok(self.limit_versions.get(limit_type).copied().unwrap_or(0))
+        fn rules(&self) -> &Rules {
+            &self.rules
         }
-        fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
-            Ok(self.entitlements.contains(entitlement))
+        fn limit(&self, limit_type: &Name) -> Result<Option<Limit>, redb::Error> {
+            Ok(self.limits.get(limit_type).copied())
+        }
+        fn is_granted(&self, entitlement: &Name) -> Result<bool, redb::Error> {
+            Ok(self.granted.contains(entitlement))
+        }
+        fn plan(&self) -> Result<Option<Name>, redb::Error> {
+            Ok(self.plan.clone())
+        }
+        fn plan_carrying(&self, entitlement: &Name) -> Result<Option<Name>, redb::Error> {
+            let carries =
+                |plan: &Name| self.rules.plan(plan).is_some_and(|plan| plan.entitlements.contains(entitlement));
+            Ok(self.plan.clone().filter(carries))
+        }
+        fn suspension(&self) -> Result<Option<Suspension>, redb::Error> {
+            Ok(self.suspension.clone())
         }
         fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
             Ok(self.credits.get(currency).copied().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! `revoke_entitlement`: the tenant may no longer use a feature. Rejected when it could not anyway.
+//! `revoke_entitlement`: takes back what was granted. Rejected when nothing was; what the plan carries goes with the plan.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::schema;
 pub(super) const SPEC: Spec = Spec {
     name: "revoke_entitlement",
     permission: Permission::ManageEntitlements,
+    while_suspended: false,
     example: r#"{"entitlement": "sso"}"#,
     schema: schema::of::<RevokeEntitlement>,
     parse: |json| Ok(Arc::new(payload::<RevokeEntitlement>(json)?)),
@@ -27,8 +28,11 @@ struct RevokeEntitlement {
 
 impl Decide for RevokeEntitlement {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
-        if !tenant.has_entitlement(&self.entitlement)? {
-            let detail = format!("the tenant does not hold {}", self.entitlement);
+        if !tenant.is_granted(&self.entitlement)? {
+            let detail = match tenant.plan_carrying(&self.entitlement)? {
+                Some(plan) => format!("{} comes with the plan {plan}; change the plan", self.entitlement),
+                None => format!("the tenant was not granted {}", self.entitlement),
+            };
             return Err(Rejection::new("entitlement_not_granted", detail).into());
         }
         Ok(vec![Change::RevokeEntitlement { entitlement: self.entitlement.clone() }])
@@ -45,9 +49,12 @@ mod tests {
         let mut tenant = InMemory::default();
         let sso = Name::parse("sso").unwrap();
         let absent = decide(SPEC.name, r#"{"entitlement": "sso"}"#, &tenant);
-        assert_eq!(absent, Err("entitlement_not_granted: the tenant does not hold sso".into()));
-        tenant.entitlements.insert(sso.clone());
+        assert_eq!(absent, Err("entitlement_not_granted: the tenant was not granted sso".into()));
+        tenant.granted.insert(sso.clone());
+        tenant.plan = Some(Name::parse("business").unwrap());
         let held = decide(SPEC.name, r#"{"entitlement": "sso"}"#, &tenant);
         assert_eq!(held, Ok(vec![Change::RevokeEntitlement { entitlement: sso }]));
+        let carried = decide(SPEC.name, r#"{"entitlement": "api"}"#, &tenant);
+        assert_eq!(carried, Err("entitlement_not_granted: api comes with the plan business; change the plan".into()));
     }
 }

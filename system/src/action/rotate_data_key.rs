@@ -12,6 +12,7 @@ use crate::schema;
 pub(super) const SPEC: Spec = Spec {
     name: "rotate_data_key",
     permission: Permission::ManageCredentials,
+    while_suspended: false,
     example: "{}",
     schema: schema::of::<RotateDataKey>,
     parse: |json| Ok(Arc::new(payload::<RotateDataKey>(json)?)),

@@ -16,6 +16,7 @@ use crate::secret::{CLEAR_MAX_BYTES, Secret};
 pub(super) const SPEC: Spec = Spec {
     name: "store_credential",
     permission: Permission::ManageCredentials,
+    while_suspended: false,
     example: r#"{"credential": "stripe", "secret": "an-example-and-no-secret"}"#,
     schema: schema::of::<Wire<'_>>,
     parse: |json| Ok(Arc::new(read(json)?)),

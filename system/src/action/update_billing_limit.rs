@@ -1,51 +1,42 @@
-//! `update_billing_limit`: sets one of the tenant's billing limits, within its guardrails.
+//! `update_billing_limit`: sets one of the tenant's billing limits, within the guardrails of the billing rules and of the
+//! tenant's plan.
 //!
 //! With `expected_version` it is compare-and-set: rejected unless the limit was last set at that version of the tenant.
 //! Two operators who both looked and both change can't overwrite each other unseen.
 
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::{Change, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
+use super::{Change, Currency, Decide, Declined, Permission, Rejection, Spec, TenantView, payload};
+use crate::billing::LIMIT_MAX;
 use crate::ids::Name;
-use crate::message::{Refusal, given};
+use crate::message::given;
 use crate::schema;
 use crate::whole::{WHOLE_MAX, Whole};
 
 pub(super) const SPEC: Spec = Spec {
     name: "update_billing_limit",
     permission: Permission::ManageLimits,
+    while_suspended: false,
     example: r#"{"limit_type": "api_requests", "new_limit": 10000}"#,
     schema: schema::of::<UpdateBillingLimit>,
-    parse: |json| Ok(Arc::new(read(json)?)),
+    parse: |json| Ok(Arc::new(payload::<UpdateBillingLimit>(json)?)),
 };
-
-/// What a limit may be set to, both ends included: the guardrail of R3. A typing slip of a few zeros must not become
-/// "unlimited".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Guardrail {
-    floor: u64,
-    ceiling: u64,
-}
-
-/// The ceiling of limits that have no other.
-const CEILING: u64 = 1_000_000_000_000;
-
-/// Limits with a guardrail of their own. No seats would lock every user of the tenant out.
-const GUARDRAILS: &[(&str, Guardrail)] = &[("seats", Guardrail { floor: 1, ceiling: 1_000_000 })];
 
 /// A new value for one of the tenant's billing limits.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = describe_guardrails)]
 struct UpdateBillingLimit {
     /// Which limit.
     limit_type: Name,
-    /// Its new value, in the limit's own unit.
-    new_limit: Whole<0, CEILING>,
+    /// Its new value, in the limit's own unit: minor units, where it is money. The billing rules may bound it further.
+    new_limit: Whole<0, LIMIT_MAX>,
+    /// The currency of a limit that is money, and of no other.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Currency")]
+    currency: Option<Currency>,
     /// The tenant's version at which the limit was set last, 0 if it never was: rejected unless it still is. Absent: set
     /// whatever it is.
     #[serde(default, deserialize_with = "given")]
@@ -53,40 +44,29 @@ struct UpdateBillingLimit {
     expected_version: Option<Whole<0, WHOLE_MAX>>,
 }
 
-fn read(json: &serde_json::value::RawValue) -> Result<UpdateBillingLimit, Refusal> {
-    let read: UpdateBillingLimit = payload(json)?;
-    let own = GUARDRAILS.iter().find(|(limit_type, _)| *limit_type == read.limit_type.as_str());
-    if let Some((limit_type, Guardrail { floor, ceiling })) = own
-        && !(*floor..=*ceiling).contains(&read.new_limit.get())
-    {
-        let problem = format!("is {}; {limit_type} must be {floor} to {ceiling}", read.new_limit.get());
-        return Err(Refusal::new("payload.new_limit", problem));
-    }
-    Ok(read)
-}
-
-/// Adds the guardrails of single limits to the schema.
-fn describe_guardrails(schema: &mut Schema) {
-    let rule = |(limit_type, Guardrail { floor, ceiling }): &(&str, Guardrail)| {
-        json!({
-            "if": {"properties": {"limit_type": {"const": limit_type}}, "required": ["limit_type"]},
-            "then": {"properties": {"new_limit": {"minimum": floor, "maximum": ceiling}}},
-        })
-    };
-    schema.insert("allOf".into(), Value::Array(GUARDRAILS.iter().map(rule).collect()));
-}
-
 impl Decide for UpdateBillingLimit {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
-        if let Some(expected) = self.expected_version.map(Whole::get) {
-            let actual = tenant.limit_version(&self.limit_type)?;
+        let Self { limit_type, new_limit, currency, expected_version } = self;
+        let guardrail = tenant.rules().guardrail(tenant.plan()?.as_ref(), limit_type);
+        if *currency != guardrail.currency {
+            let detail = match guardrail.currency {
+                Some(right) => format!("{limit_type} counts minor units of {right}; say \"currency\": \"{right}\""),
+                None => format!("{limit_type} is no money; leave currency out"),
+            };
+            return Err(Rejection::new("wrong_currency", detail).into());
+        }
+        if let Err(problem) = guardrail.check(limit_type, new_limit.get()) {
+            return Err(Rejection::new("outside_guardrail", problem).into());
+        }
+        if let Some(expected) = expected_version.map(Whole::get) {
+            let actual = tenant.limit(limit_type)?.map_or(0, |limit| limit.version);
             if actual != expected {
                 let set = if actual == 0 { "was never set".into() } else { format!("was set at version {actual}") };
-                let detail = format!("{} {set}, the command expects version {expected}", self.limit_type);
+                let detail = format!("{limit_type} {set}, the command expects version {expected}");
                 return Err(Rejection::new("version_conflict", detail).into());
             }
         }
-        Ok(vec![Change::SetLimit { limit_type: self.limit_type.clone(), value: self.new_limit.get() }])
+        Ok(vec![Change::SetLimit { limit_type: limit_type.clone(), value: new_limit.get() }])
     }
 }
 
@@ -94,37 +74,65 @@ impl Decide for UpdateBillingLimit {
 mod tests {
     use super::super::testing::{InMemory, decide};
     use super::*;
+    use crate::action::Limit;
 
-    fn set(limit_type: &str, limit: u64) -> Result<Vec<Change>, String> {
-        let payload = format!(r#"{{"limit_type": "{limit_type}", "new_limit": {limit}}}"#);
-        decide(SPEC.name, &payload, &InMemory::default())
+    fn set(payload: &str, tenant: &InMemory) -> Result<Vec<Change>, String> {
+        decide(SPEC.name, payload, tenant)
+    }
+
+    fn made(limit_type: &str, value: u64) -> Result<Vec<Change>, String> {
+        Ok(vec![Change::SetLimit { limit_type: Name::parse(limit_type).unwrap(), value }])
     }
 
     #[test]
     fn sets_the_limit_between_floor_and_ceiling_and_no_further() {
-        let expected = |limit_type, value| Change::SetLimit { limit_type: Name::parse(limit_type).unwrap(), value };
-        assert_eq!(set("api_requests", CEILING), Ok(vec![expected("api_requests", CEILING)]));
+        let tenant = InMemory::default();
+        let set = |limit_type, limit: u64| {
+            set(&format!(r#"{{"limit_type": "{limit_type}", "new_limit": {limit}}}"#), &tenant)
+        };
+        assert_eq!(set("api_requests", LIMIT_MAX), made("api_requests", LIMIT_MAX));
         assert_eq!(
-            set("api_requests", CEILING + 1),
+            set("api_requests", LIMIT_MAX + 1),
             Err("payload.new_limit: is 1000000000001; must be a whole number from 0 to 1000000000000, without fraction or exponent".into())
         );
-        assert_eq!(set("seats", 1), Ok(vec![expected("seats", 1)]));
-        assert_eq!(set("seats", 0), Err("payload.new_limit: is 0; seats must be 1 to 1000000".into()));
+        assert_eq!(set("seats", 1), made("seats", 1));
+        assert_eq!(set("seats", 0), Err("outside_guardrail: seats is 0, and must be 1 to 1000000".into()));
+    }
+
+    #[test]
+    fn the_tenants_plan_may_bound_a_limit_further() {
+        let tenant = InMemory { plan: Some(Name::parse("free").unwrap()), ..InMemory::default() };
+        assert_eq!(set(r#"{"limit_type": "seats", "new_limit": 5}"#, &tenant), made("seats", 5));
+        let told = "outside_guardrail: seats is 6, and must be 1 to 5";
+        assert_eq!(set(r#"{"limit_type": "seats", "new_limit": 6}"#, &tenant), Err(told.into()));
+    }
+
+    #[test]
+    fn money_is_counted_in_a_currency_that_both_sides_name() {
+        let tenant = InMemory::default();
+        let spend = |more: &str| set(&format!(r#"{{"limit_type": "monthly_spend", "new_limit": 500{more}}}"#), &tenant);
+        assert_eq!(spend(r#", "currency": "EUR""#), made("monthly_spend", 500));
+        let right = "wrong_currency: monthly_spend counts minor units of EUR; say \"currency\": \"EUR\"";
+        assert_eq!(spend(""), Err(right.into()));
+        assert_eq!(spend(r#", "currency": "USD""#), Err(right.into()));
+        let refused = spend(r#", "currency": "EUX""#).unwrap_err();
+        assert!(refused.starts_with("payload.currency: is EUX"), "{refused}");
+        let seats = set(r#"{"limit_type": "seats", "new_limit": 5, "currency": "EUR"}"#, &tenant);
+        assert_eq!(seats, Err("wrong_currency: seats is no money; leave currency out".into()));
     }
 
     #[test]
     fn whoever_expects_another_version_is_rejected_and_told_which_it_is() {
         let mut tenant = InMemory::default();
         let set = |tenant: &InMemory, expected: u64| {
-            let payload = format!(r#"{{"limit_type": "seats", "new_limit": 5, "expected_version": {expected}}}"#);
-            decide(SPEC.name, &payload, tenant)
+            set(&format!(r#"{{"limit_type": "seats", "new_limit": 5, "expected_version": {expected}}}"#), tenant)
         };
         assert!(set(&tenant, 0).is_ok());
         assert_eq!(
             set(&tenant, 3).unwrap_err(),
             "version_conflict: seats was never set, the command expects version 3"
         );
-        tenant.limit_versions.insert(Name::parse("seats").unwrap(), 7);
+        tenant.limits.insert(Name::parse("seats").unwrap(), Limit { value: 5, version: 7 });
         assert!(set(&tenant, 7).is_ok());
         let stale = set(&tenant, 3).unwrap_err();
         assert_eq!(stale, "version_conflict: seats was set at version 7, the command expects version 3");

@@ -706,6 +706,8 @@ impl<'a> Attacker<'a> {
             .ask_the_ledger([
                 LedgerRequest::State { grant: grant.clone() },
                 LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
+                LedgerRequest::Journal { grant: grant.clone(), from: 0, max: 1 },
+                LedgerRequest::Reconcile { grant: grant.clone() },
                 LedgerRequest::Pause { grant: grant.clone(), to: PauseGeneration(1) },
                 LedgerRequest::DataKeys { grant },
             ])
@@ -715,10 +717,14 @@ impl<'a> Attacker<'a> {
     /// Whatever the API shows of a tenant, and its pause, with the attacker's own token.
     async fn read_over_http(&self) -> Tried {
         let mut tried = Tried::default();
-        let parts = ["limits", "entitlements", "credits", "credentials", "paused"];
+        let parts = [
+            "limits", "entitlements", "plan", "credits", "credentials", "paused", "suspension", "journal",
+            "reconciliation",
+        ];
         let mut requests: Vec<_> =
             parts.iter().map(|part| ("GET", format!("/v1/tenants/{VICTIM}/{part}"), "")).collect();
         let command = self.honest_id("a", &REGISTRY[0]);
+        requests.push(("GET", format!("/v1/audit/events?tenant={VICTIM}"), ""));
         requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
         requests.push(("PUT", format!("/v1/tenants/{VICTIM}/paused"), r#"{"paused":true}"#));
         for (method, path, body) in requests {
@@ -762,6 +768,8 @@ impl<'a> Attacker<'a> {
             .ask_the_ledger([
                 LedgerRequest::State { grant: bent(Purpose::Read).await? },
                 LedgerRequest::Outcome { grant: bent(Purpose::Read).await?, message_id, wait_ms: 0 },
+                LedgerRequest::Journal { grant: bent(Purpose::Read).await?, from: 0, max: 1 },
+                LedgerRequest::Reconcile { grant: bent(Purpose::Read).await? },
                 LedgerRequest::Pause { grant: bent(Purpose::Pause).await?, to: PauseGeneration(1) },
                 LedgerRequest::DataKeys { grant: bent(self.sealing()).await? },
             ])
@@ -774,7 +782,7 @@ impl<'a> Attacker<'a> {
     }
 
     /// Asks the ledger what it must refuse because of the grant.
-    async fn ask_the_ledger(&self, requests: [LedgerRequest; 4]) -> Tried {
+    async fn ask_the_ledger(&self, requests: [LedgerRequest; 6]) -> Tried {
         let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Producer);
         let mut tried = Tried::default();
         for request in requests {
@@ -995,6 +1003,8 @@ pub(super) fn ledger_requests() -> Vec<LedgerRequest> {
         LedgerRequest::Apply { run: Vec::new() },
         LedgerRequest::Outcome { grant: "".into(), message_id: message_id("x-role"), wait_ms: 0 },
         LedgerRequest::State { grant: "".into() },
+        LedgerRequest::Journal { grant: "".into(), from: 0, max: 1 },
+        LedgerRequest::Reconcile { grant: "".into() },
         LedgerRequest::Pause { grant: "".into(), to: PauseGeneration(1) },
         LedgerRequest::DataKeys { grant: "".into() },
     ]

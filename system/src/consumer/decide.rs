@@ -135,7 +135,13 @@ mod tests {
     }
 
     fn now() -> Applied {
-        Applied::Now(Outcome { verdict: Ok(Vec::new()), version: 1, at_unix_ms: 0, authority_revision: 1 })
+        Applied::Now(Outcome {
+            verdict: Ok(Vec::new()),
+            version: 1,
+            at_unix_ms: 0,
+            authority_revision: 1,
+            rules_version: 1,
+        })
     }
 
     fn again(reason: &str) -> Again {

@@ -294,7 +294,7 @@ mod tests {
     use crate::grant::{GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, TenantState};
+    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction};
     use crate::rate_limit::Rate;
     use crate::testing::{Bench, credit, message_id, tenant};
 
@@ -398,6 +398,12 @@ mod tests {
         }
         async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
             self.inner.state(read).await
+        }
+        async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+            self.inner.journal(read, from, max).await
+        }
+        async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+            self.inner.reconcile(read).await
         }
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.inner.pause(right, to).await

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Applied, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
-use crate::action::Permission;
+use super::{
+    Account, Applied, Ledger, Outcome, PauseGeneration, Paused, Posting, Report, Run, TenantState, Transaction, Work,
+};
+use crate::action::{self, Permission};
 use crate::auth::{DecisionKey, Verdict};
 use crate::broker::Position;
 use crate::ids::UserId;
-use crate::testing::{Bench, OPERATOR, credit, message_id, tenant};
+use crate::testing::{Bench, OPERATOR, asking, credit, message_id, tenant};
 
 /// A ledger that keeps nothing yet.
 type Subject = Arc<dyn Ledger>;
@@ -43,6 +45,8 @@ async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
         a_command_that_auth_denies_at_the_effect_is_rejected_on_record
         a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_nothing
         whoever_expects_an_old_version_of_a_limit_overwrites_nothing
+        every_credit_stands_in_the_journal_and_the_books_balance
+        a_suspended_tenant_is_told_so_until_it_is_resumed_and_another_is_not
         whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant
     );
 }
@@ -189,6 +193,65 @@ async fn whoever_expects_an_old_version_of_a_limit_overwrites_nothing(bench: Ben
     assert_eq!((limit, state.version), ((7, 4), 4));
 }
 
+/// Has acme do `action` at its place `sequence`.
+async fn ask(bench: &Bench, ledger: &Subject, sequence: u64, action: &str, payload: &str) -> Result<u64, String> {
+    let id = format!("m-{sequence}");
+    let work = Work {
+        command: bench.command("acme", &id, action, asking("acme", &id, action, payload)).await,
+        decision: bench.permit("acme", action::find(action).unwrap().permission),
+        position: Position { epoch: 1, sequence },
+    };
+    let applied = ledger.apply(&Run::new(vec![work]).unwrap()).await.unwrap().remove(0);
+    let Applied::Now(Outcome { verdict, version, .. }) = applied else { panic!("{action}: {applied:?}") };
+    verdict.map(|_| version).map_err(|rejection| rejection.to_string())
+}
+
+async fn every_credit_stands_in_the_journal_and_the_books_balance(bench: Bench, ledger: Subject) {
+    for (sequence, amount) in [(1, 5), (2, 7), (3, 9)] {
+        apply(&bench, &ledger, &format!("m-{sequence}"), amount, sequence).await;
+    }
+    ledger.apply(&bench.run("globex", "m-1", 100, 1).await).await.unwrap();
+    let read = bench.read("acme").await;
+    let all = ledger.journal(&read, 0, 99).await.unwrap();
+    let told = |transaction: &Transaction| {
+        let line = |posting: &Posting| (posting.account, posting.amount_minor, posting.currency.to_string());
+        (transaction.version, transaction.message_id.clone(), transaction.postings.iter().map(line).collect::<Vec<_>>())
+    };
+    let eur = |account, amount| (account, amount, "EUR".to_owned());
+    let first = (1, Some(message_id("m-1")), vec![eur(Account::Credit, 5), eur(Account::Funding, -5)]);
+    assert_eq!((all.len(), told(&all[0])), (3, first));
+    let sum = |account| {
+        let of = |transaction: &Transaction| {
+            transaction
+                .postings
+                .iter()
+                .filter(|posting| posting.account == account)
+                .map(|posting| posting.amount_minor)
+                .sum::<i64>()
+        };
+        all.iter().map(of).sum::<i64>()
+    };
+    assert_eq!((sum(Account::Credit), sum(Account::Funding)), (21, -21), "none of it is globex's");
+    assert_eq!(ledger.journal(&read, 2, 1).await.unwrap(), all[1..2]);
+    assert_eq!(ledger.journal(&read, 4, 99).await.unwrap(), []);
+    let report = ledger.reconcile(&read).await.unwrap();
+    assert_eq!((report.tenants, report.discrepancies), (1, vec![]));
+    assert!(report.rows >= 3 + 6, "{} rows", report.rows);
+}
+
+async fn a_suspended_tenant_is_told_so_until_it_is_resumed_and_another_is_not(bench: Bench, ledger: Subject) {
+    let credit = r#"{"amount_minor": 5, "currency": "EUR"}"#;
+    assert_eq!(ask(&bench, &ledger, 1, "suspend_tenant", r#"{"reason": "unpaid"}"#).await, Ok(1));
+    let told = "tenant_suspended: the tenant is suspended since version 1: unpaid";
+    assert_eq!(ask(&bench, &ledger, 2, "issue_credit", credit).await, Err(told.into()));
+    assert_eq!(ask(&bench, &ledger, 3, "erase_tenant_secrets", "{}").await, Ok(3));
+    let globex = ledger.apply(&bench.run("globex", "m-1", 7, 3).await).await.unwrap();
+    assert!(matches!(&globex[0], Applied::Now(Outcome { verdict: Ok(_), .. })), "{globex:?}");
+    assert_eq!(ask(&bench, &ledger, 4, "resume_tenant", r#"{"reason": "paid"}"#).await, Ok(4));
+    assert_eq!(ask(&bench, &ledger, 5, "issue_credit", credit).await, Ok(5));
+    assert_eq!(eur(&bench, &ledger, "acme").await, Some(5));
+}
+
 async fn whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant(bench: Bench, ledger: Subject) {
     let (acme, globex) = (bench.read("acme").await, bench.read("globex").await);
     let (id, run) = (message_id("m-1"), bench.run("acme", "m-1", 5, 1).await);
@@ -261,6 +324,12 @@ mod implementations {
         }
         async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
             self.producer.state(read).await
+        }
+        async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+            self.producer.journal(read, from, max).await
+        }
+        async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+            self.producer.reconcile(read).await
         }
         async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
             self.producer.pause(right, to).await

@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::WriteTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fence::{Fence, Unheeded};
 use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
-use super::{Applied, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use super::{
+    Applied, Baseline, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, Work, baseline, journal, rulebook,
+};
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::outbox::{Outbox, Writing};
 use crate::audit::{AuditEntry, Event, Outgoing, Step, StepKind};
 use crate::auth::Verdict;
+use crate::billing::Rules;
 use crate::call::CallError;
 use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
@@ -36,12 +40,33 @@ type WrappedKeys = (KeyVersion, Vec<(KeyVersion, WrappedKey)>, bool);
 /// Why a command waits that could have been decided.
 const BEHIND: &str = "it comes after one of its tenant's that waits for another decision";
 
+/// What a ledger goes by beside its files.
+pub struct Settings {
+    /// The billing rules that judge commands.
+    pub rules: Rules,
+    /// What tenants were when they were brought in; taken over once.
+    pub baseline: Option<Baseline>,
+    /// The pause between two reconciliations of all tenants.
+    pub reconcile_every: Duration,
+    /// Told what each of them found, after people were.
+    pub on_report: Arc<dyn Fn(&Report) + Send + Sync>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (rules, reconcile_every) = (Rules::default(), Duration::from_secs(300));
+        Self { rules, baseline: None, reconcile_every, on_report: Arc::new(|_| {}) }
+    }
+}
+
 /// The embedded, durable ledger.
 pub struct EmbeddedLedger {
     store: Store<Books>,
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     keys: KeyCache,
+    reconcile_every: Duration,
+    on_report: Arc<dyn Fn(&Report) + Send + Sync>,
     /// Held while a data key is made: whoever waits finds it made.
     making: tokio::sync::Mutex<()>,
 }
@@ -50,22 +75,32 @@ pub struct EmbeddedLedger {
 const MAKE_KEY_MAX: u32 = 3;
 
 impl EmbeddedLedger {
+    /// [`EmbeddedLedger::open_with`] the default settings.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(world: &World, provider: Arc<dyn KeyProvider>) -> io::Result<Self> {
+        Self::open_with(world, provider, Settings::default()).await
+    }
+
     /// Opens the ledger's database and its key file, and wraps data keys anew that `provider`'s current key did not wrap.
     ///
     /// # Errors
-    /// When either can't be opened, or they don't belong together.
-    pub async fn open(world: &World, provider: Arc<dyn KeyProvider>) -> io::Result<Self> {
+    /// When either can't be opened, or they don't belong together, or the baseline is not the one that was taken over.
+    pub async fn open_with(world: &World, provider: Arc<dyn KeyProvider>, settings: Settings) -> io::Result<Self> {
+        let Settings { rules, baseline, reconcile_every, on_report } = settings;
         let (clock, disk) = (world.clock.clone(), world.disk.clone());
         let key_file = Arc::new(KeyFile::open(&*disk)?);
         let load = {
             let (key_file, fresh) = (key_file.clone(), world.entropy.u64());
-            move |within: &WriteTransaction| Books::load(within, clock, key_file, fresh)
+            move |within: &WriteTransaction| Books::load(within, clock, key_file, fresh, rules, baseline)
         };
         let store = Store::open(disk.clone(), "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
         key_file.reconcile(&*disk, &recorded).await?;
         let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
-        let ledger = Self { store, disk, entropy: world.entropy.clone(), keys, making };
+        let entropy = world.entropy.clone();
+        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, making };
         ledger.check_provider(&recorded).await?;
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
@@ -220,6 +255,9 @@ impl EmbeddedLedger {
     /// The ciphertext of every stored credential, by the message that stored it: what a stolen disk gives away.
     pub(crate) fn every_ciphertext(&self) -> Result<BTreeMap<(TenantId, MessageId), Sealed>, redb::Error> {
         keyspace::ciphertexts(&*self.store.read()?)
+    /// The journal of every tenant as committed: for checking the books, not for serving.
+    pub fn every_journal(&self) -> Result<BTreeMap<TenantId, Vec<Transaction>>, redb::Error> {
+        journal::every(&*self.store.read()?)
     }
 
     /// The digest of every tenant's rows as committed: what tells that nothing at all was changed.
@@ -231,6 +269,20 @@ impl EmbeddedLedger {
     #[must_use]
     pub fn outgoing(&self) -> Outgoing {
         Outgoing::new(&self.store, &self.store.machine().outbox)
+    }
+
+    /// A view of what is durable.
+    pub(super) fn snapshot(&self) -> Result<Arc<ReadTransaction>, redb::Error> {
+        self.store.read()
+    }
+
+    pub(super) fn reconcile_every(&self) -> Duration {
+        self.reconcile_every
+    }
+
+    /// All tenants were compared once more.
+    pub(super) fn reconciled(&self, report: &Report) {
+        (self.on_report)(report);
     }
 
     /// What it knows of authority.
@@ -285,6 +337,15 @@ impl Ledger for EmbeddedLedger {
         kept.map_err(CallError::failed)
     }
 
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        let kept = self.store.read().and_then(|kept| journal::page(&kept, read.scope(), from, max));
+        kept.map_err(CallError::failed)
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        Ok(self.reconcile_tenant(read.scope().tenant()).await)
+    }
+
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError> {
         match self.store.execute(Command::Pause(right.scope().clone(), right.user().clone(), to)).await? {
             Answer::Paused(paused) => Ok(paused),
@@ -321,6 +382,9 @@ impl Ledger for EmbeddedLedger {
 /// The state machine behind the store.
 struct Books {
     clock: Arc<dyn Clock>,
+    rules: Rules,
+    /// What outcomes name the rules by.
+    rules_version: u32,
     fence: Fence,
     outbox: Arc<Outbox>,
     awaited: Arc<Awaited>,
@@ -351,11 +415,16 @@ impl Books {
         clock: Arc<dyn Clock>,
         key_file: Arc<KeyFile>,
         fresh: u64,
+        rules: Rules,
+        baseline: Option<Baseline>,
     ) -> Result<Self, redb::Error> {
         Tables::open(within)?;
+        baseline::open(within)?;
+        baseline.map_or(Ok(()), |baseline| baseline.import(within))?;
+        let rules_version = rulebook::version(within, &rules)?;
         let outbox = Outbox::load(within, Role::Ledger, fresh)?;
         let (fence, awaited, forgotten) = (Fence::default(), Arc::default(), Mutex::default());
-        Ok(Self { clock, fence, outbox, awaited, key_file, forgotten })
+        Ok(Self { clock, rules, rules_version, fence, outbox, awaited, key_file, forgotten })
     }
 
     /// A step of the ledger, now.
@@ -372,7 +441,7 @@ impl Books {
         run: &Run,
         tried: &Tried,
     ) -> Result<Vec<Applied>, redb::Error> {
-        let mut tenant = tables.tenant(run.scope())?;
+        let mut tenant = tables.tenant(run.scope(), &self.rules)?;
         let before = tenant.head.version;
         let mut applied: Vec<Applied> = Vec::with_capacity(run.works().len());
         for work in run.works() {
@@ -448,6 +517,7 @@ impl Books {
             version,
             at_unix_ms: self.clock.now().as_millisecond(),
             authority_revision: decision.revision,
+            rules_version: self.rules_version,
         };
         let recorded = Recorded { body_hash, outcome };
         tenant.record(&message.message_id, &recorded)?;
@@ -476,7 +546,7 @@ impl Machine for Books {
             answers.push(match command {
                 Command::Apply(run, tried) => Answer::Applied(self.apply(&mut tables, &mut outbox, run, tried)?),
                 Command::Pause(scope, user, to) => {
-                    let mut tenant = tables.tenant(scope)?;
+                    let mut tenant = tables.tenant(scope, &self.rules)?;
                     if *to == tenant.head.pause.next() {
                         tenant.head.pause = *to;
                         let kind = if to.is_paused() { StepKind::Paused } else { StepKind::Resumed };
@@ -597,6 +667,9 @@ impl Drop for Awaiting {
     }
 }
 
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod reconcile_tests;
 #[cfg(test)]
 #[path = "secret_tests.rs"]
 mod secret_tests;

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::key_file::SlotHash;
-use super::{Outcome, PauseGeneration, StoredCredential, TenantState};
-use crate::action::{Change, Currency, Rejection, TenantView};
+use super::{Outcome, PauseGeneration, StoredCredential, TenantState, baseline, journal};
+use crate::action::{Change, Currency, Limit, Rejection, Suspension, TenantView};
+use crate::billing::Rules;
 use crate::broker::Position;
 use crate::grant::TenantScope;
 use crate::ids::{MessageId, Name, TenantId};
@@ -21,21 +22,27 @@ use crate::secret::{KeyVersion, NotOpened, Sealed};
 use crate::store::{decode, encode, read_id};
 
 /// (tenant, limit type) -> (value, the tenant's version at which it was set).
-const LIMITS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("limits");
-/// (tenant, entitlement) -> held.
-const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("entitlements");
-/// (tenant, currency) -> minor units.
-const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
+pub(super) const LIMITS: TableDefinition<(&str, &str), (u64, u64)> = TableDefinition::new("limits");
+/// (tenant, entitlement) -> granted, beside what the plan carries.
+pub(super) const ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("entitlements");
+/// tenant -> the plan it is on.
+pub(super) const PLANS: TableDefinition<&str, &str> = TableDefinition::new("plans");
+/// (tenant, entitlement) -> carried by the plan, as it was when the tenant was put on it.
+pub(super) const PLAN_ENTITLEMENTS: TableDefinition<(&str, &str), ()> = TableDefinition::new("plan_entitlements");
+/// tenant -> [`Suspension`], while it is suspended.
+pub(super) const SUSPENSIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("suspensions");
+/// (tenant, currency) -> minor units: what the journal's postings to the tenant's credit sum up to.
+pub(super) const CREDITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("credits");
 /// (tenant, credential) -> [`KeptCredential`].
-const CREDENTIALS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("credentials");
+pub(super) const CREDENTIALS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("credentials");
 /// (tenant, version) -> the data key's slot in the key file. The key itself is there and nowhere else.
 const DATA_KEYS: TableDefinition<(&str, u32), SlotHash> = TableDefinition::new("data_keys");
 /// tenant -> the version of the data key that seals from now on, and the first version that is not erased.
-const KEY_HEADS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("key_heads");
+pub(super) const KEY_HEADS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("key_heads");
 /// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
-const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
+pub(super) const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
 /// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), the generation of its pauses.
-const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
+pub(super) const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
 
 /// An outcome, and the body it is the outcome of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,14 +58,18 @@ pub(super) struct KeptCredential {
     /// The command that stored it: what it is sealed for.
     pub(super) message_id: MessageId,
     /// The tenant's version at which it was stored.
-    version: u64,
+    pub(super) version: u64,
 }
 
 /// All tenants' tables, open for one commit.
 pub(super) struct Tables<'t> {
     limits: Table<'t, (&'static str, &'static str), (u64, u64)>,
     entitlements: Table<'t, (&'static str, &'static str), ()>,
+    plans: Table<'t, &'static str, &'static str>,
+    plan_entitlements: Table<'t, (&'static str, &'static str), ()>,
+    suspensions: Table<'t, &'static str, &'static [u8]>,
     credits: Table<'t, (&'static str, &'static str), u64>,
+    journal: journal::Rows<'t>,
     outcomes: Table<'t, (&'static str, &'static str), &'static [u8]>,
     heads: Table<'t, &'static str, (u64, u64, u64, u64)>,
     credentials: Table<'t, (&'static str, &'static str), &'static [u8]>,
@@ -73,7 +84,11 @@ impl<'t> Tables<'t> {
         Ok(Self {
             limits: within.open_table(LIMITS)?,
             entitlements: within.open_table(ENTITLEMENTS)?,
+            plans: within.open_table(PLANS)?,
+            plan_entitlements: within.open_table(PLAN_ENTITLEMENTS)?,
+            suspensions: within.open_table(SUSPENSIONS)?,
             credits: within.open_table(CREDITS)?,
+            journal: within.open_table(journal::JOURNAL)?,
             outcomes: within.open_table(OUTCOMES)?,
             heads: within.open_table(HEADS)?,
             credentials: within.open_table(CREDENTIALS)?,
@@ -83,12 +98,16 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// The transaction of one tenant: the one that `scope` was verified for.
-    pub(super) fn tenant<'a>(&'a mut self, scope: &'a TenantScope) -> Result<TenantTransaction<'a, 't>, redb::Error> {
+    /// The transaction of one tenant: the one that `scope` was verified for. `rules` judge its commands.
+    pub(super) fn tenant<'a>(
+        &'a mut self,
+        scope: &'a TenantScope,
+        rules: &'a Rules,
+    ) -> Result<TenantTransaction<'a, 't>, redb::Error> {
         let tenant = scope.tenant().as_str();
         let head = self.heads.get(tenant)?.map_or_else(Head::default, |head| Head::from(head.value()));
         let keys = self.key_head(tenant)?;
-        Ok(TenantTransaction { tables: self, tenant, head, keys, seal: None })
+        Ok(TenantTransaction { tables: self, tenant, rules, head, keys, seal: None })
     }
 
     fn key_head(&self, tenant: &str) -> Result<KeyHead, redb::Error> {
@@ -152,6 +171,7 @@ impl From<(u32, u32)> for KeyHead {
 pub(super) struct TenantTransaction<'a, 't> {
     tables: &'a mut Tables<'t>,
     tenant: &'a str,
+    rules: &'a Rules,
     /// Written back by [`TenantTransaction::keep_head`].
     pub(super) head: Head,
     keys: KeyHead,
@@ -177,8 +197,25 @@ impl TenantTransaction<'_, '_> {
             Change::RevokeEntitlement { entitlement } => {
                 self.tables.entitlements.remove((self.tenant, entitlement.as_str()))?;
             }
-            Change::SetCredit { currency, balance_minor } => {
+            Change::PostCredit { currency, amount_minor, balance_minor } => {
+                let transaction = journal::credited(version, Some(&message.message_id), *currency, *amount_minor);
+                journal::append(&mut self.tables.journal, self.tenant, &transaction)?;
                 self.tables.credits.insert((self.tenant, currency.as_str()), balance_minor)?;
+            }
+            Change::ChangePlan { plan, entitlements } => {
+                self.tables.plans.insert(self.tenant, plan.as_str())?;
+                let (first, last) = ((self.tenant, ""), (self.tenant, "\u{7f}"));
+                self.tables.plan_entitlements.retain_in(first..=last, |_, _| false)?;
+                for entitlement in entitlements {
+                    self.tables.plan_entitlements.insert((self.tenant, entitlement.as_str()), ())?;
+                }
+            }
+            Change::Suspend { reason } => {
+                let suspension = Suspension { reason: reason.clone(), version };
+                self.tables.suspensions.insert(self.tenant, encode(&suspension).as_slice())?;
+            }
+            Change::Resume { .. } => {
+                self.tables.suspensions.remove(self.tenant)?;
             }
             Change::StoreCredential { credential, .. } => {
                 let sealed = message.action.sealed().expect("only what is sealed is stored").clone();
@@ -222,12 +259,30 @@ impl TenantTransaction<'_, '_> {
 }
 
 impl TenantView for TenantTransaction<'_, '_> {
-    fn limit_version(&self, limit_type: &Name) -> Result<u64, redb::Error> {
-        Ok(self.tables.limits.get((self.tenant, limit_type.as_str()))?.map_or(0, |limit| limit.value().1))
+    fn rules(&self) -> &Rules {
+        self.rules
     }
 
-    fn has_entitlement(&self, entitlement: &Name) -> Result<bool, redb::Error> {
+    fn limit(&self, limit_type: &Name) -> Result<Option<Limit>, redb::Error> {
+        let row = self.tables.limits.get((self.tenant, limit_type.as_str()))?;
+        Ok(row.map(|row| row.value()).map(|(value, version)| Limit { value, version }))
+    }
+
+    fn is_granted(&self, entitlement: &Name) -> Result<bool, redb::Error> {
         Ok(self.tables.entitlements.get((self.tenant, entitlement.as_str()))?.is_some())
+    }
+
+    fn plan(&self) -> Result<Option<Name>, redb::Error> {
+        self.tables.plans.get(self.tenant)?.map(|plan| read_id(Name::parse, plan.value())).transpose()
+    }
+
+    fn plan_carrying(&self, entitlement: &Name) -> Result<Option<Name>, redb::Error> {
+        let carried = self.tables.plan_entitlements.get((self.tenant, entitlement.as_str()))?.is_some();
+        if carried { self.plan() } else { Ok(None) }
+    }
+
+    fn suspension(&self) -> Result<Option<Suspension>, redb::Error> {
+        self.tables.suspensions.get(self.tenant)?.map(|row| decode(row.value())).transpose()
     }
 
     fn credit(&self, currency: &Currency) -> Result<u64, redb::Error> {
@@ -293,6 +348,19 @@ pub(super) fn states(
         let (key, _) = row?;
         let (tenant, entitlement) = key.value();
         of(&mut states, tenant)?.entitlements.insert(read_id(Name::parse, entitlement)?);
+    }
+    for row in read.open_table(PLANS)?.range(first.0..=last.0)? {
+        let (tenant, plan) = row?;
+        of(&mut states, tenant.value())?.plan = Some(read_id(Name::parse, plan.value())?);
+    }
+    for row in read.open_table(PLAN_ENTITLEMENTS)?.range(first..last)? {
+        let (key, _) = row?;
+        let (tenant, entitlement) = key.value();
+        of(&mut states, tenant)?.plan_entitlements.insert(read_id(Name::parse, entitlement)?);
+    }
+    for row in read.open_table(SUSPENSIONS)?.range(first.0..=last.0)? {
+        let (tenant, suspension) = row?;
+        of(&mut states, tenant.value())?.suspension = Some(decode(suspension.value())?);
     }
     for row in read.open_table(CREDITS)?.range(first..last)? {
         let (key, balance) = row?;
@@ -379,10 +447,57 @@ pub(super) fn outcomes(read: &ReadTransaction) -> Result<BTreeMap<(TenantId, Mes
     Ok(outcomes)
 }
 
+/// The first tenant behind `after` that has a row in any table that is reconciled.
+pub(super) fn next_tenant(read: &ReadTransaction, after: &str) -> Result<Option<String>, redb::Error> {
+    let mut next: Option<String> = None;
+    let mut offer = |tenant: &str| {
+        // Whatever stands behind its names, it is still the same tenant.
+        let behind = tenant > after;
+        if behind && next.as_deref().is_none_or(|next| tenant < next) {
+            next = Some(tenant.to_owned());
+        }
+        behind
+    };
+    macro_rules! look {
+        ($($table:expr, $from:expr, $tenant:expr;)*) => {$(
+            for row in read.open_table($table)?.range($from..)? {
+                if offer($tenant(row?.0.value())) {
+                    break;
+                }
+            }
+        )*};
+    }
+    fn first<'a>((tenant, _): (&'a str, &'a str)) -> &'a str {
+        tenant
+    }
+    fn whole(tenant: &str) -> &str {
+        tenant
+    }
+    fn journalled((tenant, ..): (&str, u64, u32)) -> &str {
+        tenant
+    }
+    let named = (after, "\u{7f}");
+    look! {
+        HEADS, after, whole;
+        PLANS, after, whole;
+        SUSPENSIONS, after, whole;
+        KEY_HEADS, after, whole;
+        baseline::BROUGHT_IN, after, whole;
+        LIMITS, named, first;
+        ENTITLEMENTS, named, first;
+        PLAN_ENTITLEMENTS, named, first;
+        CREDITS, named, first;
+        CREDENTIALS, named, first;
+        OUTCOMES, named, first;
+        journal::JOURNAL, (after, u64::MAX, u32::MAX), journalled;
+    }
+    Ok(next)
+}
+
 /// SHA-256 over all rows of one tenant, in two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
-    /// Over limits, entitlements, credits and pauses: what commands are there to change.
+    /// Over limits, plans, entitlements, credits with their journal, suspensions and pauses: what commands are there to change.
     pub effects: [u8; 32],
     /// Over outcomes and the place reached: what any command leaves behind that is decided, were it a rejection.
     pub history: [u8; 32],
@@ -423,6 +538,24 @@ pub(super) fn digests(read: &ReadTransaction) -> Result<BTreeMap<TenantId, Diges
         let (tenant, currency) = key.value();
         of(&mut hashes, tenant, true, &encode(&("credit", currency, value.value())));
     }
+    for row in read.open_table(journal::JOURNAL)?.iter()? {
+        let (key, value) = row?;
+        let (tenant, version, line) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("posting", version, line, value.value())));
+    }
+    for row in read.open_table(PLANS)?.iter()? {
+        let (tenant, plan) = row?;
+        of(&mut hashes, tenant.value(), true, &encode(&("plan", plan.value())));
+    }
+    for row in read.open_table(PLAN_ENTITLEMENTS)?.iter()? {
+        let (key, _) = row?;
+        let (tenant, name) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("plan entitlement", name)));
+    }
+    for row in read.open_table(SUSPENSIONS)?.iter()? {
+        let (tenant, suspension) = row?;
+        of(&mut hashes, tenant.value(), true, &encode(&("suspension", suspension.value())));
+    }
     for row in read.open_table(HEADS)?.iter()? {
         let (tenant, head) = row?;
         let (version, epoch, sequence, pause) = head.value();
@@ -442,6 +575,6 @@ pub(super) fn digests(read: &ReadTransaction) -> Result<BTreeMap<TenantId, Diges
 }
 
 /// The keys of one tenant and of no other, or of all: the grammar of identifiers begins after "" and ends before DEL.
-fn span(only: Option<&TenantId>) -> ((&str, &str), (&str, &str)) {
+pub(super) fn span(only: Option<&TenantId>) -> ((&str, &str), (&str, &str)) {
     only.map_or((("", ""), ("\u{7f}", "")), |tenant| ((tenant.as_str(), ""), (tenant.as_str(), "\u{7f}")))
 }

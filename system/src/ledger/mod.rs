@@ -10,13 +10,18 @@
 //! comes from behind that - a consumer that slept through the end of its lease, a message that was given up and passed by -
 //! is refused, and overwrites nothing.
 
+mod baseline;
 #[cfg(test)]
 mod conformance;
 mod embedded;
 mod fence;
+mod journal;
 mod key_file;
 mod keyspace;
+mod reconcile;
+mod reconciler;
 pub(crate) mod remote;
+mod rulebook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Change, Rejection};
+use crate::action::{Change, Rejection, Suspension};
 use crate::audit::Code;
 use crate::auth::Decision;
 use crate::broker::{Position, RUN_MAX};
@@ -33,9 +38,13 @@ use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, Ve
 use crate::ids::{MessageId, Name, TenantId};
 use crate::secret::{KeyVersion, WrappedKey};
 
-pub use embedded::EmbeddedLedger;
+pub use baseline::{BASELINE_BYTES_MAX, Baseline, BaselineError};
+pub use embedded::{EmbeddedLedger, Settings};
 pub use fence::{STALE_MAX, follow};
+pub use journal::{Account, JOURNAL_PAGE_MAX, Posting, Transaction};
 pub use keyspace::Digest;
+pub use reconcile::{Discrepancy, Report, Subject, TOLD_MAX};
+pub use reconciler::reconcile;
 pub use remote::{LedgerService, RemoteLedger};
 
 /// Keeps tenants' state and commands' outcomes. What opens it is a verified right:
@@ -86,6 +95,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// taken. Answers once it is durable with how the tenant stands then: from there on no command of a paused tenant has
     /// an outcome, whoever has it in work.
     async fn pause(&self, right: &VerifiedPause, to: PauseGeneration) -> Result<Paused, CallError>;
+
+    /// The credits of the tenant that `read` is for, as transactions of the journal in the order of their versions, from
+    /// the version `from`: at most `max`, at most [`JOURNAL_PAGE_MAX`]. None mean that there are no more.
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError>;
+
+    /// Compares what the tenant that `read` is for has with what its outcomes made of it, as of now.
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError>;
 
     /// The wrapped data keys of the tenant that `right` is for. If the version that seals has no key yet, one is made, and
     /// is durable before this answers.
@@ -265,6 +281,8 @@ pub struct Outcome {
     pub at_unix_ms: i64,
     /// The revision of authority under which it was decided.
     pub authority_revision: u64,
+    /// The version of the billing rules that judged it.
+    pub rules_version: u32,
 }
 
 /// All there is of one tenant.
@@ -278,8 +296,14 @@ pub struct TenantState {
     pub limits: BTreeMap<Name, u64>,
     /// Limit type to the version at which it was set last: what `expected_version` is compared with.
     pub limit_versions: BTreeMap<Name, u64>,
-    /// Entitlements held.
+    /// Entitlements granted, beside what the plan carries.
     pub entitlements: BTreeSet<Name>,
+    /// The plan it is on.
+    pub plan: Option<Name>,
+    /// Entitlements that the plan carried when the tenant was put on it.
+    pub plan_entitlements: BTreeSet<Name>,
+    /// Why and since when its commands are rejected.
+    pub suspension: Option<Suspension>,
     /// Currency to balance, in minor units.
     pub credits: BTreeMap<String, u64>,
     /// Credentials by name; the secrets themselves are shown to nobody.

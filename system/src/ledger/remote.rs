@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Run, TenantState, Work};
+use super::{Applied, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction, Work};
 use crate::audit::{Claimed, Reporter};
 use crate::auth::Decision;
 use crate::broker::Position;
@@ -22,6 +22,8 @@ use crate::rpc::{Client, Service};
 const DURABLE_DEADLINE: Duration = Duration::from_secs(2);
 /// Reading is memory, or a read.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// A tenant of a million outcomes takes some seconds.
+const RECONCILE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What can be asked of a ledger: one variant per method of its trait.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub enum Request {
     Apply { run: Vec<(Envelope, Decision, Position)> },
     Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
     State { grant: GrantToken },
+    Journal { grant: GrantToken, from: u64, max: u32 },
+    Reconcile { grant: GrantToken },
     Pause { grant: GrantToken, to: PauseGeneration },
     DataKeys { grant: GrantToken },
 }
@@ -39,6 +43,8 @@ pub enum Reply {
     Applied(Vec<Applied>),
     Outcome(Option<Outcome>),
     State(TenantState),
+    Journal(Vec<Transaction>),
+    Reconciled(Report),
     Paused(Paused),
     DataKeys(DataKeys),
 }
@@ -82,9 +88,12 @@ impl Service for LedgerService {
     fn may(client: Role, request: &Request) -> bool {
         match request {
             Request::Apply { .. } => client == Role::Consumer,
-            Request::Outcome { .. } | Request::State { .. } | Request::Pause { .. } | Request::DataKeys { .. } => {
-                client == Role::Producer
-            }
+            Request::Outcome { .. }
+            | Request::State { .. }
+            | Request::Journal { .. }
+            | Request::Reconcile { .. }
+            | Request::Pause { .. }
+            | Request::DataKeys { .. } => client == Role::Producer,
         }
     }
 
@@ -138,6 +147,16 @@ impl Service for LedgerService {
                 };
                 self.ledger.state(&read).await.map(Reply::State)
             }
+            Request::Journal { grant, from, max } => {
+                let read = self.verifier.read(grant).await;
+                let read = read.map_err(|error| self.refused("journal", Claimed::default(), &error))?;
+                self.ledger.journal(&read, from, max as usize).await.map(Reply::Journal)
+            }
+            Request::Reconcile { grant } => {
+                let read = self.verifier.read(grant).await;
+                let read = read.map_err(|error| self.refused("reconcile", Claimed::default(), &error))?;
+                self.ledger.reconcile(&read).await.map(Reply::Reconciled)
+            }
             Request::Pause { grant, to } => {
                 let right = match self.verifier.pause(grant).await {
                     Ok(right) => right,
@@ -168,6 +187,8 @@ impl Service for LedgerService {
                 ("outcome", Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() })
             }
             Request::State { .. } => ("state", Claimed::default()),
+            Request::Journal { .. } => ("journal", Claimed::default()),
+            Request::Reconcile { .. } => ("reconcile", Claimed::default()),
             Request::Pause { .. } => ("pause", Claimed::default()),
             Request::DataKeys { .. } => ("data_keys", Claimed::default()),
         }
@@ -216,6 +237,22 @@ impl Ledger for RemoteLedger {
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         match self.client.call(&Request::State { grant: read.grant().clone() }, DEADLINE).await? {
             Reply::State(state) => Ok(state),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn journal(&self, read: &VerifiedRead, from: u64, max: usize) -> Result<Vec<Transaction>, CallError> {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        let request = Request::Journal { grant: read.grant().clone(), from, max };
+        match self.client.call(&request, DEADLINE).await? {
+            Reply::Journal(transactions) => Ok(transactions),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        match self.client.call(&Request::Reconcile { grant: read.grant().clone() }, RECONCILE_DEADLINE).await? {
+            Reply::Reconciled(report) => Ok(report),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -10,25 +10,25 @@ use crate::testing::{Bench, asking, message_id, tenant, write_file};
 
 const SECRET: &str = "hunter2-hunter2";
 
-async fn open(bench: &Bench) -> EmbeddedLedger {
+pub(super) async fn open(bench: &Bench) -> EmbeddedLedger {
     let ledger = EmbeddedLedger::open(&bench.world, bench.keys()).await.unwrap();
     ledger.learn(bench.authority.in_force_now(), Instant::now());
     ledger
 }
 
 /// The committer ends with the ledger, and lets go of the files once it is polled.
-async fn close(ledger: EmbeddedLedger) {
+pub(super) async fn close(ledger: EmbeddedLedger) {
     drop(ledger);
     let_go().await;
 }
 
-async fn let_go() {
+pub(super) async fn let_go() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
 }
 
-async fn store(bench: &Bench, ledger: &EmbeddedLedger, name: &str, id: &str) -> String {
+pub(super) async fn store(bench: &Bench, ledger: &EmbeddedLedger, name: &str, id: &str) -> String {
     sealed(bench, ledger, (name, id), (name, id)).await
 }
 

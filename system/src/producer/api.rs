@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
 //! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `credits`, `credentials`, `paused`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `plan`, `credits`, `credentials`, `paused`, `suspension`) | the tenant's state; 400, 401, 403, 404, 503 |
+//! | `GET /v1/tenants/{tenant_id}/journal?from=N&max=M` | its credits as transactions, from its version N; 400, 401, 403, 503 |
+//! | `GET /v1/tenants/{tenant_id}/reconciliation` | whether what it has is what its outcomes made of it; 400, 401, 403, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
@@ -13,6 +15,7 @@
 //!
 //! Any of them but the last: 429 to an address that asks too often. The last two lines want no token.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +35,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, break_glass, schemas, sealing};
+use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -69,6 +72,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands", post(submit))
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
+        .merge(books::routes())
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
@@ -208,7 +212,7 @@ async fn status(
             };
             let mut body = json!({
                 "tenant_id": tenant, "message_id": message_id, "status": status, "version": outcome.version,
-                "decided_at_unix_ms": outcome.at_unix_ms,
+                "decided_at_unix_ms": outcome.at_unix_ms, "rules_version": outcome.rules_version,
             });
             merge(&mut body, detail);
             return Ok(Json(body));
@@ -235,6 +239,9 @@ fn merge(body: &mut Value, more: Value) {
     }
 }
 
+/// What can be read of a tenant's state.
+const PARTS: &str = "limits, entitlements, plan, credits, journal, credentials, paused, suspension and reconciliation";
+
 async fn tenant(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -243,13 +250,17 @@ async fn tenant(
     let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     let show: fn(&TenantState) -> Value = match part.as_str() {
         "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
-        "entitlements" => |state| json!({ "entitlements": state.entitlements }),
+        "entitlements" => |state| {
+            let held: BTreeSet<_> = state.entitlements.union(&state.plan_entitlements).collect();
+            json!({ "entitlements": held, "granted": state.entitlements, "of_plan": state.plan_entitlements })
+        },
+        "plan" => |state| json!({ "plan": state.plan, "entitlements": state.plan_entitlements }),
+        "suspension" => |state| json!({ "suspended": state.suspension.is_some(), "suspension": state.suspension }),
         "credits" => |state| json!({ "credits_minor": state.credits }),
         "credentials" => |state| json!({ "credentials": state.credentials, "data_key": state.data_key }),
         "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
         _ => {
-            let detail =
-                format!("a tenant has limits, entitlements, credits, credentials and paused, but no {}", quoted(&part));
+            let detail = format!("a tenant has {PARTS}, but no {}", quoted(&part));
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
         }
     };

@@ -6,6 +6,7 @@
 
 mod api;
 mod audit;
+mod books;
 mod break_glass;
 mod http;
 mod problem;

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tenantry_system::audit::LogSettings;
+use tenantry_system::billing::Rules;
 use tenantry_system::capability::file_error;
+use tenantry_system::ledger::{Baseline, Settings};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
 use tenantry_system::role::Addresses;
@@ -31,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) rate_limits: RateLimits,
     /// Whose tokens operators come with; without it the development identity's in the data folder.
     pub(crate) identity: Option<Identity>,
+    /// What the ledger judges by, and how often it looks whether all is as it should be.
+    pub(crate) ledger: LedgerTable,
     /// Where the keys are that wrap tenants' data keys.
     pub(crate) secrets: Secrets,
     /// The audit log's name, and how long it keeps records.
@@ -86,6 +91,47 @@ pub(crate) struct Secrets {
     pub(crate) key_env: Option<String>,
 }
 
+/// `[ledger]`: what it judges by, and how often it looks whether all is as it should be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LedgerTable {
+    /// The billing rules: what limits may be set to, and which plans there are. Without it those of `tenantryd billing
+    /// default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) billing: Option<PathBuf>,
+    /// What tenants were when they were brought in, as JSON; taken over at the first start that names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// The pause between two reconciliations of all tenants, in seconds, at least 1.
+    pub(crate) reconcile_seconds: NonZeroU32,
+}
+
+impl Default for LedgerTable {
+    fn default() -> Self {
+        Self { billing: None, baseline: None, reconcile_seconds: NonZeroU32::new(300).expect("300 is not 0") }
+    }
+}
+
+impl LedgerTable {
+    /// The settings, with the files read.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        let rules = self.billing.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
+        let read = |path: &PathBuf| -> anyhow::Result<Baseline> {
+            let json = std::fs::read(path).map_err(|error| file_error(&error, "read", path))?;
+            Baseline::parse(&json, &rules).with_context(|| format!("failed to use {}", path.display()))
+        };
+        let baseline = self.baseline.as_ref().map(read).transpose()?;
+        let reconcile_every = Duration::from_secs(self.reconcile_seconds.get().into());
+        Ok(Settings { rules, baseline, reconcile_every, ..Settings::default() })
+    }
+}
+
+/// Reads a file of billing rules.
+pub(crate) fn read_rules(path: &Path) -> anyhow::Result<Rules> {
+    let text = std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?;
+    Rules::parse(&text).with_context(|| format!("failed to use {}", path.display()))
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -94,6 +140,7 @@ impl Default for Config {
             grant_key_days: NonZeroU32::new(30).expect("30 is not 0"),
             rate_limits: RateLimits::default(),
             identity: None,
+            ledger: LedgerTable::default(),
             secrets: Secrets::default(),
             audit: LogSettings::default(),
             tls: None,

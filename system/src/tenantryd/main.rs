@@ -7,6 +7,7 @@ mod evidence;
 mod identity;
 mod keys;
 mod policies;
+mod reconcile;
 mod serve;
 mod up;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use tenantry_system::billing::DEFAULT_RULES;
 use tenantry_system::rights::Role;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -96,8 +98,40 @@ enum Command {
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Look at the billing rules: what limits may be set to, and which plans there are.
+    #[command(subcommand)]
+    Billing(Billing),
+    /// Compare what tenants have with what their outcomes made of it, in the files of a ledger that does not run.
+    ///
+    /// A running ledger does this by itself, and for one tenant at GET /v1/tenants/TENANT/reconciliation. Changes nothing;
+    /// exits with 1 if anything differs.
+    Reconcile {
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Print one JSON document instead of lines.
+        #[arg(long)]
+        json: bool,
+        /// The configuration of the ledger; without it the defaults of `tenantryd config`.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// The data folder [default: ./data].
+        #[arg(long, env = "TENANTRY_DATA")]
+        data: Option<PathBuf>,
+    },
     /// Print the default configuration of `serve`.
     Config,
+}
+
+#[derive(Subcommand)]
+enum Billing {
+    /// Print the rules that a new installation starts from.
+    Default,
+    /// Say whether a file of rules can be used, or what is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -193,6 +227,22 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             true => Ok(()),
             false => Err(anyhow!("the catalogue was breached: see {}", out.join("catalogue.json").display())),
         },
+        Command::Billing(billing) => {
+            let told = match billing {
+                Billing::Default => DEFAULT_RULES.into(),
+                Billing::Check { file } => {
+                    let rules = config::read_rules(&file)?;
+                    let (limits, plans) = (rules.limits().count(), rules.plans().count());
+                    format!("{} can be used: {limits} limits, {plans} plans\n", file.display())
+                }
+            };
+            Ok(write!(std::io::stdout(), "{told}")?)
+        }
+        Command::Reconcile { tenant, json, config, data } => {
+            let mut config = read_config(config.as_deref())?;
+            config.data = data.unwrap_or(config.data);
+            reconcile::run(&config, tenant.as_deref(), json).await
+        }
         Command::Config => {
             let config = Config::default().to_toml()?;
             Ok(write!(std::io::stdout(), "{config}")?)

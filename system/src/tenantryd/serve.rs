@@ -52,7 +52,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
         }
         Role::Ledger => {
             let reporter = reporter().await?;
-            let ledger = Arc::new(EmbeddedLedger::open(&world, config.keys()?).await?);
+            let ledger = Arc::new(EmbeddedLedger::open_with(&world, config.keys()?, config.ledger.settings()?).await?);
             tokio::select! {
                 served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), reporter, stop) => served?,
                 why = ledger.failed() => return Err(store_failed("ledger", &why)),

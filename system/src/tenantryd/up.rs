@@ -14,7 +14,7 @@ use tenantry_system::broker::{Broker, EmbeddedBroker, Limits};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::consumer::Consumer;
 use tenantry_system::ids::{Name, TenantId, UserId};
-use tenantry_system::ledger::{EmbeddedLedger, Ledger, follow};
+use tenantry_system::ledger::{EmbeddedLedger, Ledger, follow, reconcile};
 use tenantry_system::producer::{self, Producer};
 use tenantry_system::rights::Role;
 use tenantry_system::role::FLUSH_MAX;
@@ -49,7 +49,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let engine = Arc::new(engine.reporting(auth_reports));
     let authority: Arc<dyn Authority> = engine.clone();
     let keys = config.keys()?;
-    let ledger = Arc::new(EmbeddedLedger::open(&world(Role::Ledger)?, keys.clone()).await?);
+    let ledger =
+        Arc::new(EmbeddedLedger::open_with(&world(Role::Ledger)?, keys.clone(), config.ledger.settings()?).await?);
     let broker = Arc::new(EmbeddedBroker::open(&broker_world, Limits::default()).await?);
     let clock = broker_world.clock.clone();
     let (to_broker, to_ledger): (Arc<dyn Broker>, Arc<dyn Ledger>) = (broker.clone(), ledger.clone());
@@ -79,6 +80,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         relays.spawn(relay(outgoing, audit.clone()));
     }
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));
+    let mut reconcile = tokio::spawn(reconcile(ledger.clone()));
 
     tokio::select! {
         // First: at a stop the HTTP server ends too, as it should.
@@ -97,12 +99,14 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         ended = &mut consumer => bail!("the consumer ended: {ended:?}"),
         ended = relays.join_next() => bail!("an audit relay ended: {ended:?}"),
         ended = &mut follow => bail!("the ledger follows auth no longer: {ended:?}"),
+        ended = &mut reconcile => bail!("tenants are reconciled no longer: {ended:?}"),
     }
     // In the order of a command's way: first nothing new comes in, then what is in work ends.
     http.await?;
     consumer_stop.cancel();
     consumer.await?;
     follow.abort();
+    reconcile.abort();
     broker.flush().await?;
     let told = outboxes.iter().map(|outgoing| outgoing.flush(FLUSH_MAX));
     let reported = reporters.iter().map(|reporter| reporter.flush(FLUSH_MAX));

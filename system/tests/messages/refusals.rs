@@ -240,10 +240,16 @@ fn table() -> Vec<Row> {
             "is 1000000001; must be",
         ),
         (
-            "no seats",
-            with("\"api_requests\",\n\"new_limit\": 10000", "\"seats\", \"new_limit\": 0"),
-            "payload.new_limit",
-            "seats must be 1 to 1000000",
+            "a currency that there is not",
+            credit(r#"{"amount_minor": 1, "currency": "EUX"}"#),
+            "payload.currency",
+            "is EUX, which is no currency of ISO 4217",
+        ),
+        (
+            "a limit's currency that there is not",
+            with("10000", r#"10000, "currency": "XXX""#),
+            "payload.currency",
+            "is XXX, which is no currency of ISO 4217",
         ),
         // Numbers.
         ("a fraction", limit("10000.5"), "payload.new_limit", WHOLE),

@@ -1,8 +1,11 @@
-//! G6: limits, entitlements and credits equal an independent model's replay, in the ledger and over the API.
+//! G6: limits, plans, entitlements, credits and suspensions equal an independent model's replay, in the ledger and over the
+//! API; the books balance; and the ledger's own reconciliation, which runs all the while, has nothing to tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use tenantry_system::ids::TenantId;
+use tenantry_system::ledger::{Account, Posting};
 
 use super::{Case, Finding};
 use crate::tenantry::model::Tenant;
@@ -51,6 +54,15 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         finding.expect(model.entitlements == entitlements, || {
             format!("{tenant}: entitlements {entitlements:?}, model {:?}", model.entitlements)
         });
+        let carried: BTreeSet<_> = state.plan_entitlements.iter().map(text).collect();
+        let plan = state.plan.as_ref().map(text);
+        finding.expect((&plan, &carried) == (&model.plan, &model.carried()), || {
+            format!("{tenant}: plan {plan:?} with {carried:?}, model {:?} with {:?}", model.plan, model.carried())
+        });
+        finding.expect(state.suspension.is_some() == model.suspended, || {
+            format!("{tenant}: suspension {:?}, model {}", state.suspension, model.suspended)
+        });
+        balanced(&mut finding, case, tenant, &model);
         finding.expect(state.credits == model.credits, || {
             format!("{tenant}: credits {:?}, model {:?}", state.credits, model.credits)
         });
@@ -62,10 +74,32 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let key = u64::from(state.data_key.0);
         finding.expect(key == model.key, || format!("{tenant}: data key {key}, model {}", model.key));
         if let Some(api) = case.seen.tenants_by_api.get(tenant) {
-            let modelled =
-                [json!(model.limits), json!(model.entitlements), json!(model.credits), json!(model.credentials)];
+            let modelled = [json!(model.limits), json!(model.held()), json!(model.credits), json!(model.credentials)];
             finding.expect(*api == modelled, || format!("{tenant}: the API says {api:?}, the model {modelled:?}"));
         }
     }
+    let told = &case.seen.reconciled;
+    for _ in 0..told.cycles {
+        finding.expect(true, String::new);
+    }
+    finding.violations.extend(told.discrepancies.iter().map(|drift| format!("reconciliation says: {drift}")));
     finding
+}
+
+/// Each credit is in the journal, twice: what the tenant got, someone gave.
+fn balanced(finding: &mut Finding, case: &Case<'_>, tenant: &TenantId, model: &Tenant) {
+    let journal = case.kept.journals.get(tenant).map_or(&[][..], Vec::as_slice);
+    let (mut sums, mut given) = (BTreeMap::new(), Vec::new());
+    for transaction in journal {
+        for Posting { account, currency, amount_minor } in &transaction.postings {
+            *sums.entry(currency.to_string()).or_insert(0) += amount_minor;
+            if *account == Account::Credit {
+                given.push((transaction.version, amount_minor.unsigned_abs(), currency.to_string()));
+            }
+        }
+    }
+    finding.expect(sums.values().all(|sum| *sum == 0), || format!("{tenant}: all postings sum up to {sums:?}"));
+    finding.expect(given == model.given, || {
+        format!("{tenant}: credits {given:?} in the journal, model {:?}", model.given)
+    });
 }

@@ -111,8 +111,9 @@ mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
     use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
+    use tenantry_system::billing::Currency;
     use tenantry_system::ids::{MessageId, UserId};
-    use tenantry_system::ledger::{PauseGeneration, TenantState};
+    use tenantry_system::ledger::{Account, PauseGeneration, Posting, TenantState, Transaction};
     use tenantry_system::message::body_sha256;
     use tenantry_system::rate_limit::Rate;
     use tenantry_system::rights::Role;
@@ -160,7 +161,13 @@ mod tests {
             };
             if allowed {
                 let version = index as u64 + 1;
-                let outcome = Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1 };
+                let outcome = Outcome {
+                    verdict: Ok(Vec::new()),
+                    version,
+                    at_unix_ms: 0,
+                    authority_revision: 1,
+                    rules_version: 1,
+                };
                 kept.audit.push(AuditEntry {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
@@ -203,6 +210,13 @@ mod tests {
         kept.steps.push((20, Step::new(0, Role::Auth, StepKind::PoliciesChanged, 1)));
         let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
+        let eur = Currency::parse("EUR").unwrap();
+        let given = [(1, 5), (2, 7)].map(|(version, amount)| {
+            let posting = |account, amount_minor| Posting { account, currency: eur, amount_minor };
+            let postings = vec![posting(Account::Credit, amount), posting(Account::Funding, -amount)];
+            Transaction { version, message_id: Some(id(&format!("m-{version}"))), postings }
+        });
+        kept.journals.insert(acme.clone(), given.to_vec());
         let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
         seen.tenants_by_api.insert(acme, api);
         seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
@@ -350,6 +364,23 @@ mod tests {
         let rejection = tenantry_system::action::Rejection::new("credit_ceiling", "");
         rejected.kept.outcomes.get_mut(&(tenant("acme"), id("m-1"))).unwrap().verdict = Err(rejection);
         assert!(violated(&rejected).contains(&"G6-billing"));
+
+        let mut unbalanced = story();
+        unbalanced.kept.journals.get_mut(&tenant("acme")).unwrap()[1].postings[1].amount_minor = -8;
+        assert_eq!(violated(&unbalanced), ["G6-billing"]);
+
+        let mut unwritten = story();
+        unwritten.kept.journals.get_mut(&tenant("acme")).unwrap().pop();
+        assert_eq!(violated(&unwritten), ["G6-billing"]);
+
+        let mut planned = story();
+        let plan = Some(tenantry_system::ids::Name::parse("free").unwrap());
+        planned.kept.states.get_mut(&tenant("acme")).unwrap().plan = plan;
+        assert_eq!(violated(&planned), ["G6-billing"]);
+
+        let mut alarmed = story();
+        alarmed.seen.reconciled.discrepancies.push("acme: credit in EUR is 13, and should be 12".into());
+        assert_eq!(violated(&alarmed), ["G6-billing"]);
 
         let mut api = story();
         api.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 5});

@@ -1,0 +1,114 @@
+//! The books of a tenant, for whoever may read it: its journal of credits, and whether all it has is what its outcomes made
+//! of it.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::Uri;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::api::{Caller, unchanged};
+use super::{Problem, Producer};
+use crate::ids::TenantId;
+use crate::ledger::JOURNAL_PAGE_MAX;
+use crate::message::{Refusal, quoted, shown};
+use crate::whole::WHOLE_MAX;
+
+pub(super) fn routes() -> Router<Arc<Producer>> {
+    Router::new()
+        .route("/v1/tenants/{tenant_id}/journal", get(journal))
+        .route("/v1/tenants/{tenant_id}/reconciliation", get(reconciliation))
+}
+
+/// The query of a journal: from which version of the tenant, and how many transactions.
+#[derive(Debug, PartialEq, Eq)]
+struct JournalQuery {
+    from: u64,
+    max: usize,
+}
+
+impl JournalQuery {
+    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    fn parse(uri: &Uri) -> Result<Self, Refusal> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Refusal::new("query", "must be such as ?from=0&max=100"))?;
+        let (mut from, mut max) = (None, None);
+        for (name, value) in &pairs {
+            let again = match name.as_str() {
+                "from" => from.replace(whole(name, value, 0, WHOLE_MAX)?).is_some(),
+                "max" => max.replace(whole(name, value, 1, JOURNAL_PAGE_MAX as u64)?).is_some(),
+                other => return Err(Refusal::new(shown(other), "is unknown; known are `from`, `max`")),
+            };
+            if again {
+                return Err(Refusal::new(name, "is given twice"));
+            }
+        }
+        Ok(Self { from: from.unwrap_or(0), max: max.map_or(JOURNAL_PAGE_MAX, |max| max as usize) })
+    }
+}
+
+/// Digits alone: `u64` would also read a sign.
+fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
+    let problem = || format!("must be a whole number from {least} to {most}, not {}", quoted(text));
+    number.ok_or_else(|| Refusal::new(name, problem()))
+}
+
+async fn journal(
+    State(producer): State<Arc<Producer>>,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    Caller { token }: Caller,
+) -> Result<Json<Value>, Problem> {
+    let tenant = tenant(path)?;
+    let JournalQuery { from, max } = JournalQuery::parse(&uri)?;
+    let read = producer.read_scope(token, &tenant).await?;
+    let transactions = producer.ledger.journal(&read, from, max).await.map_err(unchanged)?;
+    // Where the next page begins; the last page may be a full one.
+    let next = (transactions.len() == max).then(|| transactions.last().map(|last| last.version + 1)).flatten();
+    Ok(Json(json!({"tenant_id": tenant, "transactions": transactions, "next": next})))
+}
+
+async fn reconciliation(
+    State(producer): State<Arc<Producer>>,
+    path: Result<Path<String>, PathRejection>,
+    Caller { token }: Caller,
+) -> Result<Json<Value>, Problem> {
+    let tenant = tenant(path)?;
+    let read = producer.read_scope(token, &tenant).await?;
+    let report = producer.ledger.reconcile(&read).await.map_err(unchanged)?;
+    let (rows, discrepancies, untold) = (report.rows, report.discrepancies, report.untold);
+    Ok(Json(json!({"tenant_id": tenant, "rows": rows, "discrepancies": discrepancies, "untold": untold})))
+}
+
+fn tenant(path: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
+    let Path(tenant) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
+    TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_page_is_refused_with_the_parameter() {
+        for (query, field, problem) in [
+            ("?from=-1", "from", "must be a whole number from 0"),
+            ("?from=%2B1", "from", "must be a whole number"),
+            ("?max=0", "max", "from 1 to 256"),
+            ("?max=257", "max", "not \"257\""),
+            ("?max=", "max", "must be a whole number"),
+            ("?from=1&from=1", "from", "is given twice"),
+            ("?tenant_id=acme", "tenant_id", "is unknown"),
+        ] {
+            let refused = JournalQuery::parse(&format!("/{query}").try_into().unwrap()).expect_err(query);
+            assert!(refused.field == field && refused.problem.contains(problem), "{query}: {refused}");
+        }
+        let whole = JournalQuery::parse(&Uri::from_static("/")).unwrap();
+        assert_eq!(whole, JournalQuery { from: 0, max: JOURNAL_PAGE_MAX });
+    }
+}
