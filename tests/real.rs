@@ -64,7 +64,7 @@ fn an_operator_without_a_role_is_refused_with_the_reason_and_without_a_token_nob
         foreign["tenant_id"] = json!("initech");
         let refused = panel.post(&foreign).await.expect("an answer");
         assert_eq!(refused.status, 403);
-        let told = "operator dev-operator holds no role on tenant initech, and no policy permits manage_limits to them";
+        let told = "operator dev-operator holds no role on tenant initech, and no policy permits issue_credit to them";
         assert_eq!(refused.body["detail"], told, "in the words for a tenant that exists");
         let hidden = read(&panel, "/v1/tenants/initech/credits").await;
         assert_eq!(hidden["status"], 403);

@@ -33,4 +33,16 @@ impl Audit for Doubled {
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.0.alerts(after, max).await
     }
+
+    async fn search(&self, query: &Query) -> Result<Found, CallError> {
+        self.0.search(query).await
+    }
+
+    async fn checkpoint(&self) -> Result<String, CallError> {
+        self.0.checkpoint().await
+    }
+
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
+        self.0.tile(tile).await
+    }
 }

@@ -255,6 +255,8 @@ impl EmbeddedLedger {
     /// The ciphertext of every stored credential, by the message that stored it: what a stolen disk gives away.
     pub(crate) fn every_ciphertext(&self) -> Result<BTreeMap<(TenantId, MessageId), Sealed>, redb::Error> {
         keyspace::ciphertexts(&*self.store.read()?)
+    }
+
     /// The journal of every tenant as committed: for checking the books, not for serving.
     pub fn every_journal(&self) -> Result<BTreeMap<TenantId, Vec<Transaction>>, redb::Error> {
         journal::every(&*self.store.read()?)

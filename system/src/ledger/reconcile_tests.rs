@@ -1,7 +1,7 @@
 //! Planted drift: one row of every table bent, lost and added, past the ledger; each is found within one cycle, named
 //! exactly, and nothing else is. And what rules and baselines leave behind.
 
-use redb::Database;
+use redb::{Database, ReadableTable};
 use tokio::sync::mpsc;
 
 use super::super::baseline::BROUGHT_IN;
@@ -15,6 +15,7 @@ use super::*;
 use crate::action::{self, Currency, Reason, Suspension};
 use crate::billing::DEFAULT_RULES;
 use crate::broker::Position;
+use crate::store::{decode, encode};
 use crate::testing::{Bench, asking, message_id, write_file};
 
 /// Has `tenant` do `action` at `sequence`, as message `m-SEQUENCE`.

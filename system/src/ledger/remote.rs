@@ -69,6 +69,14 @@ impl LedgerService {
         told.err().unwrap_or_else(|| CallError::failed(error))
     }
 
+    /// The right to read that `grant` is, brought to `entry`.
+    async fn reading(&self, entry: &str, claimed: Claimed, grant: GrantToken) -> Result<VerifiedRead, CallError> {
+        match self.verifier.read(grant).await {
+            Ok(read) => Ok(read),
+            Err(error) => Err(self.refused(entry, claimed, error).await),
+        }
+    }
+
     /// Reports the commands of `run` that the ledger itself refused.
     async fn refused_of(&self, run: &Run, applied: &[Applied]) -> Result<(), CallError> {
         for (work, applied) in run.works().iter().zip(applied) {
@@ -133,28 +141,20 @@ impl Service for LedgerService {
             }
             Request::Outcome { grant, message_id, wait_ms } => {
                 let claimed = Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() };
-                let read = match self.verifier.read(grant).await {
-                    Ok(read) => read,
-                    Err(error) => return Err(self.refused("outcome", claimed, error).await),
-                };
+                let read = self.reading("outcome", claimed, grant).await?;
                 let wait = Duration::from_millis(wait_ms.into());
                 self.ledger.outcome(&read, &message_id, wait).await.map(Reply::Outcome)
             }
             Request::State { grant } => {
-                let read = match self.verifier.read(grant).await {
-                    Ok(read) => read,
-                    Err(error) => return Err(self.refused("state", Claimed::default(), error).await),
-                };
+                let read = self.reading("state", Claimed::default(), grant).await?;
                 self.ledger.state(&read).await.map(Reply::State)
             }
             Request::Journal { grant, from, max } => {
-                let read = self.verifier.read(grant).await;
-                let read = read.map_err(|error| self.refused("journal", Claimed::default(), &error))?;
+                let read = self.reading("journal", Claimed::default(), grant).await?;
                 self.ledger.journal(&read, from, max as usize).await.map(Reply::Journal)
             }
             Request::Reconcile { grant } => {
-                let read = self.verifier.read(grant).await;
-                let read = read.map_err(|error| self.refused("reconcile", Claimed::default(), &error))?;
+                let read = self.reading("reconcile", Claimed::default(), grant).await?;
                 self.ledger.reconcile(&read).await.map(Reply::Reconciled)
             }
             Request::Pause { grant, to } => {
