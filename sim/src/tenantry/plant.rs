@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_system::audit::{Alert, Audit, Event};
+use bytes::Bytes;
+use tenantry_system::audit::{Alert, Audit, Event, Found, Query};
 use tenantry_system::call::CallError;
+use tenantry_system::tlog::Tile;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

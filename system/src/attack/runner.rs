@@ -718,7 +718,14 @@ impl<'a> Attacker<'a> {
     async fn read_over_http(&self) -> Tried {
         let mut tried = Tried::default();
         let parts = [
-            "limits", "entitlements", "plan", "credits", "credentials", "paused", "suspension", "journal",
+            "limits",
+            "entitlements",
+            "plan",
+            "credits",
+            "credentials",
+            "paused",
+            "suspension",
+            "journal",
             "reconciliation",
         ];
         let mut requests: Vec<_> =

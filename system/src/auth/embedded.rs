@@ -741,7 +741,8 @@ mod tests {
     #[tokio::test]
     async fn nobody_gets_keys_to_seal_for_an_action_without_a_secret() {
         let bench = Bench::new().await;
-        let seal = |action: &str| Purpose::Seal { action: action.into(), message_id: crate::testing::message_id("m-1") };
+        let seal =
+            |action: &str| Purpose::Seal { action: action.into(), message_id: crate::testing::message_id("m-1") };
         assert!(bench.grant("acme", seal("store_credential")).await.is_ok());
         let refused = bench.grant("acme", seal("issue_credit")).await.unwrap_err().to_string();
         assert!(refused.contains("it has no secret to seal"), "{refused}");
