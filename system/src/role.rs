@@ -53,25 +53,25 @@ impl Default for Addresses {
 /// A broker for `role`, which calls it.
 #[must_use]
 pub fn remote_broker(world: &World, at: &Addresses, role: Role) -> Arc<dyn Broker> {
-    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker, role))
+    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker, role).monitored(&world.monitor))
 }
 
 /// Auth for `role`, which calls it.
 #[must_use]
 pub fn remote_authority(world: &World, at: &Addresses, role: Role) -> Arc<dyn Authority> {
-    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth, role))
+    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth, role).monitored(&world.monitor))
 }
 
 /// A ledger for `role`, which calls it.
 #[must_use]
 pub fn remote_ledger(world: &World, at: &Addresses, role: Role) -> Arc<dyn Ledger> {
-    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger, role))
+    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger, role).monitored(&world.monitor))
 }
 
 /// An audit log for `role`, which calls it.
 #[must_use]
 pub fn remote_audit(world: &World, at: &Addresses, role: Role) -> Arc<dyn Audit> {
-    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role))
+    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role).monitored(&world.monitor))
 }
 
 /// A reporter of `role` to the audit log, which tells it what `role` refuses.
@@ -170,7 +170,7 @@ pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, st
     let (broker, authority, ledger) = remotes(world, at, Role::Consumer);
     let reporter = reporter(world, at, Role::Consumer);
     let consumer = Consumer::new(broker, authority, ledger, world.clock.clone(), limits);
-    Arc::new(consumer.reporting(reporter.clone())).run(stop).await;
+    Arc::new(consumer.reporting(reporter.clone()).monitored(&world.monitor)).run(stop).await;
     reporter.flush(FLUSH_MAX).await;
 }
 
@@ -188,7 +188,7 @@ pub async fn serve_producer(
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
     let reporter = reporter(world, at, Role::Producer);
     let producer = Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys);
-    let producer = Arc::new(producer.reporting(reporter.clone()));
+    let producer = Arc::new(producer.reporting(reporter.clone()).monitored(&world.monitor));
     let listener = world.network.bind_public(&at.producer).await?;
     producer::serve(listener, producer::router(producer), stop).await;
     reporter.flush(FLUSH_MAX).await;

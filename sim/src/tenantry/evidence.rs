@@ -14,6 +14,7 @@ use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, STALE_MAX, TenantState};
 
 use super::canary::Canaries;
+use super::measured::Measured;
 use super::model::Ask;
 use super::workload::Command;
 use crate::engine::trace::Trace;
@@ -273,6 +274,8 @@ pub struct Kept {
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
     pub depth: usize,
+    /// What the system has measured of itself.
+    pub measured: Measured,
 }
 
 impl Observer for Evidence {
@@ -340,6 +343,7 @@ impl Seen {
             alerts: audit.every_alert().map_err(unreadable)?,
             dead_letters: broker.dead_letters().map_err(unreadable)?,
             depth: broker.depth(),
+            measured: Measured::default(),
         })
     }
 

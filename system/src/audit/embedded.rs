@@ -8,6 +8,7 @@ use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransacti
 use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX};
 use crate::call::CallError;
 use crate::capability::World;
+use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 
 /// place in the log, from 1 -> [`Event`].
@@ -46,7 +47,7 @@ impl EmbeddedAudit {
     /// # Errors
     /// When the database can't be opened.
     pub async fn open(world: &World) -> io::Result<Self> {
-        Ok(Self { store: Store::open(world.disk.clone(), "audit.redb", Log::load).await? })
+        Ok(Self { store: Store::open(world, Role::Audit, "audit.redb", Log::load).await? })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -232,7 +233,6 @@ mod tests {
     use super::*;
     use crate::audit::{Claimed, Code, Severity};
     use crate::ids::UserId;
-    use crate::rights::Role;
     use crate::testing::{Bench, message_id, tenant};
 
     fn entry(id: &str, outcome: &str) -> Event {

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Attempt, Audit, Claimed, Code, Event};
 use crate::capability::{Clock, World};
+use crate::monitor::Monitor;
 use crate::rights::Role;
 
 /// Reports that wait to be relayed. An attempt takes half a kilobyte: with this many an outage of the log is bridged for
@@ -39,6 +40,7 @@ struct Reports {
     queue: mpsc::Sender<Event>,
     waiting: Arc<AtomicU64>,
     dropped: AtomicU64,
+    monitor: Monitor,
 }
 
 impl Reporter {
@@ -55,7 +57,8 @@ impl Reporter {
         let waiting = Arc::new(AtomicU64::new(0));
         let source = format!("{service}/{:016x}", world.entropy.u64());
         tokio::spawn(relay(source, events, audit, waiting.clone()));
-        Self(Some(Arc::new(Reports { service, clock: world.clock.clone(), queue, waiting, dropped: 0.into() })))
+        let (clock, monitor) = (world.clock.clone(), world.monitor.clone());
+        Self(Some(Arc::new(Reports { service, clock, queue, waiting, dropped: 0.into(), monitor })))
     }
 
     /// Reports an attempt that was refused at `entry`, one of the service's doors.
@@ -64,6 +67,7 @@ impl Reporter {
         let tenant = claimed.tenant.as_deref().unwrap_or("-");
         tracing::error!(%code, service, entry, claimed_tenant = ?tenant, %why, "refused an attempt");
         let Some(reports) = &self.0 else { return };
+        reports.monitor.metrics.refusals.inc((reports.service, code));
         let at_unix_ms = reports.clock.now().as_millisecond();
         let (service, entry, detail) = (reports.service, entry.to_owned(), why.to_string());
         let mut attempt = Attempt { at_unix_ms, service, entry, code, claimed, detail };
@@ -98,6 +102,7 @@ impl Reports {
         if self.queue.try_send(event).is_err() {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            self.monitor.metrics.reports_dropped.inc(self.service);
             tracing::error!(
                 dropped,
                 "the queue to the audit log is full: this attempt stands in this process's log only"

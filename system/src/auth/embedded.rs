@@ -25,6 +25,7 @@ use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::{PrivateKey, PublicKeys};
+use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 
 /// A new signing key is published this many seconds before it signs: longer than any verifier goes without asking.
@@ -64,7 +65,7 @@ impl EmbeddedAuthority {
         let (signing, decision) = (PrivateKey::generate(&*world.entropy), DecisionKey::generate(&*world.entropy));
         let now = world.clock.unix_seconds();
         let load = move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, now);
-        let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
+        let store = Store::open(world, Role::Auth, "auth.redb", load).await?;
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
         Ok(Self { store, operators, clock, entropy, reporter: Reporter::none() })
     }
@@ -634,7 +635,7 @@ mod tests {
         let bench = Bench::new().await;
         let refused = bench.grant("initech", Purpose::Read).await.unwrap_err().to_string();
         assert!(refused.contains("auth knows no tenant initech"), "{refused}");
-        let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into() };
+        let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into(), trace: None };
         assert!(matches!(bench.verifier.command(forged).await, Err(VerifyError::Token(_))));
     }
 

@@ -17,6 +17,7 @@ use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::message::{BodyHash, MAX_BODY_BYTES};
+use crate::monitor::{Label, LaneClass};
 
 /// What a message costs beside its bytes: it has a signature to be verified and rows to be written, however small it is.
 const MESSAGE_COST: usize = 1024;
@@ -81,8 +82,8 @@ pub struct Queued {
     pub sequence: u64,
     /// Its id.
     pub message_id: MessageId,
-    /// When it was published, in seconds since the Unix epoch.
-    pub(super) published_at: i64,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub(super) published_at_unix_ms: i64,
     /// What was published.
     pub envelope: Envelope,
     /// How publishes of it are recognised.
@@ -100,13 +101,13 @@ impl Queued {
         key: Key,
         body_hash: BodyHash,
         message_id: MessageId,
-        published_at: i64,
+        published_at_unix_ms: i64,
         envelope: Envelope,
     ) -> Self {
         Self {
             sequence: 0,
             message_id,
-            published_at,
+            published_at_unix_ms,
             envelope,
             key,
             body_hash,
@@ -211,6 +212,17 @@ pub struct Exhausted {
     pub deliveries: u32,
 }
 
+/// What there is in the lanes of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many lanes.
+    pub lanes: usize,
+    /// How many messages in them.
+    pub messages: usize,
+    /// When the oldest was published.
+    pub oldest_unix_ms: Option<i64>,
+}
+
 impl Lanes {
     /// No messages yet, in a store of this epoch.
     #[must_use]
@@ -260,6 +272,25 @@ impl Lanes {
     #[must_use]
     pub fn total_bytes(&self) -> usize {
         self.total_bytes
+    }
+
+    /// What there is in lanes of each [`LaneClass`].
+    #[must_use]
+    pub fn census(&self) -> [Counted; LaneClass::ALL.len()] {
+        let mut census = [Counted::default(); LaneClass::ALL.len()];
+        for lane in self.lanes.values() {
+            let class = match lane.stage {
+                Stage::Ready => LaneClass::Ready,
+                Stage::Out(_) => LaneClass::Out,
+                Stage::Resting(_) => LaneClass::Resting,
+                Stage::Paused => LaneClass::Paused,
+            };
+            let (counted, first) = (&mut census[class.index()], lane.waiting[0].published_at_unix_ms);
+            counted.lanes += 1;
+            counted.messages += lane.waiting.len();
+            counted.oldest_unix_ms = Some(counted.oldest_unix_ms.map_or(first, |oldest| oldest.min(first)));
+        }
+        census
     }
 
     /// Whether the message waits or is out.
@@ -318,7 +349,7 @@ impl Lanes {
                     position: Position { epoch, sequence: message.sequence },
                     message_id: message.message_id.clone(),
                     attempt: message.deliveries,
-                    published_at: message.published_at,
+                    published_at_unix_ms: message.published_at_unix_ms,
                     envelope: message.envelope.clone(),
                 }
             };

@@ -25,7 +25,7 @@ impl World {
 
     fn push(&mut self, name: &str, bytes: usize) {
         self.sequence += 1;
-        let envelope = Envelope { body: vec![b'x'; bytes].into(), grant: "".into() };
+        let envelope = Envelope { body: vec![b'x'; bytes].into(), grant: "".into(), trace: None };
         let id = MessageId::parse(&format!("m-{}", self.sequence)).unwrap();
         let message = Queued { sequence: self.sequence, ..Queued::new(Key::default(), [0; 32], id, 0, envelope) };
         self.lanes.push(&tenant(name), message);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,6 +22,8 @@ use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId};
 use crate::message::BodyHash;
+use crate::monitor::{AppliedEnd, Label, Monitor, SpanKind, Stage};
+use crate::rights::Role;
 use crate::secret::{
     ClearText, DataKey, KeyCache, KeyContext, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed, WrappedKey,
 };
@@ -44,6 +46,7 @@ pub struct EmbeddedLedger {
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     keys: KeyCache,
+    monitor: Monitor,
     /// Held while a data key is made: whoever waits finds it made.
     making: tokio::sync::Mutex<()>,
 }
@@ -60,14 +63,16 @@ impl EmbeddedLedger {
         let (clock, disk) = (world.clock.clone(), world.disk.clone());
         let key_file = Arc::new(KeyFile::open(&*disk)?);
         let load = {
-            let key_file = key_file.clone();
-            move |within: &WriteTransaction| Books::load(within, clock, key_file)
+            let (key_file, monitor) = (key_file.clone(), world.monitor.clone());
+            move |within: &WriteTransaction| Books::load(within, clock, key_file, monitor)
         };
-        let store = Store::open(disk.clone(), "ledger.redb", load).await?;
+        let store = Store::open(world, Role::Ledger, "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
         key_file.reconcile(&*disk, &recorded).await?;
         let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
-        let ledger = Self { store, disk, entropy: world.entropy.clone(), keys, making };
+        let (entropy, monitor) = (world.entropy.clone(), world.monitor.clone());
+        watched(&monitor, store.machine(), store.reader());
+        let ledger = Self { store, disk, entropy, keys, monitor, making };
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
             if let Err(error) = ledger.wrap_anew(&context, slot).await {
@@ -253,9 +258,21 @@ pub(super) struct Waiting {
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
+        let span = |work: &Work| {
+            let mut span = self.monitor.tracer.start("ledger.apply", SpanKind::Server, work.command.envelope().trace);
+            span.note("messaging.message.id", &work.command.message().message_id);
+            span
+        };
+        let mut spans: Vec<_> = run.works().iter().map(span).collect();
         let tried = self.tried(run).await?;
+        let begun = Instant::now();
         match self.store.execute(Command::Apply(run.clone(), tried)).await? {
             Answer::Applied(applied) => {
+                let took = begun.elapsed().as_secs_f64();
+                for (applied, span) in applied.iter().zip(&mut spans) {
+                    span.note("tenantry.outcome", ended(applied).value());
+                    self.monitor.metrics.stage.observe(Stage::ApplyCommit, took);
+                }
                 if applied.iter().any(erases) {
                     self.keys.forget(run.scope().tenant());
                 }
@@ -322,6 +339,7 @@ struct Books {
     key_file: Arc<KeyFile>,
     /// Data keys that the commit under way forgets: to be destroyed once it is durable.
     forgotten: Mutex<Vec<SlotHash>>,
+    monitor: Monitor,
 }
 
 /// Whether a secret opens where it stands, by the hash of the body it stands in.
@@ -341,7 +359,12 @@ enum Answer {
 }
 
 impl Books {
-    fn load(within: &WriteTransaction, clock: Arc<dyn Clock>, key_file: Arc<KeyFile>) -> Result<Self, redb::Error> {
+    fn load(
+        within: &WriteTransaction,
+        clock: Arc<dyn Clock>,
+        key_file: Arc<KeyFile>,
+        monitor: Monitor,
+    ) -> Result<Self, redb::Error> {
         Tables::open(within)?;
         let outbox = within.open_table(OUTBOX)?;
         within.open_table(OUTBOX_LAST)?;
@@ -349,9 +372,20 @@ impl Books {
         let relayed = Mutex::new(oldest.unwrap_or(1) - 1);
         let (outbox_grew, awaited, forgotten) = (Notify::new(), Arc::default(), Mutex::default());
         let fence = Fence::default();
-        let books = Self { clock, fence, relayed, outbox_grew, awaited, key_file, forgotten };
+        let books = Self { clock, fence, relayed, outbox_grew, awaited, key_file, forgotten, monitor };
         books.outbox_grew.notify_one();
         Ok(books)
+    }
+
+    /// How many entries the audit log has not confirmed, and when the oldest was made, in milliseconds since the Unix epoch.
+    fn unrelayed(&self, read: &ReadTransaction) -> Result<(u64, Option<i64>), redb::Error> {
+        let relayed = *self.relayed.lock().expect("no holder panics");
+        let last = read.open_table(OUTBOX_LAST)?.get(())?.map_or(0, |last| last.value());
+        let oldest = match read.open_table(OUTBOX)?.range(relayed + 1..)?.next() {
+            Some(row) => Some(decode::<AuditEntry>(row?.1.value())?.at_unix_ms),
+            None => None,
+        };
+        Ok((last.saturating_sub(relayed), oldest))
     }
 
     /// Ends the commands of one run within the commit under way.
@@ -502,10 +536,49 @@ impl Machine for Books {
         self.key_file.destroy(&forgotten)
     }
 
-    fn committed(&self, _answers: &[Answer]) {
+    fn committed(&self, answers: &[Answer]) {
+        for answer in answers {
+            let Answer::Applied(applied) = answer else { continue };
+            applied.iter().for_each(|applied| self.monitor.metrics.applied.inc(ended(applied)));
+        }
         self.outbox_grew.notify_one();
         self.awaited.tell();
     }
+}
+
+/// What is counted of an answer.
+fn ended(applied: &Applied) -> AppliedEnd {
+    match applied {
+        Applied::Now(Outcome { verdict: Ok(_), .. }) => AppliedEnd::Applied,
+        Applied::Now(Outcome { verdict: Err(_), .. }) => AppliedEnd::Rejected,
+        Applied::Before(_) => AppliedEnd::Before,
+        Applied::Conflict => AppliedEnd::Conflict,
+        Applied::Overtaken { .. } => AppliedEnd::Overtaken,
+        Applied::Paused => AppliedEnd::Paused,
+        Applied::Undecided(_) => AppliedEnd::Undecided,
+        Applied::Forged => AppliedEnd::Forged,
+        Applied::Refused(_) => unreachable!("that is the service's answer, never the engine's"),
+    }
+}
+
+/// What `monitor` asks of the ledger: where it stands with auth, and what the audit log does not have yet.
+fn watched(monitor: &Monitor, books: &Arc<Books>, reader: impl Fn() -> Option<Arc<ReadTransaction>> + Send + 'static) {
+    let fenced = Arc::downgrade(books);
+    monitor.health.needed("auth heard by the ledger", move || {
+        let verdict = fenced.upgrade().map_or(Ok(()), |books| books.fence.open());
+        std::future::ready(verdict.map_err(|closed| closed.to_string()))
+    });
+    let looked_at = Arc::downgrade(books);
+    monitor.probe(move |metrics| {
+        let Some(books) = looked_at.upgrade() else { return };
+        metrics.authority_age.set((), books.fence.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        metrics.authority_revision.set((), books.fence.revision() as f64);
+        // What can't be read stays as it was: the store's own check tells of it.
+        let Some(Ok((entries, oldest))) = reader().map(|read| books.unrelayed(&read)) else { return };
+        metrics.outbox_entries.set((), entries as f64);
+        let age_ms = oldest.map_or(0, |oldest| (books.clock.now().as_millisecond() - oldest).max(0));
+        metrics.outbox_age.set((), age_ms as f64 / 1000.0);
+    });
 }
 
 /// Whether a tenant's data keys are destroyed by now.

@@ -19,11 +19,13 @@ use crate::broker::Broker;
 use crate::capability::Clock;
 use crate::grant::Verifier;
 use crate::ledger::Ledger;
+use crate::monitor::Monitor;
 use crate::rate_limit::{Limiter, RateLimits};
 use crate::secret::{KeyCache, KeyProvider};
 
 pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
+pub(crate) use http::serve_bounded;
 pub use problem::Problem;
 
 /// What the API works with.
@@ -36,6 +38,7 @@ pub struct Producer {
     limiter: Limiter,
     keys: KeyCache,
     reporter: Reporter,
+    monitor: Monitor,
 }
 
 impl Producer {
@@ -52,12 +55,19 @@ impl Producer {
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
-        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter: Reporter::none() }
+        let (reporter, monitor) = (Reporter::none(), Monitor::default());
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, monitor }
     }
 
     /// Reports what it refuses to `reporter`.
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// Measures what it does in `monitor`.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), ..self }
     }
 }
