@@ -258,11 +258,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_user_who_is_stopped_leaves_the_tenants_share_to_others() {
         let limits = RateLimits { tenant: Rate::new(1, 3), user: Rate::new(1, 2), source: Rate::new(1, 1) };
-        let limiter = Limiter::new(&limits);
+        let monitor = Monitor::default();
+        let limiter = Limiter::new(&limits).monitored(&monitor);
         advance(Duration::from_secs(10)).await;
         let ask = |name: &str| limiter.command(&tenant("acme"), &user(name)).is_ok();
         assert_eq!([ask("script"), ask("script"), ask("script"), ask("script")], [true, true, false, false]);
         assert!(ask("ana"), "the script's refused requests took the tenant's share");
+        assert!(!ask("bob"));
+        let counted = [LimitKind::User, LimitKind::Tenant, LimitKind::Source];
+        assert_eq!(counted.map(|kind| monitor.metrics.rate_limited.get(kind)), [2, 1, 0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,6 +97,7 @@ pub async fn serve_broker(
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.broker).await?;
     let reporter = reporter(world, at, Role::Broker);
+    world.monitor.health.started(&stop);
     rpc::serve(listener, Arc::new(BrokerService { broker, reporter: reporter.clone() }), stop).await;
     reporter.flush(FLUSH_MAX).await;
     Ok(())
@@ -114,6 +115,7 @@ pub async fn serve_authority(
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.auth).await?;
     let reporter = reporter(world, at, Role::Auth);
+    world.monitor.health.started(&stop);
     rpc::serve(listener, Arc::new(AuthorityService { authority, reporter: reporter.clone() }), stop).await;
     reporter.flush(FLUSH_MAX).await;
     Ok(())
@@ -135,6 +137,7 @@ pub async fn serve_ledger(
     let authority = remote_authority(world, at, Role::Ledger);
     let verifier = Verifier::new(authority.clone(), world.clock.clone());
     let reporter = reporter(world, at, Role::Ledger);
+    world.monitor.health.started(&stop);
     let service = LedgerService { ledger, verifier, reporter: reporter.clone() };
     let served = async {
         rpc::serve(listener, Arc::new(service), stop).await;
@@ -160,6 +163,7 @@ pub async fn serve_audit(
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.audit).await?;
     let reporter = Reporter::start(Role::Audit, world, audit.clone());
+    world.monitor.health.started(&stop);
     rpc::serve(listener, Arc::new(AuditService { audit, reporter: reporter.clone() }), stop).await;
     reporter.flush(FLUSH_MAX).await;
     Ok(())
@@ -170,6 +174,7 @@ pub async fn run_consumer(world: &World, at: &Addresses, limits: &RateLimits, st
     let (broker, authority, ledger) = remotes(world, at, Role::Consumer);
     let reporter = reporter(world, at, Role::Consumer);
     let consumer = Consumer::new(broker, authority, ledger, world.clock.clone(), limits);
+    world.monitor.health.started(&stop);
     Arc::new(consumer.reporting(reporter.clone()).monitored(&world.monitor)).run(stop).await;
     reporter.flush(FLUSH_MAX).await;
 }
@@ -190,6 +195,7 @@ pub async fn serve_producer(
     let producer = Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys);
     let producer = Arc::new(producer.reporting(reporter.clone()).monitored(&world.monitor));
     let listener = world.network.bind_public(&at.producer).await?;
+    world.monitor.health.started(&stop);
     producer::serve(listener, producer::router(producer), stop).await;
     reporter.flush(FLUSH_MAX).await;
     Ok(())

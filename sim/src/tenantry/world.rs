@@ -149,7 +149,8 @@ impl Worlds {
             network = tls;
         }
         let entropy = Arc::new(self.entropy("world.trace", host, hosted.starts));
-        let monitor = Monitor::traced(Tracer::new(Arc::new(SimClock), entropy, 1.0, Some(self.spans.clone())));
+        let monitor =
+            Monitor::new(Arc::default(), Tracer::new(Arc::new(SimClock), entropy, 1.0, Some(self.spans.clone())));
         hosted.metrics.push(monitor.metrics.clone());
         World {
             network: Arc::new(Traced { inner: network, told }),

@@ -105,6 +105,24 @@ fn however_many_wait_a_fetch_fits_a_frame_and_a_run_is_bounded() {
 }
 
 #[test]
+fn a_census_finds_every_message_in_the_class_of_its_lane() {
+    let mut world = World::new(Limits::default());
+    for name in ["out", "resting", "ready", "ready-2", "paused"] {
+        world.push(name, 1);
+    }
+    world.push("out", 1);
+    world.lanes.pause(&tenant("paused"), true);
+    let leased = world.lease(3);
+    let resting = &leased.iter().find(|delivery| delivery.lease.tenant == tenant("resting")).unwrap().lease.clone();
+    assert!(world.settle(resting, &Settlement::again("later")));
+    let [ready, out, resting, paused] = world.lanes.census();
+    let counted = [ready, out, resting, paused].map(|counted| (counted.lanes, counted.messages));
+    assert_eq!(counted, [(2, 2), (1, 2), (1, 1), (1, 1)]);
+    assert_eq!(ready.oldest_unix_ms, Some(0));
+    assert_eq!(Lanes::new(Limits::default(), 1).census(), [Counted::default(); 4]);
+}
+
+#[test]
 fn retries_pause_longer_and_longer_up_to_a_bound() {
     let mut world = World::new(Limits::default());
     world.push("acme", 1);

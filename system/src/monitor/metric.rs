@@ -110,6 +110,9 @@ pub trait Family: Send + Sync {
     /// The most lines that it is ever exposed in.
     fn series_max(&self) -> usize;
 
+    /// Every combination of its labels, as `name="value",...`.
+    fn labels(&self) -> Vec<String>;
+
     /// Writes its samples.
     fn write(&self, out: &mut String);
 }
@@ -175,6 +178,10 @@ impl<L: Labels> Family for Counter<L> {
         L::COUNT
     }
 
+    fn labels(&self) -> Vec<String> {
+        L::all()
+    }
+
     fn write(&self, out: &mut String) {
         for (labels, count) in L::all().iter().zip(&self.counts) {
             let _ = writeln!(out, "{} {}", series(self.name, "", &[labels]), count.load(Relaxed));
@@ -225,6 +232,10 @@ impl<L: Labels> Family for Gauge<L> {
 
     fn series_max(&self) -> usize {
         L::COUNT
+    }
+
+    fn labels(&self) -> Vec<String> {
+        L::all()
     }
 
     fn write(&self, out: &mut String) {
@@ -328,6 +339,10 @@ impl<L: Labels, B: Buckets> Family for Histogram<L, B> {
     /// Buckets, the sum and the count.
     fn series_max(&self) -> usize {
         L::COUNT * (Self::WIDTH + 2)
+    }
+
+    fn labels(&self) -> Vec<String> {
+        L::all()
     }
 
     fn write(&self, out: &mut String) {

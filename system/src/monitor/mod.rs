@@ -46,10 +46,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// One whose spans `tracer` takes.
+    /// One that counts in `metrics` and traces with `tracer`.
     #[must_use]
-    pub fn traced(tracer: Tracer) -> Self {
-        Self { tracer, ..Self::default() }
+    pub fn new(metrics: Arc<Metrics>, tracer: Tracer) -> Self {
+        Self { metrics, tracer, ..Self::default() }
     }
 
     /// Has `probe` set gauges before each scrape: what is known anyway need not be kept up to date in between.

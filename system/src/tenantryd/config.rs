@@ -15,6 +15,7 @@ use tenantry_system::secret::{KeyProvider, KeySet};
 
 use crate::development;
 use crate::identity::Identity;
+use crate::monitoring::Monitoring;
 
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsFiles>,
+    /// What each process tells of itself, and where.
+    pub(crate) monitor: Monitoring,
 }
 
 /// `[tls]`: where keys and certificates are. Each role needs three files, called as `tenantryd keys init` calls them
@@ -93,6 +96,7 @@ impl Default for Config {
             identity: None,
             secrets: Secrets::default(),
             tls: None,
+            monitor: Monitoring::default(),
         }
     }
 }
@@ -106,6 +110,7 @@ impl Config {
         for address in [producer, broker, auth, ledger, audit] {
             config.must_be_safe(address).with_context(|| format!("failed to use {}", path.display()))?;
         }
+        config.monitor.check().with_context(|| format!("failed to use {}", path.display()))?;
         Ok(config)
     }
 

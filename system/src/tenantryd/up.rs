@@ -27,8 +27,12 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let listen = &config.addresses.producer;
     config.must_be_safe(listen)?;
     let network = keys::network(config, Role::Producer)?;
-    let world = |role: Role| World::real(&data.join(role.name()));
+    let monitor = config.monitor.monitor("tenantry")?;
+    let world = |role: Role| -> std::io::Result<World> {
+        Ok(World { monitor: monitor.clone(), ..World::real(&data.join(role.name()))? })
+    };
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
+    config.monitor.serve(Role::Producer, &monitor).await?;
     let identity = config.identity();
     if development::is_meant(&identity, data) {
         development::provider(data)?;
@@ -57,14 +61,16 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let api = Arc::new(api.reporting(reporter(Role::Producer)));
+    let api = Arc::new(api.reporting(reporter(Role::Producer)).monitored(&monitor));
     let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
-    let consumer = Arc::new(consumer.reporting(reporter(Role::Consumer)));
+    let consumer = Arc::new(consumer.reporting(reporter(Role::Consumer)).monitored(&monitor));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let mut relay = tokio::spawn(relay(ledger.clone(), audit.clone()));
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));
+
+    monitor.health.started(&stop);
 
     tokio::select! {
         // First: at a stop the HTTP server ends too, as it should.
