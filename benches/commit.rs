@@ -70,7 +70,11 @@ fn broker(c: &mut Criterion) {
         Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
     let world = World::real(folder.path()).expect("a world");
     let broker = runtime.block_on(EmbeddedBroker::open(&world, limits)).expect("a broker");
-    let envelope = Envelope { body: vec![b'x'; MESSAGE_BYTES / 2].into(), grant: "y".repeat(MESSAGE_BYTES / 2).into() };
+    let envelope = Envelope {
+        body: vec![b'x'; MESSAGE_BYTES / 2].into(),
+        grant: "y".repeat(MESSAGE_BYTES / 2).into(),
+        trace: None,
+    };
     let mut next = 0;
     for rows in ROWS {
         group.throughput(Throughput::Elements(rows as u64));
@@ -160,7 +164,8 @@ impl Mint {
             Purpose::Command { action: "issue_credit".into(), message_id, body_sha256: body_sha256(body.as_bytes()) };
         let request = GrantRequest { token: self.token.clone(), user: Some(self.user.clone()), tenant, purpose };
         let grant = self.authority.grant(&request).await.expect("auth answers").expect("ana may");
-        let command = self.verifier.command(Envelope { body: body.into(), grant }).await.expect("our own grant");
+        let command =
+            self.verifier.command(Envelope { body: body.into(), grant, trace: None }).await.expect("our own grant");
         let permission = command.message().action.permission();
         let decided = self.authority.recheck(&self.user, command.scope().tenant(), permission).await;
         let position = Position { epoch: 1, sequence: index as u64 + 1 };

@@ -210,7 +210,7 @@ impl Rig {
                     let (token, user) = (rig.token.clone(), Some(rig.user.clone()));
                     let request = GrantRequest { token, user, tenant: tenant(index % rig.tenants), purpose };
                     let grant = rig.authority.grant(&request).await.expect("auth answers").expect("ana may");
-                    minted.push(Envelope { body: body.into(), grant });
+                    minted.push(Envelope { body: body.into(), grant, trace: None });
                 }
                 minted
             })
@@ -342,7 +342,7 @@ fn publish() {
             Limits { depth_max: usize::MAX, bytes_max: usize::MAX, total_bytes_max: usize::MAX, ..Limits::default() };
         let broker = Arc::new(EmbeddedBroker::open(&world, bounds).await.expect("a broker"));
         let half = MESSAGE_BYTES / 2;
-        let envelope = Envelope { body: vec![b'x'; half].into(), grant: "y".repeat(half).into() };
+        let envelope = Envelope { body: vec![b'x'; half].into(), grant: "y".repeat(half).into(), trace: None };
         let begin = Instant::now();
         let lanes = (0..IN_FLIGHT).map(|lane| {
             let (broker, envelope) = (broker.clone(), envelope.clone());

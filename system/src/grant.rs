@@ -21,6 +21,7 @@ use crate::capability::Clock;
 use crate::ids::{MessageId, TenantId, UserId};
 use crate::jws::{JwsError, Keyring, PrivateKey};
 use crate::message::{BodyHash, Message, Refusal};
+use crate::monitor::TraceContext;
 
 /// A granted command must be published within this many seconds: the producer publishes at once, and asks for another
 /// grant at every retry of the operator's.
@@ -133,6 +134,8 @@ pub struct Envelope {
     pub body: Bytes,
     /// What allows it.
     pub grant: GrantToken,
+    /// Its trace: a hint for whoever looks for it later, that no grant covers and nothing is decided by.
+    pub trace: Option<TraceContext>,
 }
 
 /// The right to touch one tenant's data: proof that a grant was verified. It is handed on, but made nowhere else:
@@ -554,7 +557,11 @@ mod tests {
             publish_by: i64::MAX,
             process_by: i64::MAX - CLOCK_LEEWAY_SECONDS,
         };
-        let forged = Envelope { grant: PrivateKey::from_seed(&[9; 32]).sign(TYPE, &claims).into(), body: body.into() };
+        let forged = Envelope {
+            grant: PrivateKey::from_seed(&[9; 32]).sign(TYPE, &claims).into(),
+            body: body.into(),
+            trace: None,
+        };
         let soon = bench.verifier.command(forged.clone()).await.unwrap_err();
         assert!(soon.is_transient(), "{soon}");
         tokio::time::advance(KEYS_REFRESH_MIN).await;

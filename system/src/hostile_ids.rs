@@ -151,7 +151,7 @@ async fn in_the_broker_each_has_its_own_lane_dedup_pause_and_dead_letters() {
     for name in NEIGHBOURS {
         for id in NEIGHBOURS {
             // The body tells whose it is: a duplicate or a conflict here would be another tenant's, or another id's.
-            let envelope = Envelope { body: format!("{name}/{id}").into(), grant: "grant".into() };
+            let envelope = Envelope { body: format!("{name}/{id}").into(), grant: "grant".into(), trace: None };
             let published = broker.publish(&tenant(name), &message_id(id), envelope).await.unwrap();
             assert!(matches!(published, Published::Accepted { .. }), "{name}/{id}: {published:?}");
         }

@@ -27,6 +27,7 @@ pub mod ids;
 pub mod jws;
 pub mod ledger;
 pub mod message;
+pub mod monitor;
 pub mod producer;
 pub mod rate_limit;
 pub mod rights;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::ids::{TenantId, UserId};
+use crate::monitor::{LimitKind, Monitor};
 
 /// Keys that are full again are forgotten once in this many checks: what is kept is bounded by those who asked lately.
 const FORGET_EVERY: u32 = 1 << 16;
@@ -94,6 +95,7 @@ pub struct Limiter {
     tenants: Buckets<TenantId>,
     users: Buckets<UserId>,
     sources: Buckets<String>,
+    monitor: Monitor,
 }
 
 impl Limiter {
@@ -105,7 +107,19 @@ impl Limiter {
             tenants: Buckets::new(limits.tenant, start),
             users: Buckets::new(limits.user, start),
             sources: Buckets::new(limits.source, start),
+            monitor: Monitor::default(),
         }
+    }
+
+    /// Counts in `monitor` what it does not let through.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { monitor: monitor.clone(), ..self }
+    }
+
+    fn limited(&self, kind: LimitKind, refused: Refused, who: String) -> Limited {
+        self.monitor.metrics.rate_limited.inc(kind);
+        refused.of(who)
     }
 
     /// Lets one request from `source` through, or says who asks too often.
@@ -113,7 +127,8 @@ impl Limiter {
     /// # Errors
     /// When the source does.
     pub fn request(&self, source: &str) -> Result<(), Limited> {
-        self.sources.check(&source.to_owned()).map_err(|refused| refused.of(format!("the address {source}")))
+        let checked = self.sources.check(&source.to_owned());
+        checked.map_err(|refused| self.limited(LimitKind::Source, refused, format!("the address {source}")))
     }
 
     /// Lets one command of `user` on `tenant` through, or says who asks too often. The user is asked first: a script that
@@ -122,8 +137,10 @@ impl Limiter {
     /// # Errors
     /// When one of them does.
     pub fn command(&self, tenant: &TenantId, user: &UserId) -> Result<(), Limited> {
-        self.users.check(user).map_err(|refused| refused.of(format!("user {user}")))?;
-        self.tenants.check(tenant).map_err(|refused| refused.of(format!("tenant {tenant}")))
+        let checked = self.users.check(user);
+        checked.map_err(|refused| self.limited(LimitKind::User, refused, format!("user {user}")))?;
+        let checked = self.tenants.check(tenant);
+        checked.map_err(|refused| self.limited(LimitKind::Tenant, refused, format!("tenant {tenant}")))
     }
 }
 
@@ -241,11 +258,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_user_who_is_stopped_leaves_the_tenants_share_to_others() {
         let limits = RateLimits { tenant: Rate::new(1, 3), user: Rate::new(1, 2), source: Rate::new(1, 1) };
-        let limiter = Limiter::new(&limits);
+        let monitor = Monitor::default();
+        let limiter = Limiter::new(&limits).monitored(&monitor);
         advance(Duration::from_secs(10)).await;
         let ask = |name: &str| limiter.command(&tenant("acme"), &user(name)).is_ok();
         assert_eq!([ask("script"), ask("script"), ask("script"), ask("script")], [true, true, false, false]);
         assert!(ask("ana"), "the script's refused requests took the tenant's share");
+        assert!(!ask("bob"));
+        let counted = [LimitKind::User, LimitKind::Tenant, LimitKind::Source];
+        assert_eq!(counted.map(|kind| monitor.metrics.rate_limited.get(kind)), [2, 1, 0]);
     }
 
     #[tokio::test(start_paused = true)]

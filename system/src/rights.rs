@@ -126,7 +126,7 @@ mod tests {
 
         let (acme, id) = (tenant("acme"), message_id("m-1"));
         let (user, generation) = (UserId::parse("ana").unwrap(), PauseGeneration(1));
-        let envelope = Envelope { body: "".into(), grant: "".into() };
+        let envelope = Envelope { body: "".into(), grant: "".into(), trace: None };
         let lease = Lease { tenant: acme.clone(), token: 1 };
         let broker = |request: &Broker| who::<BrokerService>(request);
         assert_eq!(broker(&Broker::Publish { tenant: acme.clone(), message_id: id.clone(), envelope }), [Producer]);

@@ -54,25 +54,25 @@ impl Default for Addresses {
 /// A broker for `role`, which calls it.
 #[must_use]
 pub fn remote_broker(world: &World, at: &Addresses, role: Role) -> Arc<dyn Broker> {
-    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker, role))
+    Arc::new(RemoteBroker::new(world.network.clone(), &at.broker, role).monitored(&world.monitor))
 }
 
 /// Auth for `role`, which calls it.
 #[must_use]
 pub fn remote_authority(world: &World, at: &Addresses, role: Role) -> Arc<dyn Authority> {
-    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth, role))
+    Arc::new(RemoteAuthority::new(world.network.clone(), &at.auth, role).monitored(&world.monitor))
 }
 
 /// A ledger for `role`, which calls it.
 #[must_use]
 pub fn remote_ledger(world: &World, at: &Addresses, role: Role) -> Arc<dyn Ledger> {
-    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger, role))
+    Arc::new(RemoteLedger::new(world.network.clone(), &at.ledger, role).monitored(&world.monitor))
 }
 
 /// An audit log for `role`, which calls it.
 #[must_use]
 pub fn remote_audit(world: &World, at: &Addresses, role: Role) -> Arc<dyn Audit> {
-    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role))
+    Arc::new(RemoteAudit::new(world.network.clone(), &at.audit, role).monitored(&world.monitor))
 }
 
 /// A reporter of `role` to the audit log, which tells it what `role` refuses. Its store is `outbox.redb` on the disk of
@@ -138,6 +138,7 @@ pub async fn serve_broker(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.broker).await?;
+    world.monitor.health.started(&stop);
     let service = BrokerService { broker, reporter: reporter.clone() };
     let mut flushed = Ok(());
     let served = async {
@@ -162,6 +163,7 @@ pub async fn serve_authority(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.auth).await?;
+    world.monitor.health.started(&stop);
     let service = AuthorityService { authority, reporter: reporter.clone() };
     let served = rpc::serve(listener, Arc::new(service), stop);
     reporting(world, at, Role::Auth, Some(engine.outgoing()), &reporter, served).await
@@ -183,6 +185,7 @@ pub async fn serve_ledger(
     let listener = world.network.bind(&at.ledger).await?;
     let authority = remote_authority(world, at, Role::Ledger);
     let verifier = Verifier::new(authority.clone(), world.clock.clone());
+    world.monitor.health.started(&stop);
     let service = LedgerService { ledger, verifier, reporter: reporter.clone() };
     let served = rpc::serve(listener, Arc::new(service), stop);
     tokio::select! {
@@ -204,6 +207,7 @@ pub async fn serve_audit(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let listener = world.network.bind(&at.audit).await?;
+    world.monitor.health.started(&stop);
     let reporter = Reporter::start(Role::Audit, world, audit.clone()).await?;
     let service = AuditService { audit, reporter: reporter.clone() };
     let served = rpc::serve(listener, Arc::new(service), stop);
@@ -223,7 +227,8 @@ pub async fn run_consumer(
 ) -> io::Result<()> {
     let (broker, authority, ledger) = remotes(world, at, Role::Consumer);
     let consumer = Consumer::new(broker, authority, ledger, world.clock.clone(), limits);
-    let consumed = Arc::new(consumer.reporting(reporter.clone())).run(stop);
+    world.monitor.health.started(&stop);
+    let consumed = Arc::new(consumer.reporting(reporter.clone()).monitored(&world.monitor)).run(stop);
     reporting(world, at, Role::Consumer, None, &reporter, consumed).await
 }
 
@@ -242,8 +247,10 @@ pub async fn serve_producer(
     let (broker, authority, ledger) = remotes(world, at, Role::Producer);
     let producer = Producer::new(broker, authority, ledger, world.clock.clone(), limits, keys);
     let producer = producer.reporting(reporter.clone()).auditing(remote_audit(world, at, Role::Producer));
+    let producer = producer.monitored(&world.monitor);
     let producer = Arc::new(producer);
     let listener = world.network.bind_public(&at.producer).await?;
+    world.monitor.health.started(&stop);
     let served = producer::serve(listener, producer::router(producer), stop);
     reporting(world, at, Role::Producer, None, &reporter, served).await
 }

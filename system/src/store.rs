@@ -26,8 +26,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::call::CallError;
-use crate::capability::{Disk, DiskFile};
+use crate::capability::{Disk, DiskFile, World};
 use crate::ids::IdError;
+use crate::monitor::Monitor;
+use crate::rights::Role;
 
 /// The weight of commands at which a commit is begun. Beyond 512 rows a commit redb gains little, and the first of them
 /// waits long.
@@ -126,16 +128,18 @@ pub struct Store<M: Machine> {
 }
 
 impl<M: Machine> Store<M> {
-    /// Opens the database `name` on `disk`, recovering it if need be, lets `load` prepare its tables and build the
-    /// machine from them, and starts the committer, which ends with the store.
+    /// Opens the database `name` of `owner` on the world's disk, recovering it if need be, lets `load` prepare its tables
+    /// and build the machine from them, and starts the committer, which ends with the store.
     ///
     /// # Errors
     /// When the file can't be opened or is no sound database; the message names the file and says what to do.
     pub async fn open(
-        disk: Arc<dyn Disk>,
+        world: &World,
+        owner: Role,
         name: &str,
         load: impl FnOnce(&WriteTransaction) -> Result<M, redb::Error> + Send + 'static,
     ) -> io::Result<Self> {
+        let (disk, monitor) = (world.disk.clone(), world.monitor.clone());
         let file: Arc<dyn DiskFile> = disk.open(name)?.into();
         clear_half_made(&*file)?;
         let backend = Backend(file.clone());
@@ -164,7 +168,16 @@ impl<M: Machine> Store<M> {
             database: Some(Arc::new(database)),
             machine: machine.clone(),
             visible: visible.clone(),
+            monitor: monitor.clone(),
+            owner,
         };
+        let health = failure.clone();
+        monitor.health.vital(format!("store of {owner}"), move || match &*health.borrow() {
+            Some(why) => Err(format!("it has failed and takes no more: {why}")),
+            // Whoever waits for a store that ended without a word waits in vain, too.
+            None if health.has_changed().is_err() => Err("its committer has ended".into()),
+            None => Ok(()),
+        });
         tokio::spawn(committer.run(commands, failed));
         Ok(Self { machine, visible, queue, failure })
     }
@@ -205,6 +218,12 @@ impl<M: Machine> Store<M> {
         Snapshots(self.visible.clone())
     }
 
+    /// The same view for whoever looks now and then, and keeps nothing open: there is none once the store is gone.
+    pub(crate) fn reader(&self) -> impl Fn() -> Option<Arc<ReadTransaction>> + Send + 'static {
+        let visible = Arc::downgrade(&self.visible);
+        move || visible.upgrade()?.read().expect("no holder panics").clone()
+    }
+
     /// Returns when the store has failed, with the reason; never otherwise.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
@@ -224,6 +243,8 @@ struct Committer<M: Machine> {
     database: Option<Arc<Database>>,
     machine: Arc<M>,
     visible: Visible,
+    monitor: Monitor,
+    owner: Role,
 }
 
 impl<M: Machine> Committer<M> {
@@ -239,7 +260,11 @@ impl<M: Machine> Committer<M> {
                 queued.push(next);
             }
             let (batch, callers): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
-            match self.commit(batch).await {
+            let (begun, together) = (Instant::now(), batch.len());
+            let committed = self.commit(batch).await;
+            self.monitor.metrics.commit.observe(self.owner, begun.elapsed().as_secs_f64());
+            self.monitor.metrics.commit_commands.observe(self.owner, together as f64);
+            match committed {
                 Ok(answers) => {
                     assert_eq!(answers.len(), callers.len(), "a machine answers each command");
                     self.machine.committed(&answers);
@@ -456,7 +481,7 @@ mod tests {
     }
 
     async fn open(folder: &std::path::Path) -> io::Result<Store<Nothing>> {
-        Store::open(World::real(folder)?.disk, "test.redb", |_| Ok(Nothing)).await
+        Store::open(&World::real(folder)?, Role::Broker, "test.redb", |_| Ok(Nothing)).await
     }
 
     #[tokio::test]

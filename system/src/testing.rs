@@ -177,7 +177,7 @@ impl Bench {
             message_id: message_id(id),
             body_sha256: body_sha256(body.as_bytes()),
         };
-        Envelope { grant: self.grant(name, purpose).await.unwrap(), body: body.into() }
+        Envelope { grant: self.grant(name, purpose).await.unwrap(), body: body.into(), trace: None }
     }
 
     pub(crate) async fn credit(&self, name: &str, id: &str, amount_minor: u64) -> VerifiedCommand {

@@ -33,6 +33,8 @@ pub struct Cluster {
     folder: TempDir,
     /// Where each role but the consumer listens.
     addresses: BTreeMap<&'static str, String>,
+    /// Where each role answers for itself.
+    monitors: BTreeMap<&'static str, String>,
     /// Whether channels are encrypted.
     tls: bool,
     running: BTreeMap<&'static str, Process>,
@@ -53,13 +55,37 @@ impl Cluster {
         for (role, address) in &addresses {
             config += &format!("{role} = \"{address}\"\n");
         }
+        let monitors = BTreeMap::from(ROLES.map(|role| (role, free_address())));
+        config += "[monitor.listen]\n";
+        for (role, address) in &monitors {
+            config += &format!("{role} = \"{address}\"\n");
+        }
         config += NO_RATE_LIMITS;
         write_file(&folder.path().join("tenantry.toml"), &config);
         std::fs::create_dir(&data).expect("a folder in the test's");
         if let Some(operators) = operators {
             write_file(&data.join("operators.toml"), operators);
         }
-        Self { folder, addresses, tls: false, running: BTreeMap::new() }
+        Self { folder, addresses, monitors, tls: false, running: BTreeMap::new() }
+    }
+
+    /// The same, with every trace sampled and sent to the collector at `otlp`.
+    ///
+    /// # Panics
+    /// When there is no folder or no port to be had.
+    #[must_use]
+    pub fn traced(otlp: &str) -> Self {
+        let cluster = Self::new(None);
+        let config = cluster.folder.path().join("tenantry.toml");
+        let text = std::fs::read_to_string(&config).expect("it was just written");
+        write_file(&config, &format!("{text}[monitor]\notlp = {otlp:?}\nsampled = 1.0\n"));
+        cluster
+    }
+
+    /// Where `role` answers for itself.
+    #[must_use]
+    pub fn monitor(&self, role: &str) -> &str {
+        &self.monitors[role]
     }
 
     /// The same, with keys and certificates made by `tenantryd keys init`: every channel is encrypted.

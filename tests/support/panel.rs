@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tenantry_sim::tenantry::http::{Answer, HttpClient};
 use tenantry_system::capability::{Network, Tcp};
 
+use crate::cluster::free_address;
 use crate::{NO_RATE_LIMITS, Process, binary, write_file};
 
 /// An answer takes at most this long; a status waits for its outcome.
@@ -77,7 +78,8 @@ pub fn up(data: &Path) -> (Process, Panel) {
 pub fn up_by(mut tenantryd: Command, data: &Path) -> (Process, Panel) {
     let config = data.join("tenantry.toml");
     std::fs::create_dir_all(data).expect("a folder of the test's");
-    write_file(&config, NO_RATE_LIMITS);
+    let monitor = format!("[monitor.listen]\nproducer = \"{}\"\n", free_address());
+    write_file(&config, &format!("{NO_RATE_LIMITS}{monitor}"));
     tenantryd.arg("up").arg("--config").arg(config).arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
     let mut process = Process::start(tenantryd);
     let address =

@@ -75,17 +75,17 @@ async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, e
     let (body, granted) = match forgery.trick {
         Trick::AlienSignature => {
             let genuine = grant(authority, token, &own).await;
-            return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into() };
+            return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into(), trace: None };
         }
         Trick::MovedCiphertext => {
             let body = own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string());
-            return Envelope { grant: grant_for(authority, token, &own, &body).await, body: body.into() };
+            return Envelope { grant: grant_for(authority, token, &own, &body).await, body: body.into(), trace: None };
         }
         Trick::OthersGrant => (victims.body(), own),
         Trick::WrongLane => (own.body(), own),
         Trick::SwappedBody => (Command { ask: own.ask.another(), ..own.clone() }.body(), own),
     };
-    Envelope { body: body.into(), grant: grant(authority, token, &granted).await }
+    Envelope { body: body.into(), grant: grant(authority, token, &granted).await, trace: None }
 }
 
 /// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`.

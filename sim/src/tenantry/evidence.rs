@@ -15,6 +15,7 @@ use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
 
 use super::canary::Canaries;
+use super::measured::Measured;
 use super::model::Ask;
 use super::witness::Witness;
 use super::workload::Command;
@@ -339,6 +340,8 @@ pub struct Kept {
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
     pub depth: usize,
+    /// What the system has measured of itself.
+    pub measured: Measured,
 }
 
 /// A verification of the audit log as somebody else would do it.
@@ -453,6 +456,7 @@ impl Seen {
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
             dead_letters: broker.dead_letters().map_err(unreadable)?,
             depth: broker.depth(),
+            measured: Measured::default(),
         })
     }
 

@@ -15,6 +15,7 @@ pub mod hosts;
 pub mod http;
 pub mod idp;
 pub mod invariant;
+pub mod measured;
 pub mod model;
 pub mod office;
 pub mod operators;

@@ -225,10 +225,11 @@ impl Setup {
         let reached = counted.into_iter().filter(|(_, count)| *count > 0);
         seen.marks.extend(reached.map(|(mark, count)| (mark.to_owned(), count)));
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
-            let kept = seen.kept().map_err(|error| match simulation.last_death() {
+            let mut kept = seen.kept().map_err(|error| match simulation.last_death() {
                 Some((host, why)) => format!("{error}; the last to die was {host}: {why}"),
                 None => error,
             })?;
+            kept.measured = worlds.measured();
             let quiet_by_deadline = end == RunEnd::Done;
             let (rate_limits, quiet_p99_ms_max) = (&self.rate_limits, self.quiet_p99_ms_max);
             let cast = &self.cast;

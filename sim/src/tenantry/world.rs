@@ -21,11 +21,13 @@ use sha2::{Digest, Sha256};
 use tenantry_system::capability::{
     BoxStream, Channel, Clock, Disk, DiskFile, Entropy, Incoming, Job, Listener, Network, World,
 };
+use tenantry_system::monitor::{Metrics, Monitor, Tracer};
 use tenantry_system::rights::Role;
 use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::measured::{Measured, Spans};
 use super::operators;
 use super::pki::Pki;
 use crate::engine::dice::Dice;
@@ -67,6 +69,7 @@ pub struct Worlds {
     lying_sync: bool,
     pki: Option<Arc<Pki>>,
     canaries: Option<Canaries>,
+    spans: Arc<Spans>,
 }
 
 struct Hosted {
@@ -74,6 +77,8 @@ struct Hosted {
     starts: u64,
     losses: u64,
     rots: u64,
+    /// What each of its lives has measured.
+    metrics: Vec<Arc<Metrics>>,
     /// The encrypted network of its present life.
     tls: Option<Arc<Tls>>,
 }
@@ -82,7 +87,16 @@ impl Worlds {
     /// Worlds in which a sync takes `sync_ms` of virtual milliseconds, and, if `lying_sync`, does nothing.
     #[must_use]
     pub fn new(dice: Dice, trace: Trace, sync_ms: std::ops::RangeInclusive<u64>, lying_sync: bool) -> Self {
-        Self { dice, trace, sync_ms, hosts: Arc::default(), lying_sync, pki: None, canaries: None }
+        Self {
+            dice,
+            trace,
+            sync_ms,
+            hosts: Arc::default(),
+            lying_sync,
+            pki: None,
+            canaries: None,
+            spans: Arc::default(),
+        }
     }
 
     /// The same, with channels that are encrypted and prove who is at their ends.
@@ -96,6 +110,13 @@ impl Worlds {
     #[must_use]
     pub fn searched(self, canaries: Option<Canaries>) -> Self {
         Self { canaries, ..self }
+    }
+
+    /// What the hosts have measured of themselves so far, in all their lives.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        let lives = self.lock().iter().map(|(host, hosted)| (host.clone(), hosted.metrics.clone())).collect();
+        Measured { lives, traces: self.spans.traces() }
     }
 
     /// Searches all disks as they are now.
@@ -127,6 +148,10 @@ impl Worlds {
             hosted.tls = Some(tls.clone());
             network = tls;
         }
+        let entropy = Arc::new(self.entropy("world.trace", host, hosted.starts));
+        let monitor =
+            Monitor::new(Arc::default(), Tracer::new(Arc::new(SimClock), entropy, 1.0, Some(self.spans.clone())));
+        hosted.metrics.push(monitor.metrics.clone());
         World {
             network: Arc::new(Traced { inner: network, told }),
             disk: Arc::new(SimDisk {
@@ -141,6 +166,7 @@ impl Worlds {
             }),
             clock: Arc::new(SimClock),
             entropy: Arc::new(self.entropy("world.entropy", host, hosted.starts)),
+            monitor,
         }
     }
 
@@ -189,7 +215,7 @@ impl Worlds {
         hosts.entry(host.to_owned()).or_insert_with(|| {
             let mut image = DiskImage::new();
             image.lying_sync = self.lying_sync;
-            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0, tls: None }
+            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0, metrics: Vec::new(), tls: None }
         })
     }
 

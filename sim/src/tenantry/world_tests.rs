@@ -233,7 +233,7 @@ fn power_that_fails_in_the_middle_of_a_compaction_loses_nothing() {
         live(async {
             let broker = EmbeddedBroker::open(&worlds.start(BROKER), limits).await.unwrap();
             for index in 0..100 {
-                let envelope = Envelope { body: vec![b'x'; 5_000].into(), grant: "grant".into() };
+                let envelope = Envelope { body: vec![b'x'; 5_000].into(), grant: "grant".into(), trace: None };
                 broker.publish(&tenant, &id(index), envelope).await.unwrap();
             }
             while broker.depth() > waiting {
@@ -260,7 +260,9 @@ fn power_that_fails_in_the_middle_of_a_compaction_loses_nothing() {
             let runs = broker.fetch(64, Duration::ZERO).await.unwrap();
             let ids: Vec<_> = runs[0].messages.iter().map(|message| message.message_id.clone()).collect();
             assert_eq!(ids, (90..100).map(id).collect::<Vec<_>>(), "seed {seed}");
-            let again = broker.publish(&tenant, &id(0), Envelope { body: "other".into(), grant: "grant".into() }).await;
+            let again = broker
+                .publish(&tenant, &id(0), Envelope { body: "other".into(), grant: "grant".into(), trace: None })
+                .await;
             assert_eq!(again, Ok(Published::Conflict), "seed {seed}: what was settled is no longer known");
         });
     }

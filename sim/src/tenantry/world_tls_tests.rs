@@ -45,7 +45,7 @@ impl Adversary {
     async fn publish(&self, what: &'static str, network: Arc<dyn Network>) {
         let broker = RemoteBroker::new(network, &self.at.broker, Role::Producer);
         let (tenant, id) = (TenantId::parse("acme").unwrap(), MessageId::parse(what).unwrap());
-        let envelope = Envelope { body: "body".into(), grant: "grant".into() };
+        let envelope = Envelope { body: "body".into(), grant: "grant".into(), trace: None };
         let told = match broker.publish(&tenant, &id, envelope).await {
             Ok(Published::Accepted { .. }) => "accepted".into(),
             Ok(other) => format!("{other:?}"),

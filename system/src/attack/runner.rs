@@ -431,7 +431,7 @@ impl<'a> Attacker<'a> {
             }
             Attack::ExpiredGrant | Attack::RevokedRight => {
                 let relic = self.target.relics.get(cell.attack, cell.entry, spec.name);
-                let Envelope { body, grant } = relic.ok_or("no such relic was kept")?.clone();
+                let Envelope { body, grant, .. } = relic.ok_or("no such relic was kept")?.clone();
                 let expired = cell.attack == Attack::ExpiredGrant;
                 (shot.body, shot.grant, shot.lane) = (body, grant, tenant_id(if expired { OWN } else { VICTIM }));
             }
@@ -521,7 +521,7 @@ impl<'a> Attacker<'a> {
     }
 
     async fn publish(&self, lane: &TenantId, name: &str, shot: &Shot) -> Result<Tried, String> {
-        let envelope = Envelope { body: shot.body.clone(), grant: shot.grant.clone() };
+        let envelope = Envelope { body: shot.body.clone(), grant: shot.grant.clone(), trace: None };
         let id = message_id(name);
         persist(async || match self.broker.publish(lane, &id, envelope.clone()).await {
             Err(CallError::Failed(why)) if why.contains("are taken") => Ok(Published::Conflict),
@@ -575,7 +575,7 @@ impl<'a> Attacker<'a> {
     async fn apply(&self, shot: &Shot, position: Position) -> Result<Applied, String> {
         let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Consumer);
         persist(async || {
-            let envelope = Envelope { body: shot.body.clone(), grant: shot.grant.clone() };
+            let envelope = Envelope { body: shot.body.clone(), grant: shot.grant.clone(), trace: None };
             let run = vec![(envelope, self.invented_permit(shot), position)];
             match client.call(&LedgerRequest::Apply { run }, CALL_MAX).await? {
                 LedgerReply::Applied(mut applied) if applied.len() == 1 => Ok(applied.remove(0)),
@@ -618,7 +618,7 @@ impl<'a> Attacker<'a> {
             _ => self.recorded(&id).await?,
         };
         let (grant, lane) = (self.grant(HONEST, VICTIM, spec, &id, &body).await?, tenant_id(VICTIM));
-        let envelope = Envelope { body: body.clone(), grant };
+        let envelope = Envelope { body: body.clone(), grant, trace: None };
         let breach = match cell.entry {
             Entry::Http => match self.post(Some(self.token(HONEST)), &body).await {
                 Ok((200, _)) => None,
@@ -631,7 +631,7 @@ impl<'a> Attacker<'a> {
                 }
             }
             _ => {
-                let Envelope { body, grant } = envelope;
+                let Envelope { body, grant, .. } = envelope;
                 let (tenant, token) = (VICTIM.to_owned(), None);
                 let shot = Shot { body, grant, lane, name: id, token, user: HONEST, tenant };
                 match self.apply(&shot, Position { epoch: u64::MAX, sequence: u64::MAX - 1 }).await? {
@@ -994,7 +994,7 @@ fn invented_decision() -> AuditEntry {
 // One of each; a test fails if one is left out.
 pub(super) fn broker_requests() -> Vec<BrokerRequest> {
     let (tenant, message_id) = (tenant_id(BYSTANDER), message_id("x-role"));
-    let envelope = Envelope { body: Bytes::new(), grant: "".into() };
+    let envelope = Envelope { body: Bytes::new(), grant: "".into(), trace: None };
     let lease = Lease { tenant: tenant.clone(), token: 1 };
     vec![
         BrokerRequest::Publish { tenant: tenant.clone(), message_id: message_id.clone(), envelope },

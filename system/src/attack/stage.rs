@@ -209,7 +209,7 @@ fn relics(authority: &EmbeddedAuthority, now: i64) -> Relics {
             };
             // As auth signed it when they had the right to it.
             let grant = authority.issue_at(user_id(user), tenant_id(tenant), purpose, then);
-            relics.0.insert((attack, cell.entry, spec.name), Envelope { body: body.into(), grant });
+            relics.0.insert((attack, cell.entry, spec.name), Envelope { body: body.into(), grant, trace: None });
         }
     }
     relics

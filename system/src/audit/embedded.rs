@@ -19,6 +19,7 @@ use super::search::{self, Found, INDEX, Query};
 use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Record, Step};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
+use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 use crate::tlog::{Checkpoint, Frontier, Hash, LogKey, Signer, TILE_WIDTH, Tile, leaf_hash};
 
@@ -101,7 +102,7 @@ impl EmbeddedAudit {
             seed
         };
         let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock);
-        Ok(Self { store: Store::open(world.disk.clone(), "audit.redb", load).await? })
+        Ok(Self { store: Store::open(world, Role::Audit, "audit.redb", load).await? })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -524,7 +525,6 @@ mod tests {
     use super::*;
     use crate::audit::{Claimed, Code, Severity, StepKind};
     use crate::ids::UserId;
-    use crate::rights::Role;
     use crate::testing::{Bench, message_id, tenant};
 
     fn entry(id: &str, outcome: &str) -> Event {

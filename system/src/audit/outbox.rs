@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -95,6 +95,13 @@ impl Outbox {
     /// Whether no new work may be taken.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting() >= WAITING_MAX
+    }
+
+    /// When the oldest event that waits happened, in milliseconds since the Unix epoch, as `read` shows it.
+    pub(crate) fn oldest_unix_ms(&self, read: &ReadTransaction) -> Result<Option<i64>, redb::Error> {
+        let from = self.relayed.load(Ordering::Acquire) + 1;
+        let oldest = read.open_table(EVENTS)?.range(from..)?.next().transpose()?;
+        oldest.map(|(_, event)| Ok(decode::<Event>(event.value())?.at_unix_ms())).transpose()
     }
 
     /// As if the log had been away for so long that no more may wait.

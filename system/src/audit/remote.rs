@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Alert, Audit, Claimed, Code, Event, Found, Query, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
+use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
 use crate::tlog::Tile;
@@ -131,6 +132,12 @@ impl RemoteAudit {
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
         Self { client: Client::new(network, address, role) }
+    }
+
+    /// Counts its calls in `monitor`, whose readiness needs the other side from then on.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { client: self.client.monitored(monitor) }
     }
 }
 

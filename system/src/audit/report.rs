@@ -22,6 +22,7 @@ use super::outbox::{Outbox, Outgoing, relay};
 use super::{Attempt, Audit, Claimed, Code, Event, Step};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
+use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::store::{Machine, Store};
 
@@ -34,6 +35,7 @@ struct Reports {
     clock: Arc<dyn Clock>,
     store: Store<Desk>,
     _relay: JoinSet<()>,
+    monitor: Monitor,
 }
 
 impl Reporter {
@@ -48,12 +50,12 @@ impl Reporter {
     /// # Errors
     /// When its store can't be opened.
     pub async fn start(service: Role, world: &World, audit: Arc<dyn Audit>) -> io::Result<Self> {
-        let (clock, fresh) = (world.clock.clone(), world.entropy.u64());
+        let (clock, monitor, fresh) = (world.clock.clone(), world.monitor.clone(), world.entropy.u64());
         let load = move |within: &WriteTransaction| Ok(Desk { outbox: Outbox::load(within, service, fresh)? });
-        let store = Store::open(world.disk.clone(), "outbox.redb", load).await?;
+        let store = Store::open(world, service, "outbox.redb", load).await?;
         let mut relaying = JoinSet::new();
         relaying.spawn(relay(Outgoing::new(&store, &store.machine().outbox), audit));
-        Ok(Self(Some(Arc::new(Reports { service, clock, store, _relay: relaying }))))
+        Ok(Self(Some(Arc::new(Reports { service, clock, store, _relay: relaying, monitor }))))
     }
 
     /// Reports an attempt that was refused at `entry`, one of the service's doors. From the answer on it is durable.
@@ -66,6 +68,7 @@ impl Reporter {
         let tenant = claimed.tenant.as_deref().unwrap_or("-");
         tracing::error!(%code, service, entry, claimed_tenant = ?tenant, %why, "refused an attempt");
         let Some(reports) = &self.0 else { return Ok(()) };
+        reports.monitor.metrics.refusals.inc((reports.service, code));
         let at_unix_ms = reports.clock.now().as_millisecond();
         let (service, entry, detail) = (reports.service, entry.to_owned(), why.to_string());
         let mut attempt = Attempt { at_unix_ms, service, entry, code, claimed, detail };
@@ -116,6 +119,7 @@ impl Reports {
             full => full,
         };
         kept.map_err(|error| {
+            self.monitor.metrics.reports_dropped.inc(self.service);
             tracing::error!(%error, "a report could not be made durable: it stands in this process's log only");
             CallError::failed("this can't be put on record just now, and so it is not answered")
         })

@@ -68,7 +68,7 @@ impl EmbeddedAuthority {
         let (load_clock, fresh) = (world.clock.clone(), world.entropy.u64());
         let load =
             move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, load_clock, fresh);
-        let store = Store::open(world.disk.clone(), "auth.redb", load).await?;
+        let store = Store::open(world, Role::Auth, "auth.redb", load).await?;
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
         Ok(Self { store, operators, clock, entropy, reporter: Reporter::none() })
     }
@@ -787,7 +787,7 @@ mod tests {
         let bench = Bench::new().await;
         let refused = bench.grant("initech", Purpose::Read).await.unwrap_err().to_string();
         assert!(refused.contains("holds no role on tenant initech"), "{refused}");
-        let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into() };
+        let forged = Envelope { body: credit("initech", "m-1", 1).into(), grant: "a.b.c".into(), trace: None };
         assert!(matches!(bench.verifier.command(forged).await, Err(VerifyError::Token(_))));
     }
 

@@ -14,6 +14,7 @@ use crate::capability::Network;
 use crate::grant::GrantToken;
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
+use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
@@ -107,6 +108,12 @@ impl RemoteAuthority {
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
         Self { client: Client::new(network, address, role) }
+    }
+
+    /// Counts its calls in `monitor`, whose readiness needs the other side from then on.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { client: self.client.monitored(monitor) }
     }
 }
 

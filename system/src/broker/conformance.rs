@@ -20,7 +20,7 @@ pub(super) type Subject = Arc<dyn Broker>;
 const NO_WAIT: Duration = Duration::ZERO;
 
 fn envelope(body: &str) -> Envelope {
-    Envelope { body: body.to_owned().into(), grant: "grant".into() }
+    Envelope { body: body.to_owned().into(), grant: "grant".into(), trace: None }
 }
 
 async fn publish(broker: &Subject, name: &str, id: &str) -> u64 {

@@ -33,6 +33,9 @@ use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::ledger::PauseGeneration;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
+use crate::monitor::{
+    DeadReason, DeliveryKind, Label, LaneClass, Metrics, Monitor, PublishEnd, SettleEnd, SpanKind, Stage,
+};
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode, read_id};
 
@@ -68,7 +71,7 @@ const OVERLOAD_RETRY_MS: u64 = 500;
 struct Stored {
     tenant: TenantId,
     message_id: MessageId,
-    published_at: i64,
+    published_at_unix_ms: i64,
     envelope: Envelope,
 }
 
@@ -77,6 +80,7 @@ pub struct EmbeddedBroker {
     store: Arc<Store<Mailroom>>,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
+    monitor: Monitor,
     _flusher: JoinSet<()>,
 }
 
@@ -87,12 +91,18 @@ impl EmbeddedBroker {
     /// When the database can't be opened.
     pub async fn open(world: &World, limits: Limits) -> io::Result<Self> {
         let clock = world.clock.clone();
-        let (load_clock, fresh) = (clock.clone(), world.entropy.u64());
-        let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock, fresh);
-        let store = Arc::new(Store::open(world.disk.clone(), "broker.redb", load).await?);
+        let (load_clock, monitor, fresh) = (clock.clone(), world.monitor.clone(), world.entropy.u64());
+        let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock, monitor, fresh);
+        let store = Arc::new(Store::open(world, Role::Broker, "broker.redb", load).await?);
         let mut flusher = JoinSet::new();
         flusher.spawn(flush_settled(store.clone()));
-        Ok(Self { store, entropy: world.entropy.clone(), clock, _flusher: flusher })
+        let (monitor, looked_at, its_clock) = (world.monitor.clone(), Arc::downgrade(&store), clock.clone());
+        monitor.probe(move |metrics| {
+            if let Some(store) = looked_at.upgrade() {
+                look(&store, metrics, its_clock.now().as_millisecond());
+            }
+        });
+        Ok(Self { store, entropy: world.entropy.clone(), clock, monitor, _flusher: flusher })
     }
 
     /// Returns when the store has failed, with the reason.
@@ -152,8 +162,8 @@ impl EmbeddedBroker {
     }
 
     async fn settle_durably(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
-        let lease = lease.clone();
-        match self.store.execute(Command::Settle { lease, settlement, given_up: false }).await? {
+        let (lease, why) = (lease.clone(), DeadReason::Refused);
+        match self.store.execute(Command::Settle { lease, settlement, why }).await? {
             Answer::Settled { .. } => Ok(true),
             Answer::NotHeld => Ok(false),
             answer => unreachable!("asked to settle, answered {answer:?}"),
@@ -168,6 +178,22 @@ impl EmbeddedBroker {
         let known = state.recent.get(&key(tenant, message_id));
         let pending = |known: &Known| state.lanes.contains(tenant, known.sequence);
         Ok(known.map(|known| if pending(&known) { Standing::Pending } else { Standing::Settled }))
+    }
+
+    /// Counts what goes out, and ends its wait: each delivery is a span under the publish that its message came with.
+    fn sent_out(&self, deliveries: &mut [Delivery]) {
+        let now_unix_ms = self.clock.now().as_millisecond();
+        let Metrics { deliveries: sent, stage, .. } = &*self.monitor.metrics;
+        for message in deliveries.iter_mut().flat_map(|delivery| &mut delivery.messages) {
+            sent.inc(if message.attempt > 1 { DeliveryKind::Again } else { DeliveryKind::First });
+            stage.observe(Stage::QueueWait, (now_unix_ms - message.published_at_unix_ms) as f64 / 1000.0);
+            let mut span = self.monitor.tracer.start("queue.wait", SpanKind::Internal, message.envelope.trace);
+            span.began_at(message.published_at_unix_ms);
+            span.note("messaging.system", "tenantry");
+            span.note("messaging.message.id", &message.message_id);
+            span.note("tenantry.attempt", message.attempt);
+            message.envelope.trace = span.context;
+        }
     }
 
     fn lease_now(&self, max: usize) -> (Vec<Delivery>, Vec<Exhausted>, Option<Instant>) {
@@ -212,7 +238,7 @@ impl Broker for EmbeddedBroker {
             key(tenant, message_id),
             body_sha256(&envelope.body),
             message_id.clone(),
-            self.clock.unix_seconds(),
+            self.clock.now().as_millisecond(),
             envelope,
         );
         match self.store.execute(Command::Publish { tenant: tenant.clone(), message }).await? {
@@ -230,17 +256,19 @@ impl Broker for EmbeddedBroker {
         loop {
             // Before looking, so that nothing can arrive unnoticed between the look and the wait.
             let changed = machine.changed.notified();
-            let (deliveries, exhausted, next_change) = self.lease_now(max);
+            let (mut deliveries, exhausted, next_change) = self.lease_now(max);
             for Exhausted { lease, deliveries: times } in exhausted {
                 let reason = format!("delivered {times} times, at last without any word from a consumer");
                 let settlement = Settlement { ended: vec![Ending::DeadLetter { reason }], ..Settlement::default() };
                 let store = self.store.clone();
                 // Not waited for: what is leased to this caller must reach it. If it fails, the lease runs out.
+                let why = DeadReason::Silent;
                 tokio::spawn(async move {
-                    store.execute(Command::Settle { lease, settlement, given_up: true }).await.map(drop)
+                    store.execute(Command::Settle { lease, settlement, why }).await.map(drop)
                 });
             }
             if !deliveries.is_empty() || Instant::now() >= give_up {
+                self.sent_out(&mut deliveries);
                 return Ok(deliveries);
             }
             let wake = next_change.map_or(give_up, |at| at.min(give_up));
@@ -255,7 +283,9 @@ impl Broker for EmbeddedBroker {
     async fn settle(&self, lease: &Lease, mut settlement: Settlement) -> Result<bool, CallError> {
         settlement.cut_reasons();
         if settlement.ended.iter().any(|ending| matches!(ending, Ending::DeadLetter { .. })) {
-            return self.settle_durably(lease, settlement).await;
+            let settled = self.settle_durably(lease, settlement).await?;
+            self.monitor.metrics.settlements.inc(if settled { SettleEnd::Settled } else { SettleEnd::Late });
+            return Ok(settled);
         }
         let machine = self.store.machine();
         let settled = {
@@ -267,6 +297,7 @@ impl Broker for EmbeddedBroker {
         };
         machine.changed.notify_waiters();
         machine.lazy.notify_one();
+        self.monitor.metrics.settlements.inc(if settled { SettleEnd::Settled } else { SettleEnd::Late });
         Ok(settled)
     }
 
@@ -285,6 +316,41 @@ impl Broker for EmbeddedBroker {
 /// Whether it is larger than any message may be.
 pub(super) fn is_oversized(envelope: &Envelope) -> bool {
     envelope.body.len() > MAX_BODY_BYTES || envelope.grant.len() > MAX_TOKEN_BYTES
+}
+
+/// Counts what is durable.
+fn count(answer: &Answer, metrics: &Metrics) {
+    match answer {
+        Answer::Accepted { .. } => metrics.publishes.inc(PublishEnd::Accepted),
+        Answer::Duplicate { .. } => metrics.publishes.inc(PublishEnd::Duplicate),
+        Answer::Conflict => metrics.publishes.inc(PublishEnd::Conflict),
+        Answer::Overloaded => metrics.publishes.inc(PublishEnd::Overloaded),
+        Answer::Settled { settlement, ended, why, .. } => {
+            let endings = settlement.ended.iter().take(ended.len());
+            let dead = endings.filter(|ending| matches!(ending, Ending::DeadLetter { .. })).count();
+            metrics.dead_letters.add(*why, dead as u64);
+        }
+        Answer::NotHeld | Answer::Paused { .. } | Answer::Resumed { .. } | Answer::Flushed => {}
+    }
+}
+
+/// Sets the gauges of `store`. It holds the lanes for as long as it takes to go through them: a millisecond for ten
+/// thousand tenants.
+fn look(store: &Store<Mailroom>, metrics: &Metrics, now_unix_ms: i64) {
+    let (census, bytes) = {
+        let state = store.machine().lock();
+        (state.lanes.census(), state.lanes.total_bytes())
+    };
+    for (class, counted) in LaneClass::ALL.iter().zip(census) {
+        metrics.lanes.set(*class, counted.lanes as f64);
+        metrics.messages.set(*class, counted.messages as f64);
+        let age_ms = counted.oldest_unix_ms.map_or(0, |oldest| (now_unix_ms - oldest).max(0));
+        metrics.oldest.set(*class, age_ms as f64 / 1000.0);
+    }
+    metrics.queue_bytes.set((), bytes as f64);
+    // While the file is compacted, what was known before stands.
+    let dead = store.read().and_then(|read| Ok(read.open_table(DEAD_LETTERS)?.len()?));
+    dead.into_iter().for_each(|dead| metrics.dead_letters_kept.set((), dead as f64));
 }
 
 /// Commits what is lazy and what no other commit has taken along.
@@ -307,6 +373,7 @@ struct Mailroom {
     lazy: Notify,
     clock: Arc<dyn Clock>,
     outbox: Arc<Outbox>,
+    monitor: Monitor,
 }
 
 struct State {
@@ -355,11 +422,11 @@ enum Command {
         tenant: TenantId,
         message: Queued,
     },
-    /// What is `given_up` nobody has refused: it met nothing but silence.
+    /// `why` tells of what becomes a dead letter whether someone has refused it, or it met nothing but silence.
     Settle {
         lease: Lease,
         settlement: Settlement,
-        given_up: bool,
+        why: DeadReason,
     },
     Pause {
         tenant: TenantId,
@@ -374,7 +441,7 @@ enum Answer {
     Duplicate { sequence: u64 },
     Conflict,
     Overloaded,
-    Settled { lease: Lease, settlement: Settlement, ended: Vec<Queued> },
+    Settled { lease: Lease, settlement: Settlement, ended: Vec<Queued>, why: DeadReason },
     NotHeld,
     Paused { generation: PauseGeneration },
     Resumed { tenant: TenantId, generation: PauseGeneration },
@@ -397,7 +464,13 @@ struct Decided {
 }
 
 impl Mailroom {
-    fn load(within: &WriteTransaction, limits: Limits, clock: Arc<dyn Clock>, fresh: u64) -> Result<Self, redb::Error> {
+    fn load(
+        within: &WriteTransaction,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        monitor: Monitor,
+        fresh: u64,
+    ) -> Result<Self, redb::Error> {
         let mut last = within.open_table(LAST)?;
         let kept = last.get(())?.map(|kept| kept.value());
         let now = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
@@ -416,9 +489,9 @@ impl Mailroom {
         let attempts = within.open_table(ATTEMPTS)?;
         for row in within.open_table(MESSAGES)?.iter()? {
             let (sequence, stored) = row?;
-            let Stored { tenant, message_id, published_at, envelope } = decode(stored.value())?;
+            let Stored { tenant, message_id, published_at_unix_ms, envelope } = decode(stored.value())?;
             let hash = body_sha256(&envelope.body);
-            let mut message = Queued::new(key(&tenant, &message_id), hash, message_id, published_at, envelope);
+            let mut message = Queued::new(key(&tenant, &message_id), hash, message_id, published_at_unix_ms, envelope);
             message.sequence = sequence.value();
             if let Some(kept) = attempts.get(message.sequence)? {
                 message.restore(decode(kept.value())?);
@@ -456,7 +529,7 @@ impl Mailroom {
             compactions: 0,
         };
         let outbox = Outbox::load(within, Role::Broker, fresh)?;
-        Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new(), clock, outbox })
+        Ok(Self { state: Mutex::new(state), changed: Notify::new(), lazy: Notify::new(), clock, outbox, monitor })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -498,14 +571,17 @@ impl State {
                     }
                 }
                 // Decided here, on the writer: a lease that ended while the command waited must not count.
-                Command::Settle { lease, settlement, given_up } => {
+                Command::Settle { lease, settlement, why } => {
                     match self.lanes.hold(&lease, settlement.ended.len(), Instant::now()) {
                         None => Answer::NotHeld,
                         Some(ended) => {
                             for (message, ending) in ended.iter().zip(&settlement.ended) {
                                 let Ending::DeadLetter { reason } = ending else { continue };
                                 let letter = message.dead_letter(self.epoch, reason, unix_ms);
-                                let kind = if given_up { StepKind::GivenUp } else { StepKind::DeadLettered };
+                                let kind = match why {
+                                    DeadReason::Silent => StepKind::GivenUp,
+                                    DeadReason::Refused => StepKind::DeadLettered,
+                                };
                                 let step = message.step(&lease.tenant, kind, message.deliveries.into());
                                 steps.push(Step { detail: reason.clone(), ..step });
                                 self.dead_bytes += message.bytes();
@@ -515,7 +591,7 @@ impl State {
                                 let dead = matches!(ending, Ending::DeadLetter { .. });
                                 Settled { dead, ..Settled::from(message) }
                             }));
-                            Answer::Settled { lease, settlement, ended }
+                            Answer::Settled { lease, settlement, ended, why }
                         }
                     }
                 }
@@ -566,8 +642,8 @@ impl Machine for Mailroom {
         outbox.finish()?;
         let mut messages = within.open_table(MESSAGES)?;
         for (tenant, message) in &decided.arrivals {
-            let Queued { message_id, published_at, envelope, .. } = message.clone();
-            let stored = Stored { tenant: tenant.clone(), message_id, published_at, envelope };
+            let Queued { message_id, published_at_unix_ms, envelope, .. } = message.clone();
+            let stored = Stored { tenant: tenant.clone(), message_id, published_at_unix_ms, envelope };
             messages.insert(message.sequence, encode(&stored).as_slice())?;
         }
         let (mut attempts, mut settled) = (within.open_table(ATTEMPTS)?, within.open_table(SETTLED)?);
@@ -606,6 +682,7 @@ impl Machine for Mailroom {
     }
 
     fn committed(&self, answers: &[Answer]) {
+        answers.iter().for_each(|answer| count(answer, &self.monitor.metrics));
         let mut state = self.lock();
         for (tenant, message) in std::mem::take(&mut state.arriving) {
             state.recent.insert(message.key, Known { sequence: message.sequence, body_hash: message.body_hash });
@@ -614,7 +691,7 @@ impl Machine for Mailroom {
         // First what ended, then who goes on: a tenant that was paused and resumed in this very commit is still paused while
         // the messages that ended are taken out.
         for answer in answers {
-            if let Answer::Settled { lease, settlement, ended } = answer {
+            if let Answer::Settled { lease, settlement, ended, .. } = answer {
                 state.lanes.finish(lease, settlement, ended, Instant::now());
             }
         }

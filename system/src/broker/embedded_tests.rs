@@ -7,7 +7,7 @@ use crate::testing::{Bench, message_id, tenant};
 const NO_WAIT: Duration = Duration::ZERO;
 
 fn envelope(body: &'static str) -> Envelope {
-    Envelope { body: body.into(), grant: "grant".into() }
+    Envelope { body: body.into(), grant: "grant".into(), trace: None }
 }
 
 async fn open(bench: &Bench) -> EmbeddedBroker {
@@ -182,7 +182,7 @@ async fn a_pause_in_the_very_commit_of_a_dead_letter_loses_nothing() {
 async fn what_no_frame_could_carry_together_with_others_is_refused_and_did_not_happen() {
     let bench = Bench::new().await;
     let broker = open(&bench).await;
-    let huge = Envelope { body: vec![b'x'; MAX_BODY_BYTES + 1].into(), grant: "grant".into() };
+    let huge = Envelope { body: vec![b'x'; MAX_BODY_BYTES + 1].into(), grant: "grant".into(), trace: None };
     let refused = broker.publish(&tenant("acme"), &message_id("m-1"), huge).await;
     assert!(matches!(refused, Err(CallError::Failed(_))), "{refused:?}");
     assert_eq!(broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap(), None);
@@ -212,7 +212,7 @@ async fn the_file_is_bounded_by_what_waits_however_much_has_passed() {
     let mut sizes = Vec::new();
     for round in 0..3 {
         for index in 0..400 {
-            let body = Envelope { body: vec![b'x'; 10_000].into(), grant: "grant".into() };
+            let body = Envelope { body: vec![b'x'; 10_000].into(), grant: "grant".into(), trace: None };
             let id = message_id(&format!("m-{round}-{index}"));
             broker.publish(&tenant("acme"), &id, body).await.unwrap();
         }

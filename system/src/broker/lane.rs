@@ -22,6 +22,7 @@ use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId, UserId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::message::{BodyHash, MAX_BODY_BYTES};
+use crate::monitor::{Label, LaneClass};
 use crate::rights::Role;
 
 /// What a message costs beside its bytes: it has a signature to be verified and rows to be written, however small it is.
@@ -91,8 +92,8 @@ pub struct Queued {
     pub sequence: u64,
     /// Its id.
     pub message_id: MessageId,
-    /// When it was published, in seconds since the Unix epoch.
-    pub(super) published_at: i64,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub(super) published_at_unix_ms: i64,
     /// What was published.
     pub envelope: Envelope,
     /// How publishes of it are recognised.
@@ -113,7 +114,7 @@ impl Queued {
         key: Key,
         body_hash: BodyHash,
         message_id: MessageId,
-        published_at: i64,
+        published_at_unix_ms: i64,
         envelope: Envelope,
     ) -> Self {
         // A body that is no message is the consumer's to refuse.
@@ -123,7 +124,7 @@ impl Queued {
         Self {
             sequence: 0,
             message_id,
-            published_at,
+            published_at_unix_ms,
             envelope,
             key,
             body_hash,
@@ -261,6 +262,17 @@ pub struct Exhausted {
     pub deliveries: u32,
 }
 
+/// What there is in the lanes of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many lanes.
+    pub lanes: usize,
+    /// How many messages in them.
+    pub messages: usize,
+    /// When the oldest was published.
+    pub oldest_unix_ms: Option<i64>,
+}
+
 impl Lanes {
     /// No messages yet, in a store of this epoch.
     #[must_use]
@@ -311,6 +323,25 @@ impl Lanes {
     #[must_use]
     pub fn total_bytes(&self) -> usize {
         self.total_bytes
+    }
+
+    /// What there is in lanes of each [`LaneClass`].
+    #[must_use]
+    pub fn census(&self) -> [Counted; LaneClass::ALL.len()] {
+        let mut census = [Counted::default(); LaneClass::ALL.len()];
+        for lane in self.lanes.values() {
+            let class = match lane.stage {
+                Stage::Ready => LaneClass::Ready,
+                Stage::Out(_) => LaneClass::Out,
+                Stage::Resting(_) => LaneClass::Resting,
+                Stage::Paused => LaneClass::Paused,
+            };
+            let (counted, first) = (&mut census[class.index()], lane.waiting[0].published_at_unix_ms);
+            counted.lanes += 1;
+            counted.messages += lane.waiting.len();
+            counted.oldest_unix_ms = Some(counted.oldest_unix_ms.map_or(first, |oldest| oldest.min(first)));
+        }
+        census
     }
 
     /// Whether the message waits or is out.
@@ -371,7 +402,7 @@ impl Lanes {
                     position: Position { epoch, sequence: message.sequence },
                     message_id: message.message_id.clone(),
                     attempt: message.deliveries,
-                    published_at: message.published_at,
+                    published_at_unix_ms: message.published_at_unix_ms,
                     envelope: message.envelope.clone(),
                 }
             };

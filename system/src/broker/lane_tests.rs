@@ -25,7 +25,7 @@ impl World {
 
     fn push(&mut self, name: &str, bytes: usize) {
         self.sequence += 1;
-        let envelope = Envelope { body: vec![b'x'; bytes].into(), grant: "".into() };
+        let envelope = Envelope { body: vec![b'x'; bytes].into(), grant: "".into(), trace: None };
         let id = MessageId::parse(&format!("m-{}", self.sequence)).unwrap();
         let message = Queued { sequence: self.sequence, ..Queued::new(Key::default(), [0; 32], id, 0, envelope) };
         self.lanes.push(&tenant(name), message);
@@ -102,6 +102,24 @@ fn however_many_wait_a_fetch_fits_a_frame_and_a_run_is_bounded() {
         world.push("acme", 1);
     }
     assert_eq!(world.told(9999), [format!("acme {RUN_MAX}")]);
+}
+
+#[test]
+fn a_census_finds_every_message_in_the_class_of_its_lane() {
+    let mut world = World::new(Limits::default());
+    for name in ["out", "resting", "ready", "ready-2", "paused"] {
+        world.push(name, 1);
+    }
+    world.push("out", 1);
+    world.lanes.pause(&tenant("paused"), true);
+    let leased = world.lease(3);
+    let resting = &leased.iter().find(|delivery| delivery.lease.tenant == tenant("resting")).unwrap().lease.clone();
+    assert!(world.settle(resting, &Settlement::again("later")));
+    let [ready, out, resting, paused] = world.lanes.census();
+    let counted = [ready, out, resting, paused].map(|counted| (counted.lanes, counted.messages));
+    assert_eq!(counted, [(2, 2), (1, 2), (1, 1), (1, 1)]);
+    assert_eq!(ready.oldest_unix_ms, Some(0));
+    assert_eq!(Lanes::new(Limits::default(), 1).census(), [Counted::default(); 4]);
 }
 
 #[test]

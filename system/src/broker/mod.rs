@@ -127,8 +127,8 @@ pub struct Delivered {
     pub message_id: MessageId,
     /// From 1; more than 1 is a redelivery.
     pub attempt: u32,
-    /// When it was published, in seconds since the Unix epoch, by the broker's clock.
-    pub published_at: i64,
+    /// When it was published, in milliseconds since the Unix epoch, by the broker's clock.
+    pub published_at_unix_ms: i64,
     /// What was published.
     pub envelope: Envelope,
 }

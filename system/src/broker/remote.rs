@@ -15,6 +15,7 @@ use crate::grant::Envelope;
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
 use crate::message::body_sha256;
+use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
@@ -124,6 +125,12 @@ impl RemoteBroker {
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
         Self { client: Client::new(network, address, role) }
+    }
+
+    /// Counts its calls in `monitor`, whose readiness needs the other side from then on.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { client: self.client.monitored(monitor) }
     }
 }
 

@@ -13,6 +13,8 @@ mod network;
 
 use std::sync::Arc;
 
+use crate::monitor::Monitor;
+
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, Job, RealDisk, file_error};
 pub use entropy::{Entropy, OsEntropy};
@@ -31,6 +33,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
+    /// Where the process tells of itself. It is no capability, for nothing comes of it; but it is one per process.
+    pub monitor: Monitor,
 }
 
 impl World {
@@ -44,6 +48,7 @@ impl World {
             disk: Arc::new(RealDisk::open(folder)?),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
+            monitor: Monitor::default(),
         })
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn look(verified: Result<VerifiedCommand, VerifyError>, lane: &Tenant
     if named != carried {
         return Looked::Refused(Code::Misrouted, format!("it was published as {named}, its body says {carried}"));
     }
-    let late = delivered.published_at - command.publish_by();
+    let late = delivered.published_at_unix_ms.div_euclid(1000) - command.publish_by();
     if late > CLOCK_LEEWAY_SECONDS {
         return Looked::Refused(Code::ExpiredGrant, format!("it was published {late} s after its grant allowed it"));
     }
@@ -111,8 +111,8 @@ mod tests {
             position: Position::default(),
             message_id: MessageId::parse("msg-1").unwrap(),
             attempt: 1,
-            published_at: 0,
-            envelope: Envelope { body: "".into(), grant: "".into() },
+            published_at_unix_ms: 0,
+            envelope: Envelope { body: "".into(), grant: "".into(), trace: None },
         };
         look(Err(error), &TenantId::parse("acme").unwrap(), &delivered)
     }
@@ -126,7 +126,7 @@ mod tests {
                 position: Position::default(),
                 message_id: MessageId::parse("m-1").unwrap(),
                 attempt: 1,
-                published_at: command.publish_by() + late,
+                published_at_unix_ms: (command.publish_by() + late) * 1000,
                 envelope: command.envelope().clone(),
             };
             let looked = look(Ok(command.clone()), &TenantId::parse("acme").unwrap(), &delivered);

@@ -11,18 +11,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::action::Permission;
 use crate::audit::{Claimed, Code, Reporter};
 use crate::auth::{Authority, Decision};
-use crate::broker::{Again, Broker, Delivery, Ending, Position, RUN_MAX, Settlement};
+use crate::broker::{Again, Broker, Delivered, Delivery, Ending, Position, RUN_MAX, Settlement};
 use crate::call::CallError;
 use crate::capability::Clock;
-use crate::grant::{VerifiedCommand, Verifier};
+use crate::grant::{Envelope, VerifiedCommand, Verifier};
 use crate::ids::UserId;
 use crate::ledger::{Applied, Ledger, Run, Work};
+use crate::monitor::{HandledEnd, Monitor, SpanKind, Stage, Started};
 use crate::rate_limit::{Limiter, RateLimits};
 
 use decide::{Looked, look, settlement};
@@ -69,7 +70,9 @@ pub struct Consumer {
     ledger: Arc<dyn Ledger>,
     verifier: Verifier,
     limiter: Limiter,
+    clock: Arc<dyn Clock>,
     reporter: Reporter,
+    monitor: Monitor,
 }
 
 /// What the consumer makes of a run.
@@ -90,15 +93,22 @@ impl Consumer {
         clock: Arc<dyn Clock>,
         limits: &RateLimits,
     ) -> Self {
-        let verifier = Verifier::new(authority.clone(), clock);
+        let verifier = Verifier::new(authority.clone(), clock.clone());
         let limiter = Limiter::new(&limits.doubled());
-        Self { broker, authority, ledger, verifier, limiter, reporter: Reporter::none() }
+        let (reporter, monitor) = (Reporter::none(), Monitor::default());
+        Self { broker, authority, ledger, verifier, limiter, clock, reporter, monitor }
     }
 
     /// Reports what it refuses to `reporter`.
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// Measures what it does in `monitor`.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), ..self }
     }
 
     /// Works until `stop` is cancelled, then ends what is in work and returns. A run whose handling panics is given up alone:
@@ -169,16 +179,41 @@ impl Consumer {
         }
     }
 
+    /// Counts the messages of a run of `length`, of which the first have `ended`.
+    fn count(&self, length: usize, ended: &[Ending]) {
+        let handled = &self.monitor.metrics.handled;
+        for ending in ended {
+            handled.inc(match ending {
+                Ending::Done => HandledEnd::Done,
+                Ending::DeadLetter { .. } => HandledEnd::DeadLetter,
+            });
+        }
+        handled.add(HandledEnd::Again, length.saturating_sub(ended.len()) as u64);
+    }
+
+    /// Begins the span of one delivered message, under which everything else is that is done with it.
+    fn deciding(&self, message: &Delivered) -> Started {
+        let mut span = self.monitor.tracer.start("consumer.decide", SpanKind::Consumer, message.envelope.trace);
+        span.note("messaging.system", "tenantry");
+        span.note("messaging.operation.type", "process");
+        span.note("messaging.message.id", &message.message_id);
+        span.note("tenantry.attempt", message.attempt);
+        span
+    }
+
     /// Everything between a delivery and its settlement.
     async fn process(&self, delivery: &Delivery) -> Processed {
         let mut codes = Vec::new();
         let (mut refused, mut works, mut again) = (Vec::new(), Vec::new(), Again::default());
-        let mut decisions = Vec::new();
+        let (mut decisions, mut spans, begun) = (Vec::new(), Vec::new(), Instant::now());
         for (index, message) in delivery.messages.iter().enumerate() {
             if index % VERIFY_BURST == VERIFY_BURST - 1 {
                 yield_now().await;
             }
-            let verified = self.verifier.command(message.envelope.clone()).await;
+            let span = self.deciding(message);
+            let envelope = Envelope { trace: span.context, ..message.envelope.clone() };
+            spans.push(span);
+            let verified = self.verifier.command(envelope).await;
             match look(verified, &delivery.lease.tenant, message) {
                 Looked::Refused(code, reason) => {
                     codes.push((index, code));
@@ -200,13 +235,20 @@ impl Consumer {
                 },
             }
         }
+        let decided = begun.elapsed().as_secs_f64();
+        spans.iter().for_each(|_| self.monitor.metrics.stage.observe(Stage::Decide, decided));
         let applied = if works.is_empty() { Ok(Vec::new()) } else { self.apply(works).await };
         let applied = applied.unwrap_or_else(|error| {
             tracing::warn!(%error, tenant = %delivery.lease.tenant, "failed to apply; the commands come again");
             again.reason = error.to_string();
             Vec::new()
         });
+        let now_unix_ms = self.clock.now().as_millisecond();
         for ((index, position), applied) in unrefused(&refused).zip(&applied) {
+            if matches!(applied, Applied::Now(_)) {
+                let took_ms = now_unix_ms - delivery.messages[index].published_at_unix_ms;
+                self.monitor.metrics.stage.observe(Stage::EndToEnd, took_ms as f64 / 1000.0);
+            }
             codes.extend(applied.attempt(position).map(|(code, _)| (index, code)));
         }
         Processed { settlement: settlement(refused, applied, again), refused: codes }

@@ -27,6 +27,7 @@ use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::message::BodyHash;
+use crate::monitor::{AppliedEnd, Label, Monitor, SpanKind, Stage};
 use crate::rights::Role;
 use crate::secret::{
     ClearText, DataKey, KeyCache, KeyContext, KeyError, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed,
@@ -67,6 +68,7 @@ pub struct EmbeddedLedger {
     keys: KeyCache,
     reconcile_every: Duration,
     on_report: Arc<dyn Fn(&Report) + Send + Sync>,
+    monitor: Monitor,
     /// Held while a data key is made: whoever waits finds it made.
     making: tokio::sync::Mutex<()>,
 }
@@ -92,15 +94,16 @@ impl EmbeddedLedger {
         let (clock, disk) = (world.clock.clone(), world.disk.clone());
         let key_file = Arc::new(KeyFile::open(&*disk)?);
         let load = {
-            let (key_file, fresh) = (key_file.clone(), world.entropy.u64());
-            move |within: &WriteTransaction| Books::load(within, clock, key_file, fresh, rules, baseline)
+            let (key_file, fresh, monitor) = (key_file.clone(), world.entropy.u64(), world.monitor.clone());
+            move |within: &WriteTransaction| Books::load(within, clock, key_file, (fresh, monitor), rules, baseline)
         };
-        let store = Store::open(disk.clone(), "ledger.redb", load).await?;
+        let store = Store::open(world, Role::Ledger, "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
         key_file.reconcile(&*disk, &recorded).await?;
         let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
-        let entropy = world.entropy.clone();
-        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, making };
+        let (entropy, monitor) = (world.entropy.clone(), world.monitor.clone());
+        watched(&monitor, store.machine(), store.reader());
+        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, monitor, making };
         ledger.check_provider(&recorded).await?;
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
@@ -302,9 +305,21 @@ impl EmbeddedLedger {
 impl Ledger for EmbeddedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
         self.store.machine().outbox.has_room()?;
+        let span = |work: &Work| {
+            let mut span = self.monitor.tracer.start("ledger.apply", SpanKind::Server, work.command.envelope().trace);
+            span.note("messaging.message.id", &work.command.message().message_id);
+            span
+        };
+        let mut spans: Vec<_> = run.works().iter().map(span).collect();
         let tried = self.tried(run).await?;
+        let begun = Instant::now();
         match self.store.execute(Command::Apply(run.clone(), tried)).await? {
             Answer::Applied(applied) => {
+                let took = begun.elapsed().as_secs_f64();
+                for (applied, span) in applied.iter().zip(&mut spans) {
+                    span.note("tenantry.outcome", ended(applied).value());
+                    self.monitor.metrics.stage.observe(Stage::ApplyCommit, took);
+                }
                 if applied.iter().any(erases) {
                     self.keys.forget(run.scope().tenant());
                 }
@@ -393,6 +408,7 @@ struct Books {
     key_file: Arc<KeyFile>,
     /// Data keys that the commit under way forgets: to be destroyed once it is durable.
     forgotten: Mutex<Vec<SlotHash>>,
+    monitor: Monitor,
 }
 
 /// Whether a secret opens where it stands, by the hash of the body it stands in.
@@ -416,7 +432,7 @@ impl Books {
         within: &WriteTransaction,
         clock: Arc<dyn Clock>,
         key_file: Arc<KeyFile>,
-        fresh: u64,
+        (fresh, monitor): (u64, Monitor),
         rules: Rules,
         baseline: Option<Baseline>,
     ) -> Result<Self, redb::Error> {
@@ -426,7 +442,7 @@ impl Books {
         let rules_version = rulebook::version(within, &rules)?;
         let outbox = Outbox::load(within, Role::Ledger, fresh)?;
         let (fence, awaited, forgotten) = (Fence::default(), Arc::default(), Mutex::default());
-        Ok(Self { clock, rules, rules_version, fence, outbox, awaited, key_file, forgotten })
+        Ok(Self { clock, rules, rules_version, fence, outbox, awaited, key_file, forgotten, monitor })
     }
 
     /// A step of the ledger, now.
@@ -583,10 +599,49 @@ impl Machine for Books {
         self.key_file.destroy(&forgotten)
     }
 
-    fn committed(&self, _answers: &[Answer]) {
+    fn committed(&self, answers: &[Answer]) {
+        for answer in answers {
+            let Answer::Applied(applied) = answer else { continue };
+            applied.iter().for_each(|applied| self.monitor.metrics.applied.inc(ended(applied)));
+        }
         self.outbox.committed();
         self.awaited.tell();
     }
+}
+
+/// What is counted of an answer.
+fn ended(applied: &Applied) -> AppliedEnd {
+    match applied {
+        Applied::Now(Outcome { verdict: Ok(_), .. }) => AppliedEnd::Applied,
+        Applied::Now(Outcome { verdict: Err(_), .. }) => AppliedEnd::Rejected,
+        Applied::Before(_) => AppliedEnd::Before,
+        Applied::Conflict => AppliedEnd::Conflict,
+        Applied::Overtaken { .. } => AppliedEnd::Overtaken,
+        Applied::Paused => AppliedEnd::Paused,
+        Applied::Undecided(_) => AppliedEnd::Undecided,
+        Applied::Forged => AppliedEnd::Forged,
+        Applied::Refused(_) => unreachable!("that is the service's answer, never the engine's"),
+    }
+}
+
+/// What `monitor` asks of the ledger: where it stands with auth, and what the audit log does not have yet.
+fn watched(monitor: &Monitor, books: &Arc<Books>, reader: impl Fn() -> Option<Arc<ReadTransaction>> + Send + 'static) {
+    let fenced = Arc::downgrade(books);
+    monitor.health.needed("auth heard by the ledger", move || {
+        let verdict = fenced.upgrade().map_or(Ok(()), |books| books.fence.open());
+        std::future::ready(verdict.map_err(|closed| closed.to_string()))
+    });
+    let looked_at = Arc::downgrade(books);
+    monitor.probe(move |metrics| {
+        let Some(books) = looked_at.upgrade() else { return };
+        metrics.authority_age.set((), books.fence.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        metrics.authority_revision.set((), books.fence.revision() as f64);
+        // What can't be read stays as it was: the store's own check tells of it.
+        let Some(Ok(oldest)) = reader().map(|read| books.outbox.oldest_unix_ms(&read)) else { return };
+        metrics.outbox_entries.set((), books.outbox.waiting() as f64);
+        let age_ms = oldest.map_or(0, |oldest| (books.clock.now().as_millisecond() - oldest).max(0));
+        metrics.outbox_age.set((), age_ms as f64 / 1000.0);
+    });
 }
 
 /// Whether a tenant's data keys are destroyed by now.

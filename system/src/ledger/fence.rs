@@ -56,7 +56,17 @@ impl Fence {
         true
     }
 
-    fn revision(&self) -> u64 {
+    /// How long ago the last answered question was put; none if there was none.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.0.lock().expect("no holder panics").as_ref().map(|known| known.asked.elapsed())
+    }
+
+    /// Whether any decision counts now.
+    pub(super) fn open(&self) -> Result<(), Unheeded> {
+        self.age().filter(|age| *age <= STALE_MAX).map(drop).ok_or(Unheeded::Closed)
+    }
+
+    pub(super) fn revision(&self) -> u64 {
         self.0.lock().expect("no holder panics").as_ref().map_or(0, |known| known.in_force.revision)
     }
 

@@ -15,6 +15,7 @@ use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier, VerifyError};
 use crate::ids::MessageId;
+use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
 
@@ -205,6 +206,12 @@ impl RemoteLedger {
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: &str, role: Role) -> Self {
         Self { client: Client::new(network, address, role) }
+    }
+
+    /// Counts its calls in `monitor`, whose readiness needs the other side from then on.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { client: self.client.monitored(monitor) }
     }
 }
 

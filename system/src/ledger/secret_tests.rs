@@ -331,8 +331,11 @@ async fn a_secret_in_clear_is_refused_by_everyone_behind_the_producer() {
         message_id: message_id("m-1"),
         body_sha256: crate::message::body_sha256(body.as_bytes()),
     };
-    let envelope =
-        crate::grant::Envelope { grant: bench.grant("acme", purpose).await.unwrap(), body: body.clone().into() };
+    let envelope = crate::grant::Envelope {
+        grant: bench.grant("acme", purpose).await.unwrap(),
+        body: body.clone().into(),
+        trace: None,
+    };
     let refused = bench.verifier.command(envelope).await.unwrap_err();
     assert!(!refused.is_transient());
     let told = refused.to_string();

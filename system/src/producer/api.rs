@@ -44,6 +44,7 @@ use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
 use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
+use crate::monitor::{Answer, Route, SpanKind, Stage, Started, TraceContext};
 use crate::rate_limit::Limited;
 use crate::rights::Role;
 use crate::secret::Secret;
@@ -91,7 +92,58 @@ pub fn router(producer: Arc<Producer>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
         })
         .with_state(producer.clone())
-        .layer(from_fn_with_state(producer, take_body))
+        .layer(from_fn_with_state(producer.clone(), take_body))
+        .layer(from_fn_with_state(producer, measured))
+}
+
+/// W3C Trace Context's header, of requests and of our answers to them.
+const TRACEPARENT: &str = "traceparent";
+
+/// The trace that a request belongs to.
+#[derive(Clone, Copy)]
+struct Traced(Option<TraceContext>);
+
+/// Counts and times every request, whatever became of it. A command begins a trace here, or goes on with its sender's, and
+/// the answer says which it is.
+async fn measured(State(producer): State<Arc<Producer>>, mut request: Request, next: Next) -> Response {
+    let (route, begun) = (route(request.method(), request.uri().path()), Instant::now());
+    let mut span = match route {
+        Route::Submit => {
+            let mut given = request.headers().get_all(TRACEPARENT).iter();
+            // Several are none, as W3C has it.
+            let alone = given.next().filter(|_| given.next().is_none());
+            producer.monitor.tracer.enter(SUBMIT, alone.and_then(|value| value.to_str().ok()))
+        }
+        _ => Started::none(),
+    };
+    request.extensions_mut().insert(Traced(span.context));
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    producer.monitor.metrics.http_requests.inc((route, Answer::of(status)));
+    producer.monitor.metrics.http_duration.observe(route, begun.elapsed().as_secs_f64());
+    span.note("http.request.method", "POST");
+    span.note("http.route", "/v1/commands");
+    span.note("http.response.status_code", status);
+    if status >= 500 {
+        span.fail();
+    }
+    if let Some(context) = span.context {
+        let value = HeaderValue::try_from(context.to_string()).expect("hexadecimal digits");
+        response.headers_mut().insert(TRACEPARENT, value);
+    }
+    response
+}
+
+/// What is asked. A path that is none of ours must not become a series of its own.
+fn route(method: &Method, path: &str) -> Route {
+    match path.strip_prefix("/v1/").map(|rest| rest.split('/').next().unwrap_or(rest)) {
+        Some("commands") if method == Method::POST => Route::Submit,
+        Some("commands") => Route::Status,
+        Some("tenants") => Route::Tenant,
+        Some("break-glass") => Route::BreakGlass,
+        Some("schemas") => Route::Schemas,
+        _ => Route::Other,
+    }
 }
 
 async fn submit(
@@ -99,6 +151,7 @@ async fn submit(
     Caller { token }: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
+    let trace = request.extensions().get().and_then(|Traced(trace)| *trace);
     let body = read_body(request.into_body()).await?;
     let message = match Message::parse_submitted(body.clone()) {
         Ok(message) => message,
@@ -115,12 +168,12 @@ async fn submit(
     }
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
     let published = match message.action.secret() {
-        Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear).await?,
+        Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear, trace).await?,
         Some(Secret::Sealed(_)) | None => {
-            let grant = producer.command_grant(token, &message).await?;
+            let grant = producer.command_grant(token, &message, trace).await?;
             // Only now: before auth has said who this is, anyone could spend another's share.
             producer.limiter.command(tenant, &message.user_id)?;
-            producer.publish_granted(&message, grant).await?
+            producer.publish_granted(&message, grant, trace).await?
         }
     };
     match published {
@@ -394,7 +447,14 @@ impl Producer {
     }
 
     /// A grant for exactly this command.
-    async fn command_grant(&self, token: String, message: &Message) -> Result<GrantToken, Problem> {
+    async fn command_grant(
+        &self,
+        token: String,
+        message: &Message,
+        trace: Option<TraceContext>,
+    ) -> Result<GrantToken, Problem> {
+        let mut span = self.monitor.tracer.start("auth.grant", SpanKind::Client, trace);
+        let begun = Instant::now();
         let request = GrantRequest {
             token,
             user: Some(message.user_id.clone()),
@@ -405,18 +465,37 @@ impl Producer {
                 body_sha256: message.body_sha256(),
             },
         };
-        self.grant(&request).await
+        let granted = self.grant(&request).await;
+        self.monitor.metrics.stage.observe(Stage::AuthGrant, begun.elapsed().as_secs_f64());
+        granted.inspect_err(|_| span.fail())
     }
 
-    async fn publish_granted(&self, message: &Message, grant: GrantToken) -> Result<Published, Problem> {
-        let envelope = Envelope { body: message.body.clone(), grant };
-        Ok(self.broker.publish(&message.tenant_id, &message.message_id, envelope).await?)
+    async fn publish_granted(
+        &self,
+        message: &Message,
+        grant: GrantToken,
+        trace: Option<TraceContext>,
+    ) -> Result<Published, Problem> {
+        let mut span = self.monitor.tracer.start("broker.publish", SpanKind::Producer, trace);
+        span.note("messaging.system", "tenantry");
+        span.note("messaging.operation.type", "send");
+        span.note("messaging.message.id", &message.message_id);
+        let begun = Instant::now();
+        let envelope = Envelope { body: message.body.clone(), grant, trace: span.context };
+        let published = self.broker.publish(&message.tenant_id, &message.message_id, envelope).await;
+        self.monitor.metrics.stage.observe(Stage::PublishConfirm, begun.elapsed().as_secs_f64());
+        Ok(published.inspect_err(|_| span.fail())?)
     }
 
     /// Has exactly this command granted, and publishes it.
-    pub(super) async fn publish(&self, token: String, message: &Message) -> Result<Published, Problem> {
-        let grant = self.command_grant(token, message).await?;
-        self.publish_granted(message, grant).await
+    pub(super) async fn publish(
+        &self,
+        token: String,
+        message: &Message,
+        trace: Option<TraceContext>,
+    ) -> Result<Published, Problem> {
+        let grant = self.command_grant(token, message, trace).await?;
+        self.publish_granted(message, grant, trace).await
     }
 
     /// A grant from auth. Whatever became of a question that had no answer, nothing was changed by it.

@@ -36,6 +36,11 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves `router` until `stop` is cancelled; then lets requests under way end.
 pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: CancellationToken) {
+    serve_bounded(listener, router, CONNECTIONS_MAX, stop).await;
+}
+
+/// The same, over at most `max` connections at once.
+pub(crate) async fn serve_bounded(listener: Box<dyn Listener>, router: Router, max: usize, stop: CancellationToken) {
     let (stopping, open) = (stop.clone(), Arc::new(Mutex::new(BTreeMap::new())));
     let conversation = move |channel, peer: String| {
         let (router, stopping, open) = (router.clone(), stopping.clone(), open.clone());
@@ -49,7 +54,7 @@ pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: Cancellati
             }
         }
     };
-    let mut connections = accept_until(&stop, &*listener, CONNECTIONS_MAX, conversation).await;
+    let mut connections = accept_until(&stop, &*listener, max, conversation).await;
     if timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(open = connections.len(), "connections were cut at the stop");
     }

@@ -21,11 +21,13 @@ use crate::broker::Broker;
 use crate::capability::Clock;
 use crate::grant::Verifier;
 use crate::ledger::Ledger;
+use crate::monitor::Monitor;
 use crate::rate_limit::{Limiter, RateLimits};
 use crate::secret::{KeyCache, KeyProvider};
 
 pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
+pub(crate) use http::serve_bounded;
 pub use problem::Problem;
 
 /// What the API works with.
@@ -39,6 +41,7 @@ pub struct Producer {
     keys: KeyCache,
     reporter: Reporter,
     audit: Option<Arc<dyn Audit>>,
+    monitor: Monitor,
 }
 
 impl Producer {
@@ -55,7 +58,8 @@ impl Producer {
     ) -> Self {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
-        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter: Reporter::none(), audit: None }
+        let (reporter, monitor, audit) = (Reporter::none(), Monitor::default(), None);
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, audit, monitor }
     }
 
     /// Reports what it refuses to `reporter`.
@@ -68,5 +72,11 @@ impl Producer {
     #[must_use]
     pub fn auditing(self, audit: Arc<dyn Audit>) -> Self {
         Self { audit: Some(audit), ..self }
+    }
+
+    /// Measures what it does in `monitor`.
+    #[must_use]
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), ..self }
     }
 }

@@ -11,6 +11,7 @@ use crate::broker::Published;
 use crate::call::CallError;
 use crate::grant::Purpose;
 use crate::message::Message;
+use crate::monitor::TraceContext;
 use crate::secret::{ClearText, KeyContext, SealContext, replace_secret};
 
 /// Publishes `message` with its secret `clear` sealed.
@@ -19,6 +20,7 @@ pub(super) async fn publish(
     token: String,
     message: &Message,
     clear: &ClearText,
+    trace: Option<TraceContext>,
 ) -> Result<Published, Problem> {
     let (tenant, message_id, action) = (&message.tenant_id, &message.message_id, message.action.name());
     let request = GrantRequest {
@@ -40,7 +42,7 @@ pub(super) async fn publish(
         let sealed = key.seal(*version, &SealContext { tenant, action, message_id, field: SECRET_FIELD }, clear);
         let body = replace_secret(&message.body, &sealed).expect("it was read from there");
         let message = Message::parse(body)?;
-        match producer.publish(token.clone(), &message).await? {
+        match producer.publish(token.clone(), &message, trace).await? {
             Published::Conflict => {}
             published => return Ok(published),
         }
@@ -99,7 +101,7 @@ mod tests {
             let body = asking("acme", id, "store_credential", &payload);
             let message = Message::parse_submitted(body.into()).unwrap();
             let Some(Secret::Clear(clear)) = message.action.secret() else { panic!("{message:?}") };
-            publish(&producer, self.bench.token(OPERATOR), &message, clear).await
+            publish(&producer, self.bench.token(OPERATOR), &message, clear, None).await
         }
 
         async fn apply(&self, id: &str, action: &str, sequence: u64) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::ReadHalf;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
@@ -19,6 +19,7 @@ use super::writer::write_frames;
 use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
 use crate::capability::{BoxStream, Channel, Expiry, Network};
+use crate::monitor::{CallEnd, Monitor};
 use crate::rights::Role;
 
 /// Calls that may wait to be written; further callers wait for room.
@@ -34,10 +35,26 @@ pub struct Client<S> {
     /// Who we are.
     role: Role,
     /// Held while connecting, so that many callers share the connection that comes of it.
-    connection: tokio::sync::Mutex<Option<Connection>>,
+    connection: Arc<tokio::sync::Mutex<Option<Connection>>>,
     /// Connections that take no more calls, until those under way have ended.
-    retired: Mutex<JoinSet<()>>,
+    retired: Arc<Mutex<JoinSet<()>>>,
+    monitor: Monitor,
     service: PhantomData<fn() -> S>,
+}
+
+/// Whoever has a clone shares the connection.
+impl<S> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Self {
+            network: self.network.clone(),
+            address: self.address.clone(),
+            role: self.role,
+            connection: self.connection.clone(),
+            retired: self.retired.clone(),
+            monitor: self.monitor.clone(),
+            service: PhantomData,
+        }
+    }
 }
 
 type Answer = Result<Bytes, CallError>;
@@ -50,6 +67,8 @@ struct Connection {
     waiting: Waiting,
     next_id: u64,
     expiry: Expiry,
+    /// Whether the other side has said anything yet.
+    heard: watch::Receiver<bool>,
     /// Reader and writer: they end with the connection.
     _tasks: JoinSet<()>,
 }
@@ -58,12 +77,49 @@ impl<S: Service> Client<S> {
     /// A client of the service at `address`, in the part of `role`. Nothing is opened yet.
     #[must_use]
     pub fn new(network: Arc<dyn Network>, address: impl Into<String>, role: Role) -> Self {
-        let (address, connection, retired) = (address.into(), tokio::sync::Mutex::default(), Mutex::default());
-        Self { network, address, role, connection, retired, service: PhantomData }
+        let (address, connection, retired) = (address.into(), Arc::default(), Arc::default());
+        Self { network, address, role, connection, retired, monitor: Monitor::default(), service: PhantomData }
+    }
+
+    /// Counts its calls in `monitor`, whose readiness needs the service from then on.
+    #[must_use]
+    pub fn monitored(mut self, monitor: &Monitor) -> Self {
+        self.monitor = monitor.clone();
+        // Without the monitor, which keeps the check.
+        let client = Self { monitor: Monitor::default(), ..self.clone() };
+        monitor.health.needed(S::NAME, move || {
+            let client = client.clone();
+            async move { client.reach().await.map_err(|error| error.to_string()) }
+        });
+        self
+    }
+
+    /// Whether the service is there and talks to us: on the connection that calls share, opened if there is none. One that
+    /// falls silent is given up within [`SILENCE_MAX`].
+    async fn reach(&self) -> Result<(), CallError> {
+        let mut heard = {
+            let mut slot = self.connection.lock().await;
+            match &*slot {
+                Some(connection) if connection.works() => connection.heard.clone(),
+                _ => slot.insert(self.connect().await?).heard.clone(),
+            }
+        };
+        heard.wait_for(|heard| *heard).await.map(drop).map_err(|_| self.failed("the connection broke before a word"))
     }
 
     /// Sends `request` and waits up to `deadline` for its reply.
     pub async fn call(&self, request: &S::Request, deadline: Duration) -> Result<S::Reply, CallError> {
+        let answer = self.ask(request, deadline).await;
+        let end = match &answer {
+            Ok(_) => CallEnd::Done,
+            Err(CallError::Failed(_)) => CallEnd::Failed,
+            Err(CallError::Unknown(_)) => CallEnd::Unknown,
+        };
+        self.monitor.metrics.rpc_calls.inc((S::ROLE, end));
+        answer
+    }
+
+    async fn ask(&self, request: &S::Request, deadline: Duration) -> Result<S::Reply, CallError> {
         let body = postcard::to_stdvec(request).map_err(|error| self.failed(error))?;
         if body.len() > MAX_CONTENT_BYTES {
             return Err(self.failed(format!("a request of {} bytes fits no frame", body.len())));
@@ -140,10 +196,11 @@ impl Connection {
         let (reading, writing) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::channel(OUTGOING_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(BTreeMap::new())));
+        let (hearing, heard) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(write_frames(writing, Some(Frame::hello(role, service)), frames));
-        tasks.spawn(read_frames(FramedRead::new(reading, codec()), expiry, waiting.clone(), service));
-        Self { outgoing, waiting, next_id: 0, expiry, _tasks: tasks }
+        tasks.spawn(read_frames(FramedRead::new(reading, codec()), expiry, waiting.clone(), hearing, service));
+        Self { outgoing, waiting, next_id: 0, expiry, heard, _tasks: tasks }
     }
 
     fn works(&self) -> bool {
@@ -188,6 +245,7 @@ async fn read_frames(
     mut stream: FramedRead<ReadHalf<BoxStream>, LengthDelimitedCodec>,
     expiry: Expiry,
     waiting: Waiting,
+    hearing: watch::Sender<bool>,
     service: &'static str,
 ) {
     let why = loop {
@@ -207,6 +265,9 @@ async fn read_frames(
             Some(Err(error)) => break error.to_string(),
             None => break "the other side closed the connection".into(),
         };
+        if matches!(frame, Ok(Frame::Reply { .. } | Frame::Heartbeat)) && !*hearing.borrow() {
+            hearing.send_replace(true);
+        }
         match frame {
             Ok(Frame::Reply { id, body }) => {
                 let mut waiting = waiting.lock().expect("no holder panics");

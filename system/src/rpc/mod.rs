@@ -69,6 +69,7 @@ mod tests {
 
     use super::*;
     use crate::capability::{InMemory, Network};
+    use crate::monitor::{CallEnd, Checked, Monitor};
 
     /// Answers a number of milliseconds after having waited for as long.
     struct Sleeper;
@@ -143,6 +144,25 @@ mod tests {
         let _stop = start(&network).await;
         assert!(matches!(client.call(&5000, SECOND).await, Err(CallError::Unknown(_))), "it takes too long");
         assert_eq!(client.call(&1, SECOND).await, Ok(1), "the connection still works");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_monitored_client_counts_how_calls_ended_and_says_whether_the_service_is_there() {
+        let (network, monitor) = (network(), Monitor::default());
+        let client = Client::<Sleeper>::new(network.clone(), "sleeper", Role::Producer).monitored(&monitor);
+        let there = async || monitor.health.look(false).await.remove(0);
+        let counted = |end| monitor.metrics.rpc_calls.get((Role::Broker, end));
+        assert!(!there().await.ok, "nobody listens");
+        let stop = start(&network).await;
+        assert_eq!(there().await, Checked { check: "sleeper".into(), ok: true, why: None });
+        assert!(client.call(&1, SECOND).await.is_ok());
+        assert!(client.call(&5000, SECOND).await.is_err());
+        stop.cancel();
+        sleep(SECOND * 6).await;
+        assert!(client.call(&1, SECOND).await.is_err());
+        let gone = there().await;
+        assert!(!gone.ok && gone.why.as_ref().is_some_and(|why| why.contains("sleeper")), "{gone:?}");
+        assert_eq!([CallEnd::Done, CallEnd::Unknown, CallEnd::Failed].map(counted), [1, 1, 1]);
     }
 
     #[tokio::test(start_paused = true)]

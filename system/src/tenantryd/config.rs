@@ -19,6 +19,7 @@ use tenantry_system::secret::{KeyProvider, KeySet};
 
 use crate::development;
 use crate::identity::Identity;
+use crate::monitoring::Monitoring;
 
 /// What `serve` needs to know, and `up` may be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsFiles>,
+    /// What each process tells of itself, and where.
+    pub(crate) monitor: Monitoring,
 }
 
 /// `[tls]`: where keys and certificates are. Each role needs three files, called as `tenantryd keys init` calls them
@@ -144,6 +147,7 @@ impl Default for Config {
             secrets: Secrets::default(),
             audit: LogSettings::default(),
             tls: None,
+            monitor: Monitoring::default(),
         }
     }
 }
@@ -157,6 +161,7 @@ impl Config {
         for address in [producer, broker, auth, ledger, audit] {
             config.must_be_safe(address).with_context(|| format!("failed to use {}", path.display()))?;
         }
+        config.monitor.check().with_context(|| format!("failed to use {}", path.display()))?;
         Ok(config)
     }
 

@@ -6,6 +6,7 @@ mod development;
 mod evidence;
 mod identity;
 mod keys;
+mod monitoring;
 mod policies;
 mod reconcile;
 mod serve;
@@ -48,7 +49,7 @@ enum Command {
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
         /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits`,
-        /// `secrets`, `identity`, `grant_key_days` and `tls` count here.
+        /// `secrets`, `identity`, `grant_key_days`, `tls` and `monitor` count here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -64,7 +65,7 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[identity]`, `[secrets]` and `[tls]`; without it the defaults of
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[identity]`, `[secrets]`, `[tls]` and `[monitor]`; without it the defaults of
         /// `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,

@@ -19,7 +19,9 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
     let (at, data) = (&config.addresses, &config.data);
     // First: a role that can't prove who it is must not touch its data.
     let network = keys::network(config, role)?;
-    let world = World { network, ..World::real(&data.join(role.name()))? };
+    let monitor = config.monitor.monitor(&format!("tenantry-{role}"))?;
+    let world = World { network, monitor, ..World::real(&data.join(role.name()))? };
+    config.monitor.serve(role, &world.monitor).await?;
     tracing::info!(?role, data = %data.display(), ?at, encrypted = config.tls.is_some(), "starting");
     let reporter = async || role::reporter(&world, at, role).await;
     match role {

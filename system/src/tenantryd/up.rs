@@ -30,8 +30,12 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let listen = &config.addresses.producer;
     config.must_be_safe(listen)?;
     let network = keys::network(config, Role::Producer)?;
-    let world = |role: Role| World::real(&data.join(role.name()));
+    let monitor = config.monitor.monitor("tenantry")?;
+    let world = |role: Role| -> std::io::Result<World> {
+        Ok(World { monitor: monitor.clone(), ..World::real(&data.join(role.name()))? })
+    };
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
+    config.monitor.serve(Role::Producer, &monitor).await?;
     let identity = config.identity();
     if development::is_meant(&identity, data) {
         development::provider(data)?;
@@ -68,11 +72,11 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
-    let api = Arc::new(api.reporting(api_reports).auditing(audit.clone()));
+    let api = Arc::new(api.reporting(api_reports).auditing(audit.clone()).monitored(&monitor));
     let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
     let consumer_stop = CancellationToken::new();
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
-    let consumer = Arc::new(consumer.reporting(consumer_reports));
+    let consumer = Arc::new(consumer.reporting(consumer_reports).monitored(&monitor));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
     let outboxes = [ledger.outgoing(), broker.outgoing(), engine.outgoing()];
     let mut relays = JoinSet::new();
@@ -81,6 +85,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     }
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));
     let mut reconcile = tokio::spawn(reconcile(ledger.clone()));
+
+    monitor.health.started(&stop);
 
     tokio::select! {
         // First: at a stop the HTTP server ends too, as it should.

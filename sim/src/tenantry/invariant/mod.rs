@@ -15,6 +15,7 @@ mod g7_steps;
 mod g7_tamper_evident;
 mod g8_fair_share;
 mod g9_confidentiality;
+mod r4_monitor;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -98,6 +99,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g7_tamper_evident::check,
         g8_fair_share::check,
         g10_liveness::check,
+        r4_monitor::check,
     ];
     // Where nobody sends a secret there is none to be found.
     if case.seen.canaries.is_some() {
@@ -110,17 +112,21 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
 mod tests {
     //! One small story that every invariant accepts, and for each a way to spoil it that it must see.
 
+    use std::sync::Arc;
+
     use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
     use tenantry_system::billing::Currency;
     use tenantry_system::ids::{MessageId, UserId};
     use tenantry_system::ledger::{Account, PauseGeneration, Posting, TenantState, Transaction};
     use tenantry_system::message::body_sha256;
+    use tenantry_system::monitor::{Answer, AppliedEnd, PublishEnd, Route};
     use tenantry_system::rate_limit::Rate;
     use tenantry_system::rights::Role;
 
     use super::*;
     use crate::tenantry::cast::Part;
     use crate::tenantry::evidence::{Client, LogCheck};
+    use crate::tenantry::measured::Measured;
     use crate::tenantry::model::Ask;
     use crate::tenantry::workload::Command;
 
@@ -208,6 +214,7 @@ mod tests {
             seen.commands.insert(name.into(), command);
         }
         kept.steps.push((20, Step::new(0, Role::Auth, StepKind::PoliciesChanged, 1)));
+        measure(&mut kept.measured);
         let credits = BTreeMap::from([("EUR".to_owned(), 12)]);
         kept.states.insert(acme.clone(), TenantState { version: 2, credits, ..TenantState::default() });
         let eur = Currency::parse("EUR").unwrap();
@@ -226,6 +233,23 @@ mod tests {
         }
         kept.log = LogCheck { compared: 3, violations: Vec::new() };
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
+    }
+
+    /// What the hosts would have counted of it, and one trace for each effect.
+    fn measure(measured: &mut Measured) {
+        for host in ["producer", "broker", "ledger", "auth"] {
+            measured.lives.insert(host.into(), vec![Arc::default()]);
+        }
+        let of = |host: &str| measured.lives[host][0].clone();
+        of("producer").http_requests.add((Route::Submit, Answer::Accepted), 2);
+        of("broker").publishes.add(PublishEnd::Accepted, 2);
+        of("ledger").applied.add(AppliedEnd::Applied, 2);
+        of("auth").refusals.inc((Role::Auth, Code::CrossTenant));
+        for (trace, id) in [(1, "m-1"), (2, "m-2")] {
+            for name in ["queue.wait", "consumer.decide", "ledger.apply"] {
+                measured.traces.insert((id.into(), name), [trace].into());
+            }
+        }
     }
 
     fn findings(Story { cast, seen, kept, quiet, quiet_p99_ms_max }: &Story) -> Vec<Finding> {
@@ -289,6 +313,7 @@ mod tests {
         let mut flood = story();
         // Ten a second, twenty at once, and what may be on its way for half a second.
         let times = |count: u64| (0..count).map(Duration::from_millis).collect::<Vec<_>>();
+        flood.kept.measured.lives["broker"][0].publishes.add(PublishEnd::Accepted, 25);
         flood.seen.taken_in.insert(tenant("acme"), times(25));
         assert_eq!(violated(&flood), Vec::<&str>::new());
         flood.seen.taken_in.insert(tenant("acme"), times(27));
@@ -400,7 +425,7 @@ mod tests {
         twice.kept.attempts.push((4, twice.kept.attempts[0].1.clone()));
         twice.kept.alerts.push(tenantry_system::audit::Alert { place: 4, ..twice.kept.alerts[0].clone() });
         twice.seen.killed.insert("auth".into());
-        assert_eq!(violated(&twice), ["G7-attempts-on-record"]);
+        assert_eq!(violated(&twice), ["G7-attempts-on-record", "R4-monitor"]);
 
         let mut silent = story();
         silent.kept.alerts.clear();
@@ -467,6 +492,33 @@ mod tests {
         let mut forked = story();
         forked.kept.log.violations.push("entry 2 is not what was logged".into());
         assert_eq!(violated(&forked), ["G7-tamper-evident"]);
+    }
+
+    #[test]
+    fn r4_sees_a_count_that_is_wrong_an_attempt_that_is_not_counted_and_a_command_in_two_traces() {
+        let ledger = |story: &Story| story.kept.measured.lives["ledger"][0].clone();
+        let doubled = story();
+        ledger(&doubled).applied.inc(AppliedEnd::Applied);
+        assert_eq!(violated(&doubled), ["R4-monitor"]);
+        // A life more may have forgotten, but can't have made up.
+        let mut reborn = story();
+        reborn.kept.measured.lives.insert("ledger".into(), vec![Arc::default(), Arc::default()]);
+        assert_eq!(violated(&reborn), Vec::<&str>::new());
+        reborn.kept.measured.lives["ledger"][1].applied.add(AppliedEnd::Applied, 3);
+        assert_eq!(violated(&reborn), ["R4-monitor"]);
+
+        for host in ["ledger", "broker", "producer", "auth"] {
+            let mut uncounted = story();
+            uncounted.kept.measured.lives.insert(host.into(), vec![Arc::default()]);
+            assert_eq!(violated(&uncounted), ["R4-monitor"], "{host}");
+        }
+
+        let mut two = story();
+        two.kept.measured.traces.insert(("m-1".into(), "ledger.apply"), [1, 7].into());
+        assert_eq!(violated(&two), ["R4-monitor"]);
+        let mut none = story();
+        none.kept.measured.traces.remove(&("m-2".into(), "consumer.decide"));
+        assert_eq!(violated(&none), ["R4-monitor"]);
     }
 
     #[test]
