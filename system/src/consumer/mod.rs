@@ -171,6 +171,7 @@ impl Consumer {
             tracing::warn!(%error, %tenant, "what is refused is not on record yet: the run comes again");
             return;
         }
+        self.count(delivery.messages.len(), &settlement.ended);
         // Not settled is not lost: the lease runs out, the messages come again, and their outcomes are found.
         match self.broker.settle(&delivery.lease, settlement).await {
             Ok(true) => {}

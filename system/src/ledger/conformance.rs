@@ -1,5 +1,6 @@
 //! What every ledger must do, whatever engine stands behind the trait: one suite, run against each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::{
 use crate::action::{self, Permission};
 use crate::auth::{DecisionKey, Verdict};
 use crate::broker::Position;
-use crate::ids::UserId;
+use crate::ids::{Name, UserId};
 use crate::testing::{Bench, OPERATOR, asking, credit, message_id, tenant};
 
 /// A ledger that keeps nothing yet.
@@ -46,6 +47,7 @@ async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
         a_decision_that_is_not_auths_or_that_a_revocation_overtook_changes_nothing
         whoever_expects_an_old_version_of_a_limit_overwrites_nothing
         every_credit_stands_in_the_journal_and_the_books_balance
+        a_plan_takes_along_what_it_brought_and_leaves_what_was_granted
         a_suspended_tenant_is_told_so_until_it_is_resumed_and_another_is_not
         whoever_waits_for_an_outcome_is_woken_by_it_and_only_sees_their_own_tenant
     );
@@ -237,6 +239,23 @@ async fn every_credit_stands_in_the_journal_and_the_books_balance(bench: Bench, 
     let report = ledger.reconcile(&read).await.unwrap();
     assert_eq!((report.tenants, report.discrepancies), (1, vec![]));
     assert!(report.rows >= 3 + 6, "{} rows", report.rows);
+}
+
+async fn a_plan_takes_along_what_it_brought_and_leaves_what_was_granted(bench: Bench, ledger: Subject) {
+    let names = |names: &[&str]| names.iter().map(|name| Name::parse(name).unwrap()).collect::<BTreeSet<_>>();
+    ask(&bench, &ledger, 1, "grant_entitlement", r#"{"entitlement": "sso"}"#).await.unwrap();
+    for (sequence, plan, carried) in [
+        (2, "business", &["api", "audit-export", "sso"][..]),
+        (3, "free", &["api"]),
+        (4, "team", &["api", "audit-export"]),
+    ] {
+        let payload = format!(r#"{{"plan": "{plan}"}}"#);
+        ask(&bench, &ledger, sequence, "change_plan", &payload).await.unwrap();
+        let state = state(&bench, &ledger, "acme").await;
+        assert_eq!((state.plan, state.plan_entitlements), (Some(Name::parse(plan).unwrap()), names(carried)));
+        assert_eq!(state.entitlements, names(&["sso"]), "on {plan}");
+    }
+    assert_eq!(state(&bench, &ledger, "globex").await, TenantState::default());
 }
 
 async fn a_suspended_tenant_is_told_so_until_it_is_resumed_and_another_is_not(bench: Bench, ledger: Subject) {

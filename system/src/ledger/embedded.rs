@@ -69,6 +69,8 @@ pub struct EmbeddedLedger {
     reconcile_every: Duration,
     on_report: Arc<dyn Fn(&Report) + Send + Sync>,
     monitor: Monitor,
+    /// Held while someone is answered what differs: each such question reads all of a tenant's outcomes.
+    reconciling: tokio::sync::Mutex<()>,
     /// Held while a data key is made: whoever waits finds it made.
     making: tokio::sync::Mutex<()>,
 }
@@ -100,10 +102,11 @@ impl EmbeddedLedger {
         let store = Store::open(world, Role::Ledger, "ledger.redb", load).await?;
         let recorded = store.read().and_then(|read| keyspace::every_data_key(&read)).map_err(io::Error::other)?;
         key_file.reconcile(&*disk, &recorded).await?;
-        let (keys, making) = (KeyCache::new(provider), tokio::sync::Mutex::default());
+        let keys = KeyCache::new(provider);
+        let (reconciling, making) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
         let (entropy, monitor) = (world.entropy.clone(), world.monitor.clone());
         watched(&monitor, store.machine(), store.reader());
-        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, monitor, making };
+        let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, reconciling, monitor, making };
         ledger.check_provider(&recorded).await?;
         for ((tenant, version), slot) in recorded {
             let context = KeyContext { tenant, version };
@@ -360,6 +363,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn reconcile(&self, read: &VerifiedRead) -> Result<Report, CallError> {
+        let _alone = self.reconciling.lock().await;
         Ok(self.reconcile_tenant(read.scope().tenant()).await)
     }
 

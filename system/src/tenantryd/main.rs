@@ -104,8 +104,8 @@ enum Command {
     Billing(Billing),
     /// Compare what tenants have with what their outcomes made of it, in the files of a ledger that does not run.
     ///
-    /// A running ledger does this by itself, and for one tenant at GET /v1/tenants/TENANT/reconciliation. Changes nothing;
-    /// exits with 1 if anything differs.
+    /// A running ledger does this by itself, and for one tenant at GET /v1/tenants/TENANT/reconciliation. Changes no
+    /// tenant's rows; exits with 1 if anything differs.
     Reconcile {
         /// Only this tenant.
         #[arg(long)]
