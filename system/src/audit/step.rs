@@ -13,6 +13,7 @@
 //! | `resumed` | it does again | ledger | the generation of the pause | no |
 //! | `data_key_made` | the tenant has a new data key | ledger | the key's version | no |
 //! | `data_key_wrapped` | a data key lies under another wrapping key | ledger | the key's version | no |
+//! | `discrepancy` | what the tenant has is not what its outcomes made of it: once until it changes or the ledger starts anew | ledger | the rows that its reconciliation compared | critical |
 //! | `policies_changed` | other policies, or another directory, are in force | auth | the revision of authority | no |
 //! | `signing_key_made` | grants have a new key | auth | since when it signs, in seconds since the Unix epoch | no |
 //! | `break_glass_asked` | someone asks for an emergency right | auth | the emergency's | warning |
@@ -47,6 +48,7 @@ pub enum StepKind {
     Resumed,
     DataKeyMade,
     DataKeyWrapped,
+    Discrepancy,
     PoliciesChanged,
     SigningKeyMade,
     BreakGlassAsked,
@@ -58,7 +60,7 @@ pub enum StepKind {
 
 impl StepKind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Published,
         Self::Delivered,
         Self::CameBack,
@@ -69,6 +71,7 @@ impl StepKind {
         Self::Resumed,
         Self::DataKeyMade,
         Self::DataKeyWrapped,
+        Self::Discrepancy,
         Self::PoliciesChanged,
         Self::SigningKeyMade,
         Self::BreakGlassAsked,
@@ -92,6 +95,7 @@ impl StepKind {
             Self::Resumed => "resumed",
             Self::DataKeyMade => "data_key_made",
             Self::DataKeyWrapped => "data_key_wrapped",
+            Self::Discrepancy => "discrepancy",
             Self::PoliciesChanged => "policies_changed",
             Self::SigningKeyMade => "signing_key_made",
             Self::BreakGlassAsked => "break_glass_asked",
@@ -108,7 +112,9 @@ impl StepKind {
         match self {
             Self::Published | Self::Delivered | Self::CameBack | Self::DeadLettered | Self::GivenUp => &[Role::Broker],
             Self::Duplicate => &[Role::Broker, Role::Ledger],
-            Self::Paused | Self::Resumed | Self::DataKeyMade | Self::DataKeyWrapped => &[Role::Ledger],
+            Self::Paused | Self::Resumed | Self::DataKeyMade | Self::DataKeyWrapped | Self::Discrepancy => {
+                &[Role::Ledger]
+            }
             Self::PoliciesChanged
             | Self::SigningKeyMade
             | Self::BreakGlassAsked
@@ -122,8 +128,11 @@ impl StepKind {
     /// Whether it rings, and how loud.
     #[must_use]
     pub fn rings(self) -> Option<Severity> {
-        let rings = matches!(self, Self::GivenUp | Self::BreakGlassAsked | Self::BreakGlassApproved);
-        rings.then_some(Severity::Warning)
+        match self {
+            Self::Discrepancy => Some(Severity::Critical),
+            Self::GivenUp | Self::BreakGlassAsked | Self::BreakGlassApproved => Some(Severity::Warning),
+            _ => None,
+        }
     }
 }
 

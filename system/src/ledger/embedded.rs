@@ -243,6 +243,19 @@ impl EmbeddedLedger {
         }
     }
 
+    /// Puts a step of the ledger's own on record, that no command has made.
+    pub(super) async fn tell(
+        &self,
+        kind: StepKind,
+        number: u64,
+        tenant: &TenantId,
+        detail: String,
+    ) -> Result<(), CallError> {
+        let mut step = Step { detail, ..self.store.machine().step(kind, number, tenant) };
+        step.cut();
+        self.store.execute(Command::Tell(step.into())).await.map(drop)
+    }
+
     /// Returns when the store has failed, with the reason.
     pub async fn failed(&self) -> String {
         self.store.failed().await
@@ -422,6 +435,7 @@ enum Command {
     Apply(Run, Tried),
     Pause(TenantScope, UserId, PauseGeneration),
     KeepKey { context: KeyContext, slot: SlotHash, replaces: Option<SlotHash> },
+    Tell(Box<Step>),
 }
 
 #[derive(Debug)]
@@ -429,6 +443,7 @@ enum Answer {
     Applied(Vec<Applied>),
     Paused(Paused),
     KeyKept,
+    Told,
 }
 
 impl Books {
@@ -556,7 +571,7 @@ impl Machine for Books {
     fn weight(command: &Command) -> usize {
         match command {
             Command::Apply(run, _) => run.works().len(),
-            Command::Pause(..) | Command::KeepKey { .. } => 1,
+            Command::Pause(..) | Command::KeepKey { .. } | Command::Tell(_) => 1,
         }
     }
 
@@ -585,6 +600,10 @@ impl Machine for Books {
                         outbox.push(&Event::Step(self.step(kind, context.version.0.into(), &context.tenant)))?;
                     }
                     Answer::KeyKept
+                }
+                Command::Tell(step) => {
+                    outbox.push(&Event::Step(Step::clone(step)))?;
+                    Answer::Told
                 }
             });
         }
@@ -701,7 +720,7 @@ impl Awaited {
     fn remember(&self, batch: &[Command]) {
         let runs = batch.iter().filter_map(|command| match command {
             Command::Apply(run, _) => Some(run),
-            Command::Pause(..) | Command::KeepKey { .. } => None,
+            Command::Pause(..) | Command::KeepKey { .. } | Command::Tell(_) => None,
         });
         let key =
             |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());

@@ -497,7 +497,7 @@ pub(super) fn next_tenant(read: &ReadTransaction, after: &str) -> Result<Option<
 /// SHA-256 over all rows of one tenant, in two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
-    /// Over limits, plans, entitlements, credits with their journal, suspensions and pauses: what commands are there to change.
+    /// Over limits, plans, entitlements, credits with their journal, suspensions, credentials, keys and pauses: what commands are there to change.
     pub effects: [u8; 32],
     /// Over outcomes and the place reached: what any command leaves behind that is decided, were it a rejection.
     pub history: [u8; 32],
@@ -555,6 +555,21 @@ pub(super) fn digests(read: &ReadTransaction) -> Result<BTreeMap<TenantId, Diges
     for row in read.open_table(SUSPENSIONS)?.iter()? {
         let (tenant, suspension) = row?;
         of(&mut hashes, tenant.value(), true, &encode(&("suspension", suspension.value())));
+    }
+    for row in read.open_table(CREDENTIALS)?.iter()? {
+        let (key, kept) = row?;
+        let (tenant, name) = key.value();
+        of(&mut hashes, tenant, true, &encode(&("credential", name, kept.value())));
+    }
+    for row in read.open_table(DATA_KEYS)?.iter()? {
+        let (key, _) = row?;
+        let (tenant, version) = key.value();
+        // Not in which slot: a key may be wrapped anew.
+        of(&mut hashes, tenant, true, &encode(&("data key", version)));
+    }
+    for row in read.open_table(KEY_HEADS)?.iter()? {
+        let (tenant, head) = row?;
+        of(&mut hashes, tenant.value(), true, &encode(&("key head", head.value())));
     }
     for row in read.open_table(HEADS)?.iter()? {
         let (tenant, head) = row?;

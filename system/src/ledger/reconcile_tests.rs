@@ -76,8 +76,11 @@ async fn first_cycle(bench: &Bench) -> Report {
     let on_report: Arc<dyn Fn(&Report) + Send + Sync> = Arc::new(move |report| told.send(report.clone()).unwrap());
     let settings = Settings { on_report, ..Settings::default() };
     let ledger = Arc::new(EmbeddedLedger::open_with(&bench.world, bench.keys(), settings).await.unwrap());
+    let on_record = || ledger.outgoing().steps().iter().filter(|step| step.starts_with("discrepancy ")).count();
+    let before = on_record();
     let cycles = tokio::spawn(reconcile(ledger.clone()));
-    let report = reports.recv().await.unwrap();
+    let report: Report = reports.recv().await.unwrap();
+    assert_eq!(on_record() - before, report.discrepancies.len(), "each is on record, and rings");
     cycles.abort();
     let _ = cycles.await;
     drop(ledger);

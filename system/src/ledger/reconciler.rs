@@ -17,6 +17,7 @@ use super::journal::{JOURNAL, Kept};
 use super::keyspace::{self, Recorded};
 use super::reconcile::{Discrepancy, Expected, Report, Rows, Standing, Subject};
 use super::{Outcome, baseline};
+use crate::audit::StepKind;
 use crate::ids::{MessageId, TenantId};
 use crate::store::{decode, read_id};
 
@@ -58,7 +59,7 @@ async fn cycle(ledger: &EmbeddedLedger, standing: &mut Standing) -> Report {
         };
         let found = ledger.reconcile_tenant(&tenant).await;
         for news in standing.news(&tenant, &found.discrepancies) {
-            announce(&news);
+            announce(ledger, &news, found.rows).await;
         }
         report.add(found);
     }
@@ -68,12 +69,16 @@ async fn cycle(ledger: &EmbeddedLedger, standing: &mut Standing) -> Report {
     report
 }
 
-/// Tells people of a discrepancy that was not there before. An event that rings in the audit log is to be made here.
-fn announce(discrepancy: &Discrepancy) {
+/// Tells people and the audit log, where it rings, of a discrepancy that was not there before.
+async fn announce(ledger: &EmbeddedLedger, discrepancy: &Discrepancy, rows: u64) {
     let Discrepancy { tenant, subject, expected, actual } = discrepancy;
     let words = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
     let (expected, actual) = (words(expected), words(actual));
     tracing::error!(%tenant, %subject, expected, actual, "what a tenant has is not what its outcomes made of it");
+    let detail = format!("{subject}: expected {expected}, there is {actual}");
+    if let Err(error) = ledger.tell(StepKind::Discrepancy, rows, tenant, detail).await {
+        tracing::error!(%error, "a discrepancy could not be put on record");
+    }
 }
 
 impl EmbeddedLedger {
