@@ -92,6 +92,12 @@ impl Reporter {
         self.0.as_ref().map_or(0, |reports| reports.outbox().waiting())
     }
 
+    /// As if the log had been away for so long that no more may wait.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        self.0.as_ref().expect("it has a store").outbox().fill();
+    }
+
     /// Returns when its store has failed, with the reason; never where it has none.
     pub async fn failed(&self) -> String {
         match &self.0 {
@@ -272,7 +278,7 @@ mod tests {
         let bench = Bench::new().await;
         let audit = shaky(&bench, true).await;
         let reporter = start(&bench, &audit).await;
-        reporter.0.as_ref().unwrap().outbox().fill();
+        reporter.fill();
         let refused = report(&reporter, "one too many").await.unwrap_err().to_string();
         assert!(refused.contains("can't be put on record"), "{refused}");
     }

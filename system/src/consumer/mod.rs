@@ -332,13 +332,15 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::audit::EmbeddedAudit;
     use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
-    use crate::grant::{GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
+    use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
     use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction};
     use crate::rate_limit::Rate;
+    use crate::rights::Role;
     use crate::testing::{Bench, credit, message_id, tenant};
 
     /// Auth that gave grants, and at the effect answers something else.
@@ -414,6 +416,27 @@ mod tests {
         let (broker, ledger) = handled(&bench, Ok(bench.permit("acme", Permission::IssueCredit))).await;
         assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().credits["EUR"], 5);
         assert_eq!(broker.depth(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_not_be_put_on_record_is_not_put_aside_either() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let audit = Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap());
+        let reporter = Reporter::start(Role::Consumer, &bench.world, audit).await.unwrap();
+        let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
+        let consumer = Consumer::new(broker.clone(), bench.authority.clone(), bench.ledger().await, clock, &limits);
+        let consumer = Arc::new(consumer.reporting(reporter.clone()));
+        let forged = Envelope { body: credit("acme", "m-1", 5).into(), grant: "a.b.c".into() };
+        broker.publish(&tenant("acme"), &message_id("m-1"), forged).await.unwrap();
+        let lease = Limits::default().lease + Limits::default().backoff_max * 2;
+        let fetch = async || broker.fetch(1, lease).await.unwrap().remove(0);
+
+        reporter.fill();
+        consumer.clone().handle(fetch().await).await;
+        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 0), "put aside without a word");
+        // It comes again, and whoever can report it puts it aside.
+        assert_eq!(fetch().await.messages[0].attempt, 2);
     }
 
     /// A ledger that does what it is asked and says that it does not know.
