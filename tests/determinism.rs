@@ -5,7 +5,8 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 14] = [
+const SCENARIOS: [&str; 15] = [
+    "audit_power_loss",
     "partition_consumer_ledger",
     "redelivery",
     "cross_tenant_attempt",

@@ -42,6 +42,9 @@ const SOURCES: TableDefinition<&str, u64> = TableDefinition::new("sources");
 /// One row: decided, refused, steps.
 const COUNTS: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("counts");
 
+/// What the line of a checkpoint begins with that says from which place on there are records.
+pub(super) const RECORDS_FROM: &str = "records-from";
+
 /// A page ends with the event that reaches this many bytes: with it, it fits a frame.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
@@ -272,6 +275,11 @@ fn edge_in(edges: &impl ReadableTable<(), &'static [u8]>) -> Result<Frontier, re
     read.ok_or_else(|| damaged("its edge is unreadable"))
 }
 
+/// The line of a checkpoint that says from which place on there are records; none where they begin with the first.
+fn records_from(oldest: u64) -> Option<String> {
+    (oldest > 1).then(|| format!("{RECORDS_FROM} {oldest}"))
+}
+
 fn damaged(what: &str) -> redb::Error {
     redb::Error::Corrupted(format!("the log is not as it was: {what}"))
 }
@@ -332,25 +340,31 @@ impl<'t> Tables<'t> {
         search::insert(&mut self.index, record.place, &record.event)
     }
 
-    /// Takes the bytes of entries from before `horizon`, from the oldest on, and what leads to them; hashes stay.
-    fn forget(&mut self, horizon: i64) -> Result<(), redb::Error> {
-        for _ in 0..EXPIRED_MAX {
+    /// Takes the bytes of entries from before `horizon`, from the oldest on, and what leads to them; hashes stay. Whether
+    /// there were any.
+    fn forget(&mut self, horizon: i64) -> Result<bool, redb::Error> {
+        for forgotten in 0..EXPIRED_MAX {
             let oldest = self.entries.first()?.map(|(_, entry)| Record::parse(entry.value()).map_err(unreadable));
-            let Some(Record { place, event, .. }) = oldest.transpose()? else { return Ok(()) };
-            if event.at_unix_ms() >= horizon {
-                return Ok(());
-            }
+            let oldest = oldest.transpose()?.filter(|record| record.event.at_unix_ms() < horizon);
+            let Some(Record { place, event, .. }) = oldest else { return Ok(forgotten > 0) };
             search::remove(&mut self.index, place, &event)?;
             self.alerts.remove(place)?;
             self.entries.remove(place)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Signs what `edge` is the edge of.
+    /// The place of the oldest entry that has its bytes; the next one's where none has.
+    fn oldest(&self, size: u64) -> Result<u64, redb::Error> {
+        Ok(self.entries.first()?.map_or(size + 1, |(place, _)| place.value()))
+    }
+
+    /// Signs what `edge` is the edge of, and from where on there are records: what retention took is then told from what
+    /// someone deleted.
     fn sign(&mut self, edge: &Frontier, signer: &Signer) -> Result<(), redb::Error> {
-        let checkpoint =
-            Checkpoint { origin: signer.public().name().into(), size: edge.size(), root: edge.root() }.sign(signer);
+        let (origin, size) = (signer.public().name().to_owned(), edge.size());
+        let extension = records_from(self.oldest(size)?);
+        let checkpoint = Checkpoint { origin, size, root: edge.root(), extension }.sign(signer);
         self.edges.insert((), edge.to_bytes().as_slice())?;
         self.checkpoints.insert((), checkpoint.as_str())?;
         Ok(())
@@ -380,10 +394,9 @@ impl<'t> Tables<'t> {
             }
             expected -= 1;
         }
-        let oldest = self.entries.first()?.map_or(size + 1, |(place, _)| place.value());
-        let held = self.entries.len()?;
-        if oldest + held != size + 1 {
-            return Err(damaged(&format!("it has {held} entries from {oldest} on, and should end with {size}")));
+        let (oldest, held) = (self.oldest(size)?, self.entries.len()?);
+        if oldest + held != size + 1 || checkpoint.extension != records_from(oldest) {
+            return Err(damaged(&format!("it has {held} entries from {oldest} on, others than were signed")));
         }
         Ok(())
     }
@@ -407,7 +420,10 @@ impl Log {
             tables.sign(&Frontier::default(), &log.signer)?;
         }
         tables.check(log.signer.public())?;
-        log.forget(&mut tables)?;
+        if log.forget(&mut tables)? {
+            let edge = edge_in(&tables.edges)?;
+            tables.sign(&edge, &log.signer)?;
+        }
         Ok(log)
     }
 
@@ -441,8 +457,8 @@ impl Log {
         Ok((signer, is_new))
     }
 
-    fn forget(&self, tables: &mut Tables<'_>) -> Result<(), redb::Error> {
-        let Some(keep) = self.keep_ms else { return Ok(()) };
+    fn forget(&self, tables: &mut Tables<'_>) -> Result<bool, redb::Error> {
+        let Some(keep) = self.keep_ms else { return Ok(false) };
         tables.forget(self.clock.now().as_millisecond().saturating_sub(keep))
     }
 }
@@ -505,10 +521,9 @@ impl Machine for Log {
             answers.push(too_long.map_or(Ok(Appended { last, alerts }), Err));
         }
         counts.insert((), (decided, refused, steps))?;
-        if edge.size() > before {
+        if self.forget(&mut tables)? || edge.size() > before {
             tables.sign(&edge, &self.signer)?;
         }
-        self.forget(&mut tables)?;
         Ok(answers)
     }
 

@@ -91,9 +91,15 @@ async fn a_sound_export_verifies_against_every_checkpoint_there_ever_was() {
 async fn a_flipped_bit_in_any_field_of_any_file_is_found_and_its_file_named() {
     let exhibit = Exhibit::new().await;
     for (path, bytes) in &exhibit.export.0 {
-        // Every byte of what is short, and of the first and the last record; some of the rest.
+        // Every byte of what is short, and of the first record; some of the last, and of the rest.
         let record = exhibit.export.0["entries.jsonl"].iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        let is_tried = |at: &usize| bytes.len() < 300 || *at < record || *at > bytes.len() - record || at % 19_997 == 0;
+        let (len, step) = (bytes.len(), if path.starts_with("tile") { 997 } else { 49_999 });
+        let is_tried = |at: &usize| {
+            len < 300
+                || (*at < record && !path.starts_with("tile"))
+                || (len - at < record && at % 7 == 0)
+                || at % step == 0
+        };
         for at in (0..bytes.len()).filter(is_tried) {
             let (kind, file, place, _) = exhibit.spoilt(|files| files.0.get_mut(path).unwrap()[at] ^= 1 << (at % 8));
             assert_eq!(&file, path, "byte {at}");
@@ -119,6 +125,7 @@ async fn a_cut_tail_a_gap_a_reorder_a_double_and_an_addition_are_called_what_the
     let exhibit = Exhibit::new().await;
     assert_eq!(exhibit.with_lines(|lines| lines.truncate(590)), (Kind::CutTail, Some(591), 1));
     assert_eq!(exhibit.with_lines(|lines| drop(lines.drain(9..12))), (Kind::Gap, Some(10), 1));
+    assert_eq!(exhibit.with_lines(|lines| drop(lines.drain(..2))), (Kind::Gap, Some(1), 1));
     assert_eq!(exhibit.with_lines(|lines| lines.swap(41, 42)), (Kind::Reorder, Some(42), 1));
     assert_eq!(exhibit.with_lines(|lines| lines.swap(41, 99)).0, Kind::Reorder);
     assert_eq!(exhibit.with_lines(|lines| lines.insert(7, lines[6].clone())), (Kind::Duplicate, Some(7), 1));
@@ -163,7 +170,8 @@ fn rewritten(exhibit: &Exhibit, signer: Option<&Signer>) -> Files {
         files.0.insert(tile.to_string(), hashes.concat());
     }
     if let Some(signer) = signer {
-        let forked = Checkpoint { origin: signer.public().name().into(), size: SIZE, root: edge.root() };
+        let forked =
+            Checkpoint { origin: signer.public().name().into(), size: SIZE, root: edge.root(), extension: None };
         files.0.insert("checkpoint".into(), forked.sign(signer).into_bytes());
     }
     files
@@ -178,18 +186,20 @@ async fn a_history_that_was_rewritten_whole_is_a_fork_for_whoever_has_the_key_an
     // With the log's own key: what is there is sound in itself, but the past is another.
     let (signer, name) = (|seed| Signer::from_seed("fork.example/log", &[seed; 32]).unwrap(), "fork.example/log");
     exhibit.key = signer(1).public().clone();
-    exhibit.old[1] = Checkpoint { origin: name.into(), size: 600, root: hex_root(&exhibit) }.sign(&signer(1));
+    exhibit.old[1] =
+        Checkpoint { origin: name.into(), size: 600, root: hex_root(&exhibit), extension: None }.sign(&signer(1));
     exhibit.export = rewritten(&exhibit, Some(&signer(1)));
     assert!(exhibit.verify(None).is_sound());
     let verified = exhibit.verify(Some(&exhibit.old[1]));
     assert_eq!((verified.violations_total, verified.violations[0].kind), (1, Kind::Fork));
-    let later = Checkpoint { origin: name.into(), size: 601, root: [0; 32] }.sign(&signer(1));
+    let later = Checkpoint { origin: name.into(), size: 601, root: [0; 32], extension: None }.sign(&signer(1));
     let verified = exhibit.verify(Some(&later));
     assert_eq!((verified.violations[0].kind, verified.violations[0].place), (Kind::CutTail, Some(601)));
     // By another key, and of another log.
     exhibit.export = rewritten(&exhibit, Some(&signer(2)));
     assert_eq!(exhibit.verify(None).violations[0].kind, Kind::OtherKey);
-    let foreign = Checkpoint { origin: "else.example/log".into(), size: SIZE, root: [0; 32] }.sign(&signer(1));
+    let foreign =
+        Checkpoint { origin: "else.example/log".into(), size: SIZE, root: [0; 32], extension: None }.sign(&signer(1));
     exhibit.export.0.insert("checkpoint".into(), foreign.into_bytes());
     assert_eq!(exhibit.verify(None).violations[0].kind, Kind::OtherOrigin);
 }
@@ -229,6 +239,11 @@ async fn what_is_too_old_loses_its_bytes_and_everything_else_still_verifies() {
     edit_lines(&mut spoilt, |lines| lines[3] = lines[3].replace("ana", "bob"));
     let verified = verify(&spoilt, audit.key(), None).unwrap();
     assert_eq!((verified.violations[0].kind, verified.violations[0].place), (Kind::FlippedBit, Some(304)));
+    // What someone deleted beyond what retention took is missing.
+    spoilt = export.clone();
+    edit_lines(&mut spoilt, |lines| drop(lines.remove(0)));
+    let verified = verify(&spoilt, audit.key(), None).unwrap();
+    assert_eq!((verified.violations[0].kind, verified.violations[0].place), (Kind::Gap, Some(301)));
     spoilt = export;
     spoilt.0.get_mut("tile/0/000").unwrap()[0] ^= 1;
     assert!(!verify(&spoilt, audit.key(), None).unwrap().is_sound());
@@ -268,13 +283,14 @@ async fn a_log_that_contradicts_its_newest_checkpoint_does_not_open() {
     const HASHES: TableDefinition<(u8, u64), [u8; 32]> = TableDefinition::new("hashes");
     const EDGE: TableDefinition<(), &[u8]> = TableDefinition::new("edge");
     type Spoil = fn(&redb::WriteTransaction);
-    let spoils: [(Spoil, &str); 5] = [
+    let spoils: [(Spoil, &str); 6] = [
         (
             |within| drop(within.open_table(ENTRIES).unwrap().insert(300, &b"{}"[..]).unwrap()),
             "entry 300 is missing, or another",
         ),
         (|within| drop(within.open_table(ENTRIES).unwrap().remove(310).unwrap()), "entry 310 is missing"),
         (|within| drop(within.open_table(ENTRIES).unwrap().remove(20).unwrap()), "it has 309 entries from 1 on"),
+        (|within| drop(within.open_table(ENTRIES).unwrap().remove(1).unwrap()), "it has 309 entries from 2 on"),
         (|within| drop(within.open_table(HASHES).unwrap().insert((0, 300), [0; 32]).unwrap()), "do not make the root"),
         (|within| drop(within.open_table(EDGE).unwrap().insert((), &[0; 8][..]).unwrap()), "contradicts the 0 here"),
     ];

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, Read};
 
 use serde::Serialize;
 
-use super::Record;
+use super::embedded::RECORDS_FROM;
 use super::export::{CHECKPOINT, Folder, RECORDS};
 use crate::tlog::{Checkpoint, CheckpointError, ENTRY_BYTES_MAX, Frontier, Hash, LogKey, NoteError, Tile, leaf_hash};
 
@@ -151,7 +151,7 @@ pub fn verify(folder: &dyn Folder, key: &LogKey, since: Option<&str>) -> io::Res
         }
     };
     let tiles = Tiles::read(folder, checkpoint.size, &mut verified)?;
-    let lines = Lines::read(folder, &mut verified)?;
+    let lines = Lines::read(folder, records_from(&checkpoint), &mut verified)?;
     verified.records = lines.hashes.len() as u64;
     verified.hash_only = lines.first - 1;
     let hashed = tiles.leaves();
@@ -300,19 +300,25 @@ impl Tiles {
     }
 }
 
+/// The place of the first record that should be there, as the checkpoint says: retention took those before.
+fn records_from(checkpoint: &Checkpoint) -> u64 {
+    let told = checkpoint.extension.as_deref().and_then(|line| line.strip_prefix(RECORDS_FROM)?.trim().parse().ok());
+    told.unwrap_or(1).clamp(1, checkpoint.size.saturating_add(1))
+}
+
 /// The records' hashes, in the order of the lines.
 struct Lines {
     hashes: Vec<Hash>,
-    /// The place of the first, as it says itself; 1 if it does not.
+    /// The place of the first that should be there.
     first: u64,
 }
 
 impl Lines {
-    fn read(folder: &dyn Folder, verified: &mut Verified) -> io::Result<Self> {
-        let (mut hashes, mut first, mut line) = (Vec::new(), None, Vec::new());
+    fn read(folder: &dyn Folder, first: u64, verified: &mut Verified) -> io::Result<Self> {
+        let (mut hashes, mut line) = (Vec::new(), Vec::new());
         let Some(mut file) = folder.open(RECORDS)? else {
             verified.violate(Kind::MissingFile, RECORDS, None, "there are no records at all");
-            return Ok(Self { hashes, first: verified.size + 1 });
+            return Ok(Self { hashes, first });
         };
         loop {
             line.clear();
@@ -324,13 +330,11 @@ impl Lines {
                 let what = "the line ends without its end, or is longer than any record";
                 verified.violate(Kind::Malformed, RECORDS, None, format!("line {}: {what}", hashes.len() + 1));
             }
-            first.get_or_insert_with(|| Record::parse(&line).map_or(1, |record| record.place));
             hashes.push(leaf_hash(&line));
             if hashes.len() as u64 > verified.size.saturating_add(LISTED_MAX as u64) {
                 break;
             }
         }
-        let first = first.unwrap_or(verified.size + 1).clamp(1, verified.size + 1);
         Ok(Self { hashes, first })
     }
 
@@ -346,11 +350,7 @@ impl Lines {
         for place in found.iter().flatten() {
             *there.entry(*place).or_default() += 1;
         }
-        // A first line that was changed may say any place: the next that is known tells better.
-        let known = found.iter().enumerate().find_map(|(line, place)| Some((line as u64, (*place)?)));
-        let mut next =
-            known.map_or(self.first, |(line, place)| if line == 0 { place } else { place.saturating_sub(line).max(1) });
-        verified.hash_only = next - 1;
+        let mut next = self.first;
         let mut seen = BTreeMap::new();
         for (line, place) in (1_u64..).zip(&found) {
             match *place {

@@ -14,6 +14,8 @@ pub struct Checkpoint {
     pub size: u64,
     /// The root over them.
     pub root: Hash,
+    /// What the log wants to have signed with them, a line without its end; none where there is nothing to say.
+    pub extension: Option<String>,
 }
 
 /// Why a checkpoint is not believed.
@@ -52,10 +54,11 @@ impl Checkpoint {
     /// As a note, signed.
     #[must_use]
     pub fn sign(&self, signer: &Signer) -> String {
-        signer.sign(&format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root)))
+        let extension = self.extension.as_ref().map_or_else(String::new, |line| format!("{line}\n"));
+        signer.sign(&format!("{}\n{}\n{}\n{extension}", self.origin, self.size, BASE64.encode(self.root)))
     }
 
-    /// Lines after the third are allowed, and nothing to us.
+    /// Lines after the fourth are allowed, and nothing to us.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines();
         let mut line = || lines.next().filter(|line| !line.is_empty());
@@ -68,6 +71,7 @@ impl Checkpoint {
         };
         let root = BASE64.decode(root).ok().and_then(|root| root.try_into().ok());
         let root = root.ok_or("its third line must be a root: 32 bytes in base64")?;
-        Ok(Self { origin: origin.into(), size, root })
+        let extension = line().map(str::to_owned);
+        Ok(Self { origin: origin.into(), size, root, extension })
     }
 }

@@ -162,8 +162,15 @@ fn a_key_of_which_a_part_was_changed_is_refused() {
 #[test]
 fn anothers_code_opens_our_checkpoints_and_we_tell_another_key_and_another_origin() {
     let signer = Signer::from_seed("tenantry.example/audit", &[7; 32]).unwrap();
-    let (key, checkpoint) =
-        (signer.public(), Checkpoint { origin: "tenantry.example/audit".into(), size: 3, root: [9; 32] });
+    let (key, checkpoint) = (
+        signer.public(),
+        Checkpoint {
+            origin: "tenantry.example/audit".into(),
+            size: 3,
+            root: [9; 32],
+            extension: Some("records-from 2".into()),
+        },
+    );
     let note = checkpoint.sign(&signer);
     assert_eq!(Checkpoint::open(&note, key), Ok(checkpoint.clone()));
 
@@ -174,6 +181,7 @@ fn anothers_code_opens_our_checkpoints_and_we_tell_another_key_and_another_origi
     assert_eq!((verified.len(), unverified.len()), (1, 0));
     let theirs = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
     assert_eq!((theirs.origin(), theirs.size(), theirs.hash().0), ("tenantry.example/audit", 3, [9; 32]));
+    assert_eq!(theirs.extension(), "records-from 2\n");
 
     let other = Signer::from_seed("tenantry.example/audit", &[8; 32]).unwrap();
     assert!(matches!(Checkpoint::open(&note, other.public()), Err(CheckpointError::Note(NoteError::OtherKey { .. }))));
