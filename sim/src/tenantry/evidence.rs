@@ -13,6 +13,7 @@ use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
+use tenantry_system::message::BodyHash;
 
 use super::canary::Canaries;
 use super::measured::Measured;
@@ -324,6 +325,8 @@ pub struct Kept {
     pub journals: BTreeMap<TenantId, Vec<Transaction>>,
     /// The decisions in the audit log.
     pub audit: Vec<AuditEntry>,
+    /// The hashes of the messages that they are on.
+    pub decided: BTreeMap<(TenantId, MessageId), BodyHash>,
     /// The refused attempts in the audit log, with their places.
     pub attempts: Vec<(u64, Attempt)>,
     /// The steps in the audit log, with their places.
@@ -449,6 +452,7 @@ impl Seen {
             states: ledger.every_state().map_err(unreadable)?,
             journals: ledger.every_journal().map_err(unreadable)?,
             audit: audit.entries().map_err(unreadable)?,
+            decided: audit.decided_bodies().map_err(unreadable)?,
             attempts: audit.attempts().map_err(unreadable)?,
             steps: audit.steps().map_err(unreadable)?,
             alerts: audit.every_alert().map_err(unreadable)?,

@@ -9,9 +9,13 @@
 //! [`Stage`] is a whole system to run it against: every role behind its own address.
 
 mod arsenal;
+mod attacker;
+mod doors;
 mod runner;
+mod sign;
 mod stage;
 mod table;
+mod ways;
 
 use serde::Serialize;
 

@@ -66,10 +66,10 @@ fn listed<R: serde::Serialize>(requests: &[R]) -> usize {
 #[test]
 fn every_request_of_every_service_is_asked_by_every_role() {
     use crate::{audit, auth, broker, ledger};
-    assert_eq!(listed(&runner::broker_requests()), kinds::<broker::remote::Request>(), "of the broker");
-    assert_eq!(listed(&runner::ledger_requests()), kinds::<ledger::remote::Request>(), "of the ledger");
-    assert_eq!(listed(&runner::auth_requests()), kinds::<auth::remote::Request>(), "of auth");
-    assert_eq!(listed(&runner::audit_requests()), kinds::<audit::remote::Request>(), "of the audit log");
+    assert_eq!(listed(&doors::broker_requests()), kinds::<broker::remote::Request>(), "of the broker");
+    assert_eq!(listed(&doors::ledger_requests()), kinds::<ledger::remote::Request>(), "of the ledger");
+    assert_eq!(listed(&doors::auth_requests()), kinds::<auth::remote::Request>(), "of auth");
+    assert_eq!(listed(&doors::audit_requests()), kinds::<audit::remote::Request>(), "of the audit log");
     assert!(kinds::<broker::remote::Request>() >= 5, "the count counts nothing");
 }
 

@@ -5,6 +5,7 @@
 //! the tree too. The log's key is made with the log and kept in its file. At each start the newest checkpoint must be the
 //! one of the tree that is there: a log that contradicts it is refused.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use super::search::{self, Found, INDEX, Query};
 use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Record, Step};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
+use crate::ids::{MessageId, TenantId};
+use crate::message::{BodyHash, body_sha256};
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 use crate::tlog::{Checkpoint, Frontier, Hash, LogKey, Signer, TILE_WIDTH, Tile, leaf_hash};
@@ -143,6 +146,20 @@ impl EmbeddedAudit {
             Event::Refused(_) | Event::Step(_) => None,
         };
         Ok(self.all()?.into_iter().filter_map(decided).collect())
+    }
+
+    /// The hash of every decided message as it was: of one with a secret the log has not the bytes. For verification, not for
+    /// serving.
+    pub fn decided_bodies(&self) -> Result<BTreeMap<(TenantId, MessageId), BodyHash>, redb::Error> {
+        let mut hashes = BTreeMap::new();
+        for row in self.store.read()?.open_table(ENTRIES)?.iter()? {
+            let Record { body_sha256: kept, event, .. } = Record::parse(row?.1.value()).map_err(unreadable)?;
+            if let Event::Decided(entry) = event {
+                let hash = kept.unwrap_or_else(|| body_sha256(&entry.body));
+                hashes.insert((entry.tenant_id, entry.message_id), hash);
+            }
+        }
+        Ok(hashes)
     }
 
     /// All refused attempts with their places, oldest first. Reads the whole log: for verification, not for serving.

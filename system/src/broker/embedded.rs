@@ -263,9 +263,7 @@ impl Broker for EmbeddedBroker {
                 let store = self.store.clone();
                 // Not waited for: what is leased to this caller must reach it. If it fails, the lease runs out.
                 let why = DeadReason::Silent;
-                tokio::spawn(async move {
-                    store.execute(Command::Settle { lease, settlement, why }).await.map(drop)
-                });
+                tokio::spawn(async move { store.execute(Command::Settle { lease, settlement, why }).await.map(drop) });
             }
             if !deliveries.is_empty() || Instant::now() >= give_up {
                 self.sent_out(&mut deliveries);

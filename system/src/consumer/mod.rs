@@ -427,7 +427,7 @@ mod tests {
         let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
         let consumer = Consumer::new(broker.clone(), bench.authority.clone(), bench.ledger().await, clock, &limits);
         let consumer = Arc::new(consumer.reporting(reporter.clone()));
-        let forged = Envelope { body: credit("acme", "m-1", 5).into(), grant: "a.b.c".into() };
+        let forged = Envelope { body: credit("acme", "m-1", 5).into(), grant: "a.b.c".into(), trace: None };
         broker.publish(&tenant("acme"), &message_id("m-1"), forged).await.unwrap();
         let lease = Limits::default().lease + Limits::default().backoff_max * 2;
         let fetch = async || broker.fetch(1, lease).await.unwrap().remove(0);

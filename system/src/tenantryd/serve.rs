@@ -31,8 +31,8 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
         }
         Role::Consumer => role::run_consumer(&world, at, &config.rate_limits, reporter().await?, stop).await?,
         Role::Broker => {
-            let reporter = reporter().await?;
             let broker = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await?);
+            let reporter = reporter().await?;
             tokio::select! {
                 served = role::serve_broker(&world, at, broker.clone(), broker.clone(), reporter, stop) => served?,
                 why = broker.failed() => return Err(store_failed("broker", &why)),
@@ -53,8 +53,8 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             }
         }
         Role::Ledger => {
-            let reporter = reporter().await?;
             let ledger = Arc::new(EmbeddedLedger::open_with(&world, config.keys()?, config.ledger.settings()?).await?);
+            let reporter = reporter().await?;
             tokio::select! {
                 served = role::serve_ledger(&world, at, ledger.clone(), ledger.clone(), reporter, stop) => served?,
                 why = ledger.failed() => return Err(store_failed("ledger", &why)),

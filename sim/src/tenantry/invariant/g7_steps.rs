@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_system::audit::{Step, StepKind};
 use tenantry_system::ids::{MessageId, TenantId};
-use tenantry_system::message::body_sha256;
 use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
@@ -79,9 +78,10 @@ fn check_published(case: &Case<'_>, published: &BTreeMap<Message, Vec<(u64, &Ste
         });
     }
     for entry in &case.kept.audit {
-        let step = published.get(&(entry.tenant_id.clone(), entry.message_id.clone())).and_then(|steps| steps.first());
-        let hash = body_sha256(&entry.body);
-        finding.expect(step.is_some_and(|(_, step)| step.body_sha256 == Some(hash)), || {
+        let key = (entry.tenant_id.clone(), entry.message_id.clone());
+        let step = published.get(&key).and_then(|steps| steps.first());
+        let hash = case.kept.decided.get(&key);
+        finding.expect(step.is_some_and(|(_, step)| step.body_sha256.as_ref() == hash && hash.is_some()), || {
             format!("{} was decided, but published as {step:?}", entry.message_id)
         });
     }

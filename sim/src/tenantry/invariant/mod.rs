@@ -174,6 +174,7 @@ mod tests {
                     authority_revision: 1,
                     rules_version: 1,
                 };
+                kept.decided.insert((acme.clone(), id(name)), body_sha256(command.body().as_bytes()));
                 kept.audit.push(AuditEntry {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
