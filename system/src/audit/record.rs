@@ -38,7 +38,7 @@ impl Record {
         let mut record = Self { place, source: source.into(), number, body_sha256: None, event };
         record.shorten(|body| without_ciphertext(body).map(Into::into));
         let mut bytes = record.to_bytes();
-        let ways: [fn(&[u8]) -> Option<Vec<u8>>; 2] = [without_spaces, |_| Some(Vec::new())];
+        let ways: [Way; 2] = [without_spaces, |_| Some(Vec::new())];
         for way in ways {
             if bytes.len() > ENTRY_BYTES_MAX {
                 record.shorten(way);
@@ -75,6 +75,9 @@ impl Record {
         serde_json::to_vec(self).expect("our own types become JSON")
     }
 }
+
+/// How a message that is too long stands instead, if it can.
+type Way = fn(&[u8]) -> Option<Vec<u8>>;
 
 fn without_spaces(body: &[u8]) -> Option<Vec<u8>> {
     let read: serde_json::Value = serde_json::from_slice(body).ok()?;

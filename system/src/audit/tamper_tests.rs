@@ -97,8 +97,8 @@ async fn a_flipped_bit_in_any_field_of_any_file_is_found_and_its_file_named() {
         let is_tried = |at: &usize| {
             len < 300
                 || (*at < record && !path.starts_with("tile"))
-                || (len - at < record && at % 7 == 0)
-                || at % step == 0
+                || (len - at < record && at.is_multiple_of(7))
+                || at.is_multiple_of(step)
         };
         for at in (0..bytes.len()).filter(is_tried) {
             let (kind, file, place, _) = exhibit.spoilt(|files| files.0.get_mut(path).unwrap()[at] ^= 1 << (at % 8));

@@ -58,7 +58,7 @@ impl Tile {
             index = index.checked_mul(1000)?.checked_add(group.trim_start_matches('x').parse().ok()?)?;
         }
         let tile = Self { level: level.parse().ok()?, index, width };
-        let sound = tile.level <= LEVEL_MAX && tile.index <= u64::MAX / TILE_WIDTH - 1 && tile.width >= 1;
+        let sound = tile.level <= LEVEL_MAX && tile.index < u64::MAX / TILE_WIDTH && tile.width >= 1;
         // One spelling for each: no leading zeros, no sign, no full tile that says it is partial.
         (sound && tile.to_string() == path).then_some(tile)
     }
