@@ -9,7 +9,7 @@ use super::stage::{ATTACKER, BYSTANDER, HONEST, OWN, VICTIM, message_id, tenant_
 use super::{Attack, Entry, arsenal};
 use crate::action::{Permission, REGISTRY};
 use crate::audit::remote::Request as AuditRequest;
-use crate::audit::{AuditEntry, AuditService, Event, Step, StepKind};
+use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
@@ -20,6 +20,7 @@ use crate::ledger::remote::Request as LedgerRequest;
 use crate::ledger::{LedgerService, PauseGeneration};
 use crate::rights::Role;
 use crate::rpc::Service;
+use crate::tlog::Tile;
 
 /// What auth says to whoever has no role on a tenant.
 const NO_ROLE: &str = "holds no role on tenant";
@@ -249,5 +250,8 @@ pub(super) fn audit_requests() -> Vec<AuditRequest> {
         AuditRequest::Append { source: "ledger".into(), first: 1, events: vec![decided] },
         AuditRequest::Events { after: 0, max: 1 },
         AuditRequest::Alerts { after: 0, max: 1 },
+        AuditRequest::Search(Query::default()),
+        AuditRequest::Checkpoint,
+        AuditRequest::Tile(Tile { level: 0, index: 0, width: 1 }),
     ]
 }

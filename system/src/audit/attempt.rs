@@ -319,6 +319,7 @@ mod tests {
                 [Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Warning)] => "warning",
                 [None, Some(Severity::Warning), Some(Severity::Warning)] => "warning, but not at the producer",
                 [None, None, Some(Severity::Warning)] => "warning, but not before the broker",
+                [None, None, None] => "no",
                 other => panic!("{code}: {other:?}"),
             };
             assert_eq!(told, said, "{code}");

@@ -210,7 +210,11 @@ mod tests {
             let row: Vec<_> = row.unwrap_or_else(|| panic!("{kind} is not in the table")).split('|').collect();
             let by: Vec<_> = kind.told_by().iter().map(|role| role.name()).collect();
             assert_eq!(row[3].trim(), by.join(", "), "{kind}");
-            let rings = if kind.rings() == Some(Severity::Warning) { "warning" } else { "no" };
+            let rings = match kind.rings() {
+                Some(Severity::Critical) => "critical",
+                Some(Severity::Warning) => "warning",
+                None => "no",
+            };
             assert_eq!(row[5].trim(), rings, "{kind}");
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }

@@ -153,6 +153,12 @@ impl Directory {
         self.roles.get(user).into_iter().flatten()
     }
 
+    /// Whether `tenant` is named at all.
+    #[must_use]
+    pub fn has_tenant(&self, tenant: &TenantId) -> bool {
+        self.tenants.contains_key(tenant)
+    }
+
     /// Whether `user` holds any role on `tenant`.
     #[must_use]
     pub fn has_role(&self, user: &UserId, tenant: &TenantId) -> bool {

@@ -293,6 +293,7 @@ async fn a_ledger_does_not_start_with_other_wrapping_keys_than_it_was_used_with_
         let stranger: Arc<dyn KeyProvider> = Arc::new(KeySet::generate(Name::parse(name).unwrap(), &OsEntropy));
         let refused = EmbeddedLedger::open(&bench.world, stranger).await.err().expect(name).to_string();
         assert!(refused.contains(told) && refused.contains("restore the wrapping keys"), "{refused}");
+        let_go().await;
     }
     assert_eq!(stripe(&bench, &open(&bench).await, "acme").await.as_deref(), Some(SECRET));
 }

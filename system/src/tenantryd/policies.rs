@@ -168,7 +168,10 @@ pub(crate) fn explain(data: &Path, user: &str, tenant: &str, only: Option<&str>)
             vec![found.ok_or_else(|| anyhow!("there is no permission {name:?}; there are {}", known()))?]
         }
     };
-    let mut told = String::new();
+    let mut told = match policies.directory().has_tenant(&tenant) {
+        true => String::new(),
+        false => format!("{DIRECTORY_FILE} names no tenant {tenant}\n"),
+    };
     for permission in permissions {
         let ruled = policies.rule(&user, &tenant, Ask::Permission(permission, None), SystemClock.now());
         told += &match ruled {

@@ -374,6 +374,10 @@ mod tests {
         for (name, version) in [("m-1", 2), ("m-2", 1)] {
             overtaken.kept.outcomes.get_mut(&(tenant("acme"), id(name))).unwrap().version = version;
         }
+        // The books are kept in the order in which things happened.
+        let journal = overtaken.kept.journals.get_mut(&tenant("acme")).unwrap();
+        journal.swap(0, 1);
+        journal.iter_mut().zip([1, 2]).for_each(|(transaction, version)| transaction.version = version);
         assert_eq!(violated(&overtaken), ["G5-order"]);
         // Sent before the other was confirmed: then either may be first.
         overtaken.seen.clients.get_mut("m-2").unwrap().sent_at = Duration::ZERO;
