@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::export::{Exported, Folder, export};
 use super::search::{self, Found, INDEX, Query};
-use super::{Alert, Attempt, Audit, AuditEntry, Event, PAGE_MAX, Record, Step};
+use super::{Alert, Attempt, Audit, AuditEntry, Claimed, Code, Event, PAGE_MAX, Record, Step};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::ids::{MessageId, TenantId};
@@ -67,6 +67,10 @@ pub struct LogSettings {
     /// Records older than this many days lose their bytes and keep their hashes; without it they stay for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<NonZeroU32>,
+    /// Whether to go on where a source's events are missing, because this log was restored from an older copy or begun
+    /// anew: what is missing is told by an event in its place, which rings. Without it such a source waits for ever.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub accept_gaps: bool,
 }
 
 /// The embedded, durable audit log.
@@ -309,6 +313,7 @@ struct Log {
     signer: Signer,
     clock: Arc<dyn Clock>,
     keep_ms: Option<i64>,
+    accept_gaps: bool,
 }
 
 struct Append {
@@ -431,7 +436,7 @@ impl Log {
         within.open_table(COUNTS)?;
         let (signer, is_new) = Self::identity(within, settings.origin, draw)?;
         let keep_ms = settings.keep_days.map(|days| i64::from(days.get()) * DAY_MS);
-        let log = Self { signer, clock, keep_ms };
+        let log = Self { signer, clock, keep_ms, accept_gaps: settings.accept_gaps };
         let mut tables = Tables::open(within)?;
         if is_new {
             tables.sign(&Frontier::default(), &log.signer)?;
@@ -480,6 +485,23 @@ impl Log {
     }
 }
 
+impl Log {
+    /// What stands for events that the log has lost, and that nobody has any more.
+    fn missing(&self, source: &str, from: u64, to: u64) -> Event {
+        let claimed = Claimed { message_id: Some(format!("{source}:{from}-{to}")), ..Claimed::default() };
+        Event::Refused(Attempt {
+            at_unix_ms: self.clock.now().as_millisecond(),
+            service: Role::Audit,
+            entry: "append".into(),
+            code: Code::Gap,
+            claimed,
+            detail: format!(
+                "events {from} to {to} of {source} are missing here: `accept_gaps` says to go on without them"
+            ),
+        })
+    }
+}
+
 impl Machine for Log {
     type Command = Append;
     type Answer = Result<Appended, String>;
@@ -497,12 +519,14 @@ impl Machine for Log {
         let mut answers = Vec::with_capacity(batch.len());
         for Append { source, first, events } in batch {
             let had = sources.get(source.as_str())?.map_or(0, |last| last.value());
-            if first > had + 1 {
+            let gap = first > had + 1;
+            if gap && !self.accept_gaps {
                 answers.push(Err(format!("{source}: event {first} came after {had}: those between are missing")));
                 continue;
             }
             let (mut last, mut alerts, mut too_long) = (had, Vec::new(), None);
-            for (number, event) in (first..).zip(events) {
+            let missing = gap.then(|| (first - 1, self.missing(&source, had + 1, first - 1)));
+            for (number, event) in missing.into_iter().chain((first..).zip(events)) {
                 if number <= had {
                     continue;
                 }
@@ -594,6 +618,26 @@ mod tests {
         assert_eq!(audit.append("auth", 1, vec![entry("m-1")]).await, Ok(1));
         let logged: Vec<_> = audit.entries().unwrap().into_iter().map(|entry| entry.message_id.to_string()).collect();
         assert_eq!(logged, ["m-1", "m-2", "m-3", "m-1"]);
+    }
+
+    #[tokio::test]
+    async fn a_gap_that_is_accepted_is_told_in_its_place_and_rings() {
+        let bench = Bench::new().await;
+        let settings = LogSettings { accept_gaps: true, ..LogSettings::default() };
+        let audit = EmbeddedAudit::open_with(&bench.world, settings).await.unwrap();
+        let entry = |id| entry(id, "applied");
+        assert_eq!(audit.append("ledger", 1, vec![entry("m-1")]).await, Ok(1));
+        assert_eq!(audit.append("ledger", 5, vec![entry("m-5"), entry("m-6")]).await, Ok(6));
+        assert_eq!(audit.append("ledger", 5, vec![entry("m-5")]).await, Ok(6), "once only");
+        let attempts = audit.attempts().unwrap();
+        let [(2, gap)] = &attempts[..] else { panic!("{attempts:?}") };
+        assert!(gap.code == Code::Gap && gap.detail.starts_with("events 2 to 4 of ledger are missing"), "{gap:?}");
+        let alerts = audit.alerts(0, 9).await.unwrap();
+        assert_eq!(
+            alerts.iter().map(|alert| (alert.place, alert.severity)).collect::<Vec<_>>(),
+            [(2, Severity::Critical)]
+        );
+        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 1, steps: 0, alerts: 1 });
     }
 
     #[tokio::test]

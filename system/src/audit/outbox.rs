@@ -265,6 +265,16 @@ pub async fn relay(outgoing: Outgoing, audit: Arc<dyn Audit>) {
                 );
                 sleep(BACKOFF_MAX).await;
             }
+            // Nothing but a person mends this.
+            Err(CallError::Failed(why)) if why.contains("are missing") => {
+                tracing::error!(
+                    why,
+                    source,
+                    "the audit log has lost events that this store no longer has: was its file removed, or replaced by an older \
+                     copy? Put the newest back, or have it go on without them: `accept_gaps = true` under [audit]"
+                );
+                sleep(BACKOFF_MAX).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, source, first, "failed to append to the audit log; the events stay in the outbox");
                 sleep(backoff).await;

@@ -162,6 +162,7 @@ pub struct Step {
     /// Under which id.
     pub message_id: Option<MessageId>,
     /// SHA-256 of its body: the decision on it has the body itself.
+    #[serde(with = "super::text::hash")]
     pub body_sha256: Option<BodyHash>,
     /// Whatever else is known, in words.
     pub detail: String,

@@ -224,7 +224,7 @@ async fn what_is_too_old_loses_its_bytes_and_everything_else_still_verifies() {
     kept.append("ledger", 1, (1..=300).map(|number| at(40, number)).collect()).await.unwrap();
     kept.append("ledger", 301, (301..=310).map(|number| at(20, number)).collect()).await.unwrap();
     let old = kept.checkpoint().await.unwrap();
-    let audit = reopened(kept, &bench, LogSettings { keep_days, origin: None }).await.unwrap();
+    let audit = reopened(kept, &bench, LogSettings { keep_days, ..LogSettings::default() }).await.unwrap();
     assert_eq!((audit.len().unwrap(), audit.events(0, 1).await.unwrap()[0].0), (310, 301));
     let query = Query { tenant: Some("acme".into()), max: 9, ..Query::default() };
     let found = audit.search(&query).await.unwrap();
@@ -264,7 +264,7 @@ async fn reopened(audit: EmbeddedAudit, bench: &Bench, settings: LogSettings) ->
 #[tokio::test]
 async fn a_log_keeps_its_key_and_its_name_and_refuses_another() {
     let bench = Bench::new().await;
-    let settings = LogSettings { origin: Some("example.com/tenantry".into()), keep_days: None };
+    let settings = LogSettings { origin: Some("example.com/tenantry".into()), ..LogSettings::default() };
     let audit = EmbeddedAudit::open_with(&bench.world, settings.clone()).await.unwrap();
     audit.append("ledger", 1, vec![decided(1)]).await.unwrap();
     let (key, checkpoint) = (audit.key().clone(), audit.checkpoint().await.unwrap());

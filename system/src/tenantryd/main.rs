@@ -48,8 +48,8 @@ enum Command {
     ///
     /// Data is kept in the data folder between starts; Ctrl-C or SIGTERM stops it gracefully.
     Up {
-        /// A TOML file as `tenantryd config` prints it; only `data`, `addresses.producer`, `rate_limits`,
-        /// `secrets`, `identity`, `grant_key_days`, `tls` and `monitor` count here.
+        /// A TOML file as `tenantryd config` prints it; of `addresses` only
+        /// `producer` counts here.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where everything that lasts is kept [default: ./data].
@@ -105,7 +105,7 @@ enum Command {
     /// Compare what tenants have with what their outcomes made of it, in the files of a ledger that does not run.
     ///
     /// A running ledger does this by itself, and for one tenant at GET /v1/tenants/TENANT/reconciliation. Changes no
-    /// tenant's rows; exits with 1 if anything differs.
+    /// tenant's rows; exits with 1 if anything differs, with 2 if that can not be told.
     Reconcile {
         /// Only this tenant.
         #[arg(long)]
@@ -242,7 +242,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reconcile { tenant, json, config, data } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);
-            reconcile::run(&config, tenant.as_deref(), json).await
+            return Ok(reconcile::run(&config, tenant.as_deref(), json).await);
         }
         Command::Config => {
             let config = Config::default().to_toml()?;

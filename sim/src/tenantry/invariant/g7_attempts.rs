@@ -18,7 +18,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         by_message.entry(attempt.claimed.message_id.as_deref().unwrap_or_default()).or_default().push(attempt);
     }
     let stands = |id: &str, side: fn(Role) -> bool| {
-        by_message.get(id).into_iter().flatten().filter(|attempt| side(attempt.service)).count()
+        // What could not be checked is no refusal: it was answered so, and asked again.
+        let counts = |attempt: &&&Attempt| side(attempt.service) && attempt.code != Code::Unchecked;
+        by_message.get(id).into_iter().flatten().filter(counts).count()
     };
     let gone = |command: &Command| case.seen.revocations.ever(&command.operator, &command.tenant);
     for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {
