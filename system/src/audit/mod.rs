@@ -1,6 +1,6 @@
 //! The audit log: what was decided about every command, what was refused and what simply happened, once, in order.
 //!
-//! Events reach it from durable [outboxes](outbox): decisions from the ledger's and [steps](step) from the store of whoever
+//! Events reach it from durable outboxes (`outbox.rs`): decisions from the ledger's and steps (`step.rs`) from the store of whoever
 //! took them, written in the very transaction that made them true; refused attempts from the [`Reporter`] of whoever
 //! refused them. Each source numbers its events without gaps; the log takes the next number, passes over what it already
 //! has, and refuses a gap: so however often an event is sent, it stands here exactly once.
