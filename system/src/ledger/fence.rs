@@ -25,6 +25,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The pause after a question that had no answer.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// At first it is asked sooner: where all start at once, auth is there a moment later, and until then every command waits.
+const AGAIN_MIN: Duration = Duration::from_millis(5);
+
 /// An auth that is behind needs a person: it is asked no more often than this.
 const AGAIN_BEHIND: Duration = Duration::from_secs(2);
 
@@ -122,18 +125,21 @@ impl EmbeddedLedger {
 
 /// Follows `authority` for ever. Until its first answer, and while there is none, nothing takes effect.
 pub async fn follow(ledger: Arc<EmbeddedLedger>, authority: Arc<dyn Authority>) {
+    let mut again = AGAIN_MIN;
     loop {
         let asked = Instant::now();
         match authority.in_force(ledger.authority_known(), WAIT).await {
             // An auth that is behind answers at once, and would be asked without end.
             Ok(in_force) => {
+                again = AGAIN_MIN;
                 if !ledger.learn(in_force, asked) {
                     sleep(AGAIN_BEHIND).await;
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to ask auth where authority stands");
-                sleep(AGAIN).await;
+                sleep(again).await;
+                again = (again * 2).min(AGAIN);
             }
         }
     }
