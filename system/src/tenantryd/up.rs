@@ -73,8 +73,9 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
 
     let api = Producer::new(to_broker.clone(), authority.clone(), to_ledger.clone(), clock.clone(), rate_limits, keys);
     let api = Arc::new(api.reporting(api_reports).auditing(audit.clone()).monitored(&monitor));
-    let mut http = tokio::spawn(producer::serve(listener, producer::router(api), stop.clone()));
-    let consumer_stop = CancellationToken::new();
+    // Each is told to stop below, in turn, and not by `stop` itself: what ends before it is told to has failed.
+    let (http_stop, consumer_stop) = (CancellationToken::new(), CancellationToken::new());
+    let mut http = tokio::spawn(producer::serve(listener, producer::router(api), http_stop.clone()));
     let consumer = Consumer::new(to_broker, authority.clone(), to_ledger, clock, rate_limits);
     let consumer = Arc::new(consumer.reporting(consumer_reports).monitored(&monitor));
     let mut consumer = tokio::spawn(consumer.run(consumer_stop.clone()));
@@ -89,7 +90,6 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     monitor.health.started(&stop);
 
     tokio::select! {
-        // First: at a stop the HTTP server ends too, as it should.
         biased;
         () = stop.cancelled() => {}
         why = broker.failed() => return Err(store_failed("broker", &why)),
@@ -108,6 +108,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         ended = &mut reconcile => bail!("tenants are reconciled no longer: {ended:?}"),
     }
     // In the order of a command's way: first nothing new comes in, then what is in work ends.
+    http_stop.cancel();
     http.await?;
     consumer_stop.cancel();
     consumer.await?;
