@@ -28,6 +28,7 @@ pub mod jws;
 pub mod ledger;
 pub mod message;
 pub mod monitor;
+pub mod outside;
 pub mod producer;
 pub mod rate_limit;
 pub mod rights;

@@ -14,10 +14,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tenantry_system::auth::oidc::{Freshness, Jwks, JwksUrl, Roots};
+use tenantry_system::auth::oidc::{Freshness, Jwks};
 use tenantry_system::auth::{IdentityProvider, TrustedIssuer};
 use tenantry_system::capability::{Entropy, World};
 use tenantry_system::ids::UserId;
+use tenantry_system::outside::{Roots, Url};
 use tokio::time::sleep;
 
 use super::evidence::Evidence;
@@ -91,7 +92,7 @@ impl Idp {
         if !self.is_hosted {
             return provider.trusted();
         }
-        let url = JwksUrl::parse_any(&format!("http://{HOST}/jwks.json")).expect("a URL");
+        let url = Url::parse_any(&format!("http://{HOST}/jwks.json")).expect("a URL");
         TrustedIssuer::new(provider.issuer(), Jwks::url(url, Roots::public(), FRESHNESS))
     }
 

@@ -10,18 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::{Request, Uri, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Request, header};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::{Metrics, SpanEnd};
 use super::trace::{Span, SpanSink};
 use crate::capability::Network;
+use crate::outside::{Client, Url};
 
 /// Spans that may wait to be sent: some seconds of a busy system, a few megabytes.
 const QUEUE_MAX: usize = 8192;
@@ -48,25 +46,23 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The address in `url`, such as `http://127.0.0.1:4318`.
+    /// Where a collector is, such as `http://127.0.0.1:4318`.
     ///
     /// # Errors
     /// In words, with what would be right.
-    pub fn address(url: &str) -> Result<String, String> {
+    pub fn url(text: &str) -> Result<Url, String> {
         let right = "write one such as http://127.0.0.1:4318";
-        let uri: Uri = url.parse().map_err(|error| format!("{url:?} is no URL: {error}; {right}"))?;
-        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
-        match uri.authority().filter(|_| plain) {
-            Some(authority) => Ok(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80))),
-            None => Err(format!("{url:?} is no http URL of a host and a port alone; {right}")),
+        match Url::parse_any(text) {
+            Ok(url) if url.is_plain_host() => Ok(url),
+            _ => Err(format!("{text:?} is no http URL of a host and a port alone; {right}")),
         }
     }
 
-    /// Sends spans of the service called `service` to `address` from now on.
+    /// Sends spans of the service called `service` to `url` from now on.
     #[must_use]
-    pub fn start(network: Arc<dyn Network>, address: String, service: String, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn start(network: Arc<dyn Network>, url: Url, service: String, metrics: Arc<Metrics>) -> Arc<Self> {
         let (queue, spans) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(export(network, address, service, metrics.clone(), spans));
+        tokio::spawn(export(Client::in_the_clear(network, url), service, metrics.clone(), spans));
         Arc::new(Self { queue, metrics })
     }
 }
@@ -80,13 +76,7 @@ impl SpanSink for Collector {
 }
 
 /// Sends until the last sender has gone.
-async fn export(
-    network: Arc<dyn Network>,
-    address: String,
-    service: String,
-    metrics: Arc<Metrics>,
-    mut spans: mpsc::Receiver<Span>,
-) {
+async fn export(collector: Client, service: String, metrics: Arc<Metrics>, mut spans: mpsc::Receiver<Span>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while spans.recv_many(&mut batch, BATCH_MAX).await > 0 {
         if batch.len() < BATCH_MAX {
@@ -97,13 +87,13 @@ async fn export(
                 batch.push(span);
             }
         }
-        let sent = timeout(DEADLINE, send(&*network, &address, body(&service, &batch))).await;
+        let sent = timeout(DEADLINE, send(&collector, body(&service, &batch))).await;
         let end = match sent.unwrap_or_else(|_| Err("it took too long".into())) {
             Ok(()) => SpanEnd::Exported,
             Err(why) => {
                 tracing::debug!(
                     why,
-                    address,
+                    url = %collector.url(),
                     spans = batch.len(),
                     "the collector did not take spans; they are dropped"
                 );
@@ -115,20 +105,14 @@ async fn export(
     }
 }
 
-async fn send(network: &dyn Network, address: &str, body: Bytes) -> Result<(), String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = network.connect_outside(address).await.map_err(|error| told(&error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
-    // Ends with this function, however it ends; its error shows in the request that met it.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(async move { connection.await.ok() }));
+async fn send(collector: &Client, body: Bytes) -> Result<(), String> {
     let request = Request::post(PATH)
-        .header(header::HOST, address)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(body))
-        .map_err(|error| told(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| told(&error))?;
-    let status = response.status();
-    Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| told(&error))?;
+        .map_err(|error| error.to_string())?;
+    let answer = collector.send(request).await?;
+    let status = answer.status();
+    answer.whole(ANSWER_BYTES_MAX).await?;
     if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
 }
 
@@ -194,9 +178,9 @@ mod tests {
 
     #[test]
     fn only_an_address_in_the_clear_is_taken_and_it_is_said_what_would_be_right() {
-        assert_eq!(Collector::address("http://127.0.0.1:4318"), Ok("127.0.0.1:4318".into()));
+        assert!(Collector::url("http://127.0.0.1:4318").is_ok());
         for wrong in ["127.0.0.1:4318", "https://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces", "http://"] {
-            assert!(Collector::address(wrong).unwrap_err().contains("http://127.0.0.1:4318"), "{wrong}");
+            assert!(Collector::url(wrong).unwrap_err().contains("http://127.0.0.1:4318"), "{wrong}");
         }
     }
 
@@ -204,7 +188,8 @@ mod tests {
     async fn a_collector_that_is_not_there_costs_spans_that_are_counted_and_holds_nobody_up() {
         let metrics = Arc::new(Metrics::default());
         let nowhere = Arc::new(InMemory::default());
-        let collector = Collector::start(nowhere, "collector".into(), "test".into(), metrics.clone());
+        let collector =
+            Collector::start(nowhere, Url::parse_any("http://collector").unwrap(), "test".into(), metrics.clone());
         (0..QUEUE_MAX + 3).for_each(|_| collector.take(span()));
         assert_eq!(metrics.spans.get(SpanEnd::Dropped), 3, "the queue is bounded");
         sleep(DEADLINE * 60).await;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tenantry_system::auth::TrustedIssuer;
-use tenantry_system::auth::oidc::{Algorithm, Freshness, Issuer, Jwks, JwksUrl, Roots};
+use tenantry_system::auth::oidc::{Algorithm, Freshness, Issuer, Jwks};
 use tenantry_system::capability::file_error;
+use tenantry_system::outside::{Roots, Url};
 
 /// An OpenID Connect provider, as it stands in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +153,7 @@ impl Identity {
                     Roots::from_pem(&pem).map_err(in_words).with_context(|| format!("ca_file {}", path.display()))?
                 }
             };
-            return Ok(Jwks::url(JwksUrl::parse(&self.jwks).map_err(in_words).context("jwks")?, roots, freshness));
+            return Ok(Jwks::url(Url::parse(&self.jwks).map_err(in_words).context("jwks")?, roots, freshness));
         }
         if self.ca_file.is_some() {
             bail!("ca_file goes with a URL; the keys are in the file {}", self.jwks);
@@ -206,10 +207,10 @@ mod tests {
     #[test]
     fn plain_http_is_for_this_machine_only() {
         for host in ["127.0.0.1", "127.1.2.3:8080", "[::1]:80", "localhost"] {
-            assert!(JwksUrl::parse(&format!("http://{host}/jwks")).is_ok(), "{host}");
+            assert!(Url::parse(&format!("http://{host}/jwks")).is_ok(), "{host}");
         }
         for host in ["127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "[::2]", "0.0.0.0"] {
-            assert!(JwksUrl::parse(&format!("http://{host}/jwks")).is_err(), "{host}");
+            assert!(Url::parse(&format!("http://{host}/jwks")).is_err(), "{host}");
         }
     }
 }

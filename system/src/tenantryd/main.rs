@@ -1,6 +1,8 @@
 //! `tenantryd`: runs the system for real, in one process or one per role.
 
 mod audit;
+mod client;
+mod command;
 mod config;
 mod development;
 mod evidence;
@@ -96,6 +98,9 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Ask a running system what became of a command.
+    #[command(subcommand)]
+    Command(command::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -194,6 +199,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Audit(command) => return Ok(audit::run(command).await),
+        Command::Command(command) => command::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

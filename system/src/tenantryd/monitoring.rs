@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tenantry_system::capability::{Clock, Network, OsEntropy, SystemClock, Tcp};
 use tenantry_system::monitor::{self, Collector, Metrics, Monitor, SpanSink, Tracer};
+use tenantry_system::outside::Url;
 use tenantry_system::rights::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -80,21 +81,22 @@ impl Monitoring {
         self.collector().map(drop)
     }
 
-    /// The collector's address.
-    fn collector(&self) -> anyhow::Result<Option<String>> {
+    /// Where the collector is.
+    fn collector(&self) -> anyhow::Result<Option<Url>> {
         let Some(url) = &self.otlp else { return Ok(None) };
-        let address = Collector::address(url).map_err(|why| anyhow!("failed to use monitor.otlp: {why}"))?;
-        on_loopback(&address).context("failed to use monitor.otlp; a collector on this machine can pass traces on")?;
-        Ok(Some(address))
+        let url = Collector::url(url).map_err(|why| anyhow!("failed to use monitor.otlp: {why}"))?;
+        on_loopback(url.address())
+            .context("failed to use monitor.otlp; a collector on this machine can pass traces on")?;
+        Ok(Some(url))
     }
 
     /// The monitor of a process that calls itself `service` in traces.
     pub(crate) fn monitor(&self, service: &str) -> anyhow::Result<Monitor> {
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(SystemClock));
         metrics.start.set((), clock.now().as_millisecond() as f64 / 1000.0);
-        let sink = self.collector()?.map(|address| -> Arc<dyn SpanSink> {
-            Collector::start(Arc::new(Tcp), address, service.into(), metrics.clone())
-        });
+        let sink = self
+            .collector()?
+            .map(|url| -> Arc<dyn SpanSink> { Collector::start(Arc::new(Tcp), url, service.into(), metrics.clone()) });
         let tracer = Tracer::new(clock, Arc::new(OsEntropy), self.sampled, sink);
         Ok(Monitor::new(metrics, tracer))
     }

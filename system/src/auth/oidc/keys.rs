@@ -17,12 +17,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fetch::{Fetcher, JwksUrl, Roots};
+use super::fetch::Fetcher;
 use super::issuer::Freshness;
 use super::key_set::{KEY_SET_BYTES_MAX, KeySet};
 use super::token::Claims;
 use crate::call::CallError;
 use crate::capability::World;
+use crate::outside::{Roots, Url};
 
 /// A request waits this long for a reading that it needs: less than the second its caller has.
 const WAIT_MAX: Duration = Duration::from_millis(500);
@@ -37,7 +38,7 @@ pub struct Jwks(pub(super) Source, pub(super) Freshness);
 pub(super) enum Source {
     Fixed(Bytes),
     File(PathBuf),
-    Url(JwksUrl, Roots),
+    Url(Url, Roots),
 }
 
 impl Jwks {
@@ -56,7 +57,7 @@ impl Jwks {
 
     /// What `url` answers at the time, from a host that `roots` vouch for.
     #[must_use]
-    pub fn url(url: JwksUrl, roots: Roots, freshness: Freshness) -> Self {
+    pub fn url(url: Url, roots: Roots, freshness: Freshness) -> Self {
         Self(Source::Url(url, roots), freshness)
     }
 }
@@ -111,7 +112,7 @@ impl Keys {
         let reader = match source {
             Source::Fixed(document) => return Ok(Self::Fixed(Arc::new(Held::read(&document)?))),
             Source::File(path) => Reader::File(path),
-            Source::Url(url, roots) => Reader::Url(Box::new(Fetcher::new(world, url, roots)?)),
+            Source::Url(url, roots) => Reader::Url(Box::new(Fetcher::new(world, url, &roots)?)),
         };
         let (sender, state) = watch::channel(State::default());
         let wanted = Arc::new(Notify::new());

@@ -36,7 +36,6 @@ use crate::call::CallError;
 use crate::capability::World;
 use crate::ids::UserId;
 
-pub use fetch::{JwksUrl, Roots};
 pub use issuer::{AUDIENCE, Freshness, Issuer};
 pub use key_set::Algorithm;
 pub use keys::Jwks;

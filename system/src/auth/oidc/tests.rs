@@ -13,6 +13,7 @@ use super::key_set::KeySet;
 use super::test_keys::{Signer, every_kind, hmac, kid};
 use super::*;
 use crate::capability::{BoxStream, InMemory, Network};
+use crate::outside::{Roots, Url};
 
 const ISSUER: &str = "https://id.example";
 const NOW: i64 = 1_767_225_600;
@@ -596,7 +597,7 @@ impl Provider {
     }
 
     fn start(&self) -> Authenticator {
-        let url = JwksUrl::parse_any("http://idp/keys").unwrap();
+        let url = Url::parse_any("http://idp/keys").unwrap();
         let trusted = TrustedIssuer::new(Issuer::new(ISSUER), Jwks::url(url, Roots::public(), FRESHNESS));
         Authenticator::start(trusted, &self.world).unwrap()
     }

@@ -1,0 +1,83 @@
+//! `tenantryd command`: commands of a running system, sent and followed.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde_json::Value;
+use tenantry_system::capability::file_error;
+use tenantry_system::ids::{MessageId, TenantId};
+
+use crate::client::{Access, print_json};
+
+/// What can be done.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Send a command. Sent again, the same bytes change nothing.
+    Send {
+        /// The file of its message, as JSON; `-` for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Say what became of a command.
+    Status {
+        /// The command's message id.
+        #[arg(value_parser = MessageId::parse)]
+        message_id: MessageId,
+        /// Its tenant: an id is unique within its tenant only.
+        #[arg(long, value_parser = TenantId::parse)]
+        tenant: TenantId,
+        /// Wait up to this many milliseconds for its outcome, at most 30000.
+        #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+        wait: u64,
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Send { file, access } => {
+            let message = if file == Path::new("-") {
+                let mut text = Vec::new();
+                std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
+                text
+            } else {
+                std::fs::read(&file).map_err(|error| file_error(&error, "read", &file))?
+            };
+            let accepted = access.api()?.post("/v1/commands", message).await?;
+            if access.json {
+                return print_json(&accepted);
+            }
+            let [tenant, id] = ["tenant_id", "message_id"].map(|name| accepted[name].as_str().unwrap_or_default());
+            let again = if accepted["duplicate"] == true { ", as it was before" } else { "" };
+            Ok(writeln!(std::io::stdout(), "{id} of {tenant}: accepted{again}")?)
+        }
+        Command::Status { message_id, tenant, wait, access } => {
+            let path = format!("/v1/commands/{message_id}?tenant_id={tenant}&wait_ms={wait}");
+            let status = access.api()?.get(&path).await?;
+            if access.json {
+                return print_json(&status);
+            }
+            Ok(writeln!(std::io::stdout(), "{}", line(&status))?)
+        }
+    }
+}
+
+/// A command's status in one line.
+fn line(status: &Value) -> String {
+    let text = |name: &str| status[name].as_str().unwrap_or_default();
+    let told = format!("{} of {}: {}", text("message_id"), text("tenant_id"), text("status"));
+    match (&status["changes"], &status["reason"]) {
+        (Value::Null, Value::Null) => told,
+        (Value::Null, Value::String(reason)) => format!("{told}: {reason}"),
+        (Value::Null, reason) => {
+            let word = |name: &str| reason[name].as_str().unwrap_or_default();
+            format!("{told}: {}: {}", word("code"), word("detail"))
+        }
+        (changes, _) => format!("{told} at version {}: {changes}", status["version"]),
+    }
+}
