@@ -87,6 +87,16 @@ fn each_role_says_what_it_lacks_and_when_it_has_it_again() {
             cluster.start(killed);
             await_ready(&cluster, noticing, true, check).await;
         }
+        // Without the audit log all go on, and say that it is not there.
+        cluster.kill("audit");
+        eventually("the ledger misses the audit log", NOTICED_MAX, async || {
+            let (status, body) = get(cluster.monitor("ledger"), "/readyz").await?;
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            let told = body["checks"].as_array()?.iter().find(|checked| checked["check"] == "audit")?.clone();
+            (status == 200 && told["ok"] == false && told["needed"] == false).then_some(())
+        })
+        .await;
+        cluster.start("audit");
         // What is asked for here is not for the public.
         let panel = cluster.panel("dev-operator").await;
         for path in ["/metrics", "/readyz"] {

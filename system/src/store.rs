@@ -46,7 +46,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const FRESH_BYTES_MAX: u64 = 72 * 1024;
 
 /// Of the rows that this build writes; changes with the shape of any of them, for neither redb nor postcard could tell.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// One row: [`FORMAT`] of the build that made the file.
 const FORMAT_TABLE: TableDefinition<(), u32> = TableDefinition::new("format");

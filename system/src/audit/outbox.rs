@@ -20,6 +20,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Audit, Event};
 use crate::call::CallError;
+use crate::capability::World;
+use crate::monitor::{Label, Outlet};
 use crate::rights::Role;
 use crate::store::{Machine, Snapshots, Store, decode, encode};
 
@@ -49,6 +51,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// What a store's machine knows of its outbox; the events themselves are rows of the store.
 pub(crate) struct Outbox {
+    service: Role,
     /// The name under which the log numbers them.
     source: String,
     /// The log has them up to this number.
@@ -72,7 +75,7 @@ impl Outbox {
         let relayed = oldest.map_or(last, |oldest| oldest - 1);
         let (relayed, last, grew) = (relayed.into(), last.into(), Notify::new());
         grew.notify_one();
-        Ok(Arc::new(Self { source: format!("{service}/{name:016x}"), relayed, last, grew }))
+        Ok(Arc::new(Self { service, source: format!("{service}/{name:016x}"), relayed, last, grew }))
     }
 
     /// Opens it for the commit under way, which strikes off what was relayed.
@@ -120,6 +123,23 @@ impl Outbox {
             false => Ok(()),
         }
     }
+}
+
+/// Has the world's monitor look at what waits in `store`: how much, since when, and whether more may.
+pub(crate) fn watched<M: Machine>(world: &World, store: &Store<M>, outbox: &Arc<Outbox>, outlet: Outlet) {
+    let (service, full) = (outbox.service, Arc::downgrade(outbox));
+    world.monitor.health.needed(format!("{} outbox of {service}", outlet.value()), move || {
+        std::future::ready(full.upgrade().map_or(Ok(()), |outbox| outbox.has_room().map_err(|error| error.to_string())))
+    });
+    let (looked_at, reader, clock) = (Arc::downgrade(outbox), store.reader(), world.clock.clone());
+    world.monitor.probe(move |metrics| {
+        let Some(outbox) = looked_at.upgrade() else { return };
+        // What can't be read stays as it was: the store's own check tells of it.
+        let Some(Ok(oldest)) = reader().map(|read| outbox.oldest_unix_ms(&read)) else { return };
+        metrics.outbox_events.set((service, outlet), outbox.waiting() as f64);
+        let age_ms = oldest.map_or(0, |oldest| (clock.now().as_millisecond() - oldest).max(0));
+        metrics.outbox_age.set((service, outlet), age_ms as f64 / 1000.0);
+    });
 }
 
 /// An outbox, open for one commit.

@@ -18,11 +18,11 @@ use std::time::Duration;
 use redb::WriteTransaction;
 use tokio::task::JoinSet;
 
-use super::outbox::{Outbox, Outgoing, relay};
+use super::outbox::{self, Outbox, Outgoing, relay};
 use super::{Attempt, Audit, Claimed, Code, Event, Step};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Outlet};
 use crate::rights::Role;
 use crate::store::{Machine, Store};
 
@@ -53,6 +53,7 @@ impl Reporter {
         let (clock, monitor, fresh) = (world.clock.clone(), world.monitor.clone(), world.entropy.u64());
         let load = move |within: &WriteTransaction| Ok(Desk { outbox: Outbox::load(within, service, fresh)? });
         let store = Store::open(world, service, "outbox.redb", load).await?;
+        outbox::watched(world, &store, &store.machine().outbox, Outlet::Reports);
         let mut relaying = JoinSet::new();
         relaying.spawn(relay(Outgoing::new(&store, &store.machine().outbox), audit));
         Ok(Self(Some(Arc::new(Reports { service, clock, store, _relay: relaying, monitor }))))

@@ -20,13 +20,14 @@ use super::oidc::Authenticator;
 use super::policy::{Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
-use crate::audit::outbox::{Outbox, Writing};
+use crate::audit::outbox::{self, Outbox, Writing};
 use crate::audit::{Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::{PrivateKey, PublicKeys};
+use crate::monitor::Outlet;
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 
@@ -69,6 +70,7 @@ impl EmbeddedAuthority {
         let load =
             move |within: &WriteTransaction| Office::load(within, policies, &signing, &decision, load_clock, fresh);
         let store = Store::open(world, Role::Auth, "auth.redb", load).await?;
+        outbox::watched(world, &store, &store.machine().outbox, Outlet::Store);
         let (clock, entropy) = (world.clock.clone(), world.entropy.clone());
         Ok(Self { store, operators, clock, entropy, reporter: Reporter::none() })
     }

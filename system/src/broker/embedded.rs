@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::lane::{Exhausted, Lanes, Limits, Queued};
 use super::recent::{Key, Known, Recent, key};
 use super::{Attempt, Broker, DeadLetter, Delivery, Ending, Lease, Published, Settlement, Standing};
-use crate::audit::outbox::Outbox;
+use crate::audit::outbox::{self, Outbox};
 use crate::audit::{Event, Outgoing, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
@@ -34,7 +34,7 @@ use crate::jws::MAX_TOKEN_BYTES;
 use crate::ledger::PauseGeneration;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
 use crate::monitor::{
-    DeadReason, DeliveryKind, Label, LaneClass, Metrics, Monitor, PublishEnd, SettleEnd, SpanKind, Stage,
+    DeadReason, DeliveryKind, Label, LaneClass, Metrics, Monitor, Outlet, PublishEnd, SettleEnd, SpanKind, Stage,
 };
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode, read_id};
@@ -94,6 +94,7 @@ impl EmbeddedBroker {
         let (load_clock, monitor, fresh) = (clock.clone(), world.monitor.clone(), world.entropy.u64());
         let load = move |within: &WriteTransaction| Mailroom::load(within, limits, load_clock, monitor, fresh);
         let store = Arc::new(Store::open(world, Role::Broker, "broker.redb", load).await?);
+        outbox::watched(world, &store, &store.machine().outbox, Outlet::Store);
         let mut flusher = JoinSet::new();
         flusher.spawn(flush_settled(store.clone()));
         let (monitor, looked_at, its_clock) = (world.monitor.clone(), Arc::downgrade(&store), clock.clone());

@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -30,8 +30,8 @@ pub const BASELINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// tenant -> [`BroughtIn`].
 pub(super) const BROUGHT_IN: TableDefinition<&str, &[u8]> = TableDefinition::new("brought_in");
-/// One row: SHA-256 of the file that was taken over.
-const BASELINE: TableDefinition<(), [u8; 32]> = TableDefinition::new("baseline");
+/// One row: SHA-256 of the file that was taken over, and how many tenants it had.
+const BASELINE: TableDefinition<(), ([u8; 32], u64)> = TableDefinition::new("baseline");
 
 /// What one tenant was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ impl Baseline {
     /// When another one was, or when it comes too late: then nothing of it may be committed.
     pub(super) fn import(&self, within: &WriteTransaction) -> Result<(), redb::Error> {
         let mut kept = within.open_table(BASELINE)?;
-        if let Some(before) = kept.get(())?.map(|hash| hash.value()) {
+        if let Some(before) = kept.get(())?.map(|kept| kept.value().0) {
             let another = "another baseline was taken over before, of SHA-256";
             let told = format!("{another} {}; give that file again, or none", hex::encode(before));
             return if before == self.sha256 { Ok(()) } else { Err(refused(told)) };
@@ -174,9 +174,15 @@ impl Baseline {
             }
             brought_in.import(within, tenant)?;
         }
-        kept.insert((), self.sha256)?;
+        kept.insert((), (self.sha256, self.tenants.len() as u64))?;
         Ok(())
     }
+}
+
+/// How many tenants were brought in, and how many of them there are.
+pub(super) fn counted(read: &ReadTransaction) -> Result<(u64, u64), redb::Error> {
+    let counted = read.open_table(BASELINE)?.get(())?.map_or(0, |kept| kept.value().1);
+    Ok((counted, read.open_table(BROUGHT_IN)?.len()?))
 }
 
 fn refused(problem: String) -> redb::Error {

@@ -18,7 +18,7 @@ use super::{
     Transaction, Work, baseline, journal, rulebook,
 };
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
-use crate::audit::outbox::{Outbox, Writing};
+use crate::audit::outbox::{self, Outbox, Writing};
 use crate::audit::{AuditEntry, Event, Outgoing, Step, StepKind};
 use crate::auth::Verdict;
 use crate::billing::Rules;
@@ -27,7 +27,7 @@ use crate::capability::{Clock, Disk, Entropy, World};
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::message::BodyHash;
-use crate::monitor::{AppliedEnd, Label, Monitor, SpanKind, Stage};
+use crate::monitor::{AppliedEnd, Label, Monitor, Outlet, SpanKind, Stage};
 use crate::rights::Role;
 use crate::secret::{
     ClearText, DataKey, KeyCache, KeyContext, KeyError, KeyProvider, KeyVersion, NotOpened, SealContext, Sealed,
@@ -105,7 +105,8 @@ impl EmbeddedLedger {
         let keys = KeyCache::new(provider);
         let (reconciling, making) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
         let (entropy, monitor) = (world.entropy.clone(), world.monitor.clone());
-        watched(&monitor, store.machine(), store.reader());
+        watched(&monitor, store.machine());
+        outbox::watched(world, &store, &store.machine().outbox, Outlet::Store);
         let ledger = Self { store, disk, entropy, keys, reconcile_every, on_report, reconciling, monitor, making };
         ledger.check_provider(&recorded).await?;
         for ((tenant, version), slot) in recorded {
@@ -248,10 +249,12 @@ impl EmbeddedLedger {
         &self,
         kind: StepKind,
         number: u64,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         detail: String,
     ) -> Result<(), CallError> {
-        let mut step = Step { detail, ..self.store.machine().step(kind, number, tenant) };
+        let at_unix_ms = self.store.machine().clock.now().as_millisecond();
+        let step = Step::new(at_unix_ms, Role::Ledger, kind, number);
+        let mut step = Step { tenant: tenant.cloned(), detail, ..step };
         step.cut();
         self.store.execute(Command::Tell(step.into())).await.map(drop)
     }
@@ -303,6 +306,7 @@ impl EmbeddedLedger {
 
     /// All tenants were compared once more.
     pub(super) fn reconciled(&self, report: &Report) {
+        self.monitor.metrics.discrepancies.set((), report.found() as f64);
         (self.on_report)(report);
     }
 
@@ -434,8 +438,15 @@ type Tried = BTreeMap<BodyHash, Result<(), NotOpened>>;
 enum Command {
     Apply(Run, Tried),
     Pause(TenantScope, UserId, PauseGeneration),
-    KeepKey { context: KeyContext, slot: SlotHash, replaces: Option<SlotHash> },
+    KeepKey {
+        context: KeyContext,
+        slot: SlotHash,
+        replaces: Option<SlotHash>,
+    },
     Tell(Box<Step>),
+    /// Bends rows past everything that is checked: what reconciliation is tested with, under a ledger that runs.
+    #[cfg(test)]
+    Bend(fn(&WriteTransaction) -> Result<(), redb::Error>),
 }
 
 #[derive(Debug)]
@@ -571,11 +582,17 @@ impl Machine for Books {
     fn weight(command: &Command) -> usize {
         match command {
             Command::Apply(run, _) => run.works().len(),
-            Command::Pause(..) | Command::KeepKey { .. } | Command::Tell(_) => 1,
+            _ => 1,
         }
     }
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
+        #[cfg(test)]
+        for command in &batch {
+            if let Command::Bend(drift) = command {
+                drift(within)?;
+            }
+        }
         let mut tables = Tables::open(within)?;
         let mut outbox = self.outbox.open(within)?;
         let mut answers = Vec::with_capacity(batch.len());
@@ -605,9 +622,12 @@ impl Machine for Books {
                     outbox.push(&Event::Step(Step::clone(step)))?;
                     Answer::Told
                 }
+                #[cfg(test)]
+                Command::Bend(_) => Answer::Told,
             });
         }
         outbox.finish()?;
+        tables.keep_totals()?;
         *self.forgotten.lock().expect("no holder panics") = std::mem::take(&mut tables.forgotten);
         self.awaited.remember(&batch);
         Ok(answers)
@@ -647,8 +667,8 @@ fn ended(applied: &Applied) -> AppliedEnd {
     }
 }
 
-/// What `monitor` asks of the ledger: where it stands with auth, and what the audit log does not have yet.
-fn watched(monitor: &Monitor, books: &Arc<Books>, reader: impl Fn() -> Option<Arc<ReadTransaction>> + Send + 'static) {
+/// What `monitor` asks of the ledger: where it stands with auth.
+fn watched(monitor: &Monitor, books: &Arc<Books>) {
     let fenced = Arc::downgrade(books);
     monitor.health.needed("auth heard by the ledger", move || {
         let verdict = fenced.upgrade().map_or(Ok(()), |books| books.fence.open());
@@ -659,11 +679,6 @@ fn watched(monitor: &Monitor, books: &Arc<Books>, reader: impl Fn() -> Option<Ar
         let Some(books) = looked_at.upgrade() else { return };
         metrics.authority_age.set((), books.fence.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
         metrics.authority_revision.set((), books.fence.revision() as f64);
-        // What can't be read stays as it was: the store's own check tells of it.
-        let Some(Ok(oldest)) = reader().map(|read| books.outbox.oldest_unix_ms(&read)) else { return };
-        metrics.outbox_entries.set((), books.outbox.waiting() as f64);
-        let age_ms = oldest.map_or(0, |oldest| (books.clock.now().as_millisecond() - oldest).max(0));
-        metrics.outbox_age.set((), age_ms as f64 / 1000.0);
     });
 }
 
@@ -720,7 +735,7 @@ impl Awaited {
     fn remember(&self, batch: &[Command]) {
         let runs = batch.iter().filter_map(|command| match command {
             Command::Apply(run, _) => Some(run),
-            Command::Pause(..) | Command::KeepKey { .. } | Command::Tell(_) => None,
+            _ => None,
         });
         let key =
             |Work { command, .. }: &Work| (command.scope().tenant().clone(), command.message().message_id.clone());

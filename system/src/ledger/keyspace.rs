@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -43,6 +43,21 @@ pub(super) const KEY_HEADS: TableDefinition<&str, (u32, u32)> = TableDefinition:
 pub(super) const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
 /// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), the generation of its pauses.
 pub(super) const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
+/// One row: how many rows [`HEADS`] and [`OUTCOMES`] have. A tenant of whom every row is gone leaves no other trace.
+pub(super) const TOTALS: TableDefinition<(), (u64, u64)> = TableDefinition::new("totals");
+
+/// How many there are of all tenants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) tenants: u64,
+    pub(super) outcomes: u64,
+}
+
+impl From<(u64, u64)> for Totals {
+    fn from((tenants, outcomes): (u64, u64)) -> Self {
+        Self { tenants, outcomes }
+    }
+}
 
 /// An outcome, and the body it is the outcome of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,13 +90,20 @@ pub(super) struct Tables<'t> {
     credentials: Table<'t, (&'static str, &'static str), &'static [u8]>,
     data_keys: Table<'t, (&'static str, u32), SlotHash>,
     key_heads: Table<'t, &'static str, (u32, u32)>,
+    totals: Table<'t, (), (u64, u64)>,
+    /// Written back by [`Tables::keep_totals`].
+    counted: Totals,
     /// The slots of data keys that this commit forgets.
     pub(super) forgotten: Vec<SlotHash>,
 }
 
 impl<'t> Tables<'t> {
     pub(super) fn open(within: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        let totals = within.open_table(TOTALS)?;
+        let counted = totals.get(())?.map_or_else(Totals::default, |row| row.value().into());
         Ok(Self {
+            totals,
+            counted,
             limits: within.open_table(LIMITS)?,
             entitlements: within.open_table(ENTITLEMENTS)?,
             plans: within.open_table(PLANS)?,
@@ -108,6 +130,13 @@ impl<'t> Tables<'t> {
         let head = self.heads.get(tenant)?.map_or_else(Head::default, |head| Head::from(head.value()));
         let keys = self.key_head(tenant)?;
         Ok(TenantTransaction { tables: self, tenant, rules, head, keys, seal: None })
+    }
+
+    /// Makes the totals part of the commit.
+    pub(super) fn keep_totals(&mut self) -> Result<(), redb::Error> {
+        let Totals { tenants, outcomes } = self.counted;
+        self.totals.insert((), (tenants, outcomes))?;
+        Ok(())
     }
 
     fn key_head(&self, tenant: &str) -> Result<KeyHead, redb::Error> {
@@ -244,7 +273,9 @@ impl TenantTransaction<'_, '_> {
     }
 
     pub(super) fn record(&mut self, message_id: &MessageId, recorded: &Recorded) -> Result<(), redb::Error> {
-        self.tables.outcomes.insert((self.tenant, message_id.as_str()), encode(recorded).as_slice())?;
+        let key = (self.tenant, message_id.as_str());
+        let is_new = self.tables.outcomes.insert(key, encode(recorded).as_slice())?.is_none();
+        self.tables.counted.outcomes += u64::from(is_new);
         Ok(())
     }
 }
@@ -253,7 +284,8 @@ impl TenantTransaction<'_, '_> {
     /// Makes the head's changes part of the transaction.
     pub(super) fn keep_head(self) -> Result<(), redb::Error> {
         let Head { version, position: Position { epoch, sequence }, pause } = self.head;
-        self.tables.heads.insert(self.tenant, (version, epoch, sequence, pause.0))?;
+        let is_new = self.tables.heads.insert(self.tenant, (version, epoch, sequence, pause.0))?.is_none();
+        self.tables.counted.tenants += u64::from(is_new);
         Ok(())
     }
 }
@@ -308,6 +340,12 @@ impl TenantView for TenantTransaction<'_, '_> {
             }
         }
     }
+}
+
+/// The totals as they were counted, and as there are rows.
+pub(super) fn totals(read: &ReadTransaction) -> Result<(Totals, Totals), redb::Error> {
+    let counted = read.open_table(TOTALS)?.get(())?.map_or_else(Totals::default, |row| row.value().into());
+    Ok((counted, Totals { tenants: read.open_table(HEADS)?.len()?, outcomes: read.open_table(OUTCOMES)?.len()? }))
 }
 
 /// The outcome of one command, as committed.

@@ -54,6 +54,12 @@ pub enum Subject {
     DataKey,
     /// Rows that can't be read.
     Unreadable,
+    /// How many tenants had an outcome or a pause, of all tenants.
+    Tenants,
+    /// How many outcomes there are, of all tenants.
+    AllOutcomes,
+    /// How many tenants there are that the baseline brought in.
+    BroughtIn,
 }
 
 impl fmt::Display for Subject {
@@ -73,6 +79,9 @@ impl fmt::Display for Subject {
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::DataKey => f.write_str("data key"),
             Self::Unreadable => f.write_str("rows"),
+            Self::Tenants => f.write_str("number of tenants"),
+            Self::AllOutcomes => f.write_str("number of outcomes"),
+            Self::BroughtIn => f.write_str("number of tenants brought in"),
         }
     }
 }
@@ -80,8 +89,8 @@ impl fmt::Display for Subject {
 /// One difference between what is and what follows from the outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discrepancy {
-    /// Whose.
-    pub tenant: TenantId,
+    /// Whose; none: it is of all tenants together.
+    pub tenant: Option<TenantId>,
     /// Of what.
     pub subject: Subject,
     /// What follows from the outcomes; none: it should not be there.
@@ -93,6 +102,7 @@ pub struct Discrepancy {
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tenant, subject, expected, actual } = self;
+        let tenant = tenant.as_ref().map_or("all tenants", TenantId::as_str);
         match (expected, actual) {
             (Some(expected), Some(actual)) => write!(f, "{tenant}: {subject} is {actual}, and should be {expected}"),
             (Some(expected), None) => write!(f, "{tenant}: {subject} is missing, and should be {expected}"),
@@ -116,6 +126,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// How many differences there are.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.discrepancies.len() as u64 + self.untold
+    }
+
     /// Adds what was found of another tenant.
     pub(super) fn add(&mut self, other: Self) {
         self.tenants += other.tenants;
@@ -321,11 +337,16 @@ impl Expected {
             let expected = expected.remove(&subject);
             rows += u64::from(expected.is_none());
             if expected.as_ref() != Some(&actual) {
-                discrepancies.push(Discrepancy { tenant: tenant.clone(), subject, expected, actual: Some(actual) });
+                discrepancies.push(Discrepancy {
+                    tenant: Some(tenant.clone()),
+                    subject,
+                    expected,
+                    actual: Some(actual),
+                });
             }
         }
         let missing = |(subject, expected)| {
-            let (tenant, expected) = (tenant.clone(), Some(expected));
+            let (tenant, expected) = (Some(tenant.clone()), Some(expected));
             Discrepancy { tenant, subject, expected, actual: None }
         };
         discrepancies.extend(expected.into_iter().map(missing));
@@ -336,11 +357,21 @@ impl Expected {
     }
 }
 
+/// What is not there as often as it was counted: a tenant of whom every row is gone is told by nothing else.
+pub(super) fn totals(compared: [(Subject, (u64, u64)); 3]) -> Report {
+    let differ = compared.into_iter().filter(|(_, (counted, there))| counted != there);
+    let told = |(subject, (counted, there)): (_, (u64, u64))| {
+        let (expected, actual) = (Some(counted.to_string()), Some(there.to_string()));
+        Discrepancy { tenant: None, subject, expected, actual }
+    };
+    Report { rows: 3, discrepancies: differ.map(told).collect(), ..Report::default() }
+}
+
 /// Versions count outcomes: from 1, each once.
 fn gaps(tenant: &TenantId, sorted: &[u64]) -> Vec<Discrepancy> {
     let (mut found, mut last) = (Vec::new(), 0);
     let told = |subject, expected: &str, actual: Option<&str>| {
-        let (tenant, expected) = (tenant.clone(), Some(expected.to_owned()));
+        let (tenant, expected) = (Some(tenant.clone()), Some(expected.to_owned()));
         Discrepancy { tenant, subject, expected, actual: actual.map(str::to_owned) }
     };
     for version in sorted.iter().copied() {
@@ -356,14 +387,15 @@ fn gaps(tenant: &TenantId, sorted: &[u64]) -> Vec<Discrepancy> {
 
 /// What stood already when the rows were compared the last time: a drift is told once, and again when it has changed.
 #[derive(Debug, Default)]
-pub(super) struct Standing(BTreeMap<TenantId, Vec<Discrepancy>>);
+pub(super) struct Standing(BTreeMap<Option<TenantId>, Vec<Discrepancy>>);
 
 impl Standing {
     /// Which of `found`, all there is of `tenant`, did not stand before.
-    pub(super) fn news(&mut self, tenant: &TenantId, found: &[Discrepancy]) -> Vec<Discrepancy> {
-        let before = self.0.remove(tenant).unwrap_or_default();
+    pub(super) fn news(&mut self, tenant: Option<&TenantId>, found: &[Discrepancy]) -> Vec<Discrepancy> {
+        let tenant = tenant.cloned();
+        let before = self.0.remove(&tenant).unwrap_or_default();
         if !found.is_empty() {
-            self.0.insert(tenant.clone(), found.to_vec());
+            self.0.insert(tenant, found.to_vec());
         }
         found.iter().filter(|discrepancy| !before.contains(discrepancy)).cloned().collect()
     }
@@ -376,18 +408,18 @@ mod tests {
 
     #[test]
     fn what_stands_is_told_once_and_again_when_it_has_changed_or_come_back() {
-        let acme = tenant("acme");
+        let (acme, globex) = (tenant("acme"), tenant("globex"));
         let drift = |actual: &str| {
             let (expected, actual) = (Some("1".to_owned()), Some(actual.to_owned()));
-            Discrepancy { tenant: tenant("acme"), subject: Subject::Version, expected, actual }
+            Discrepancy { tenant: Some(tenant("acme")), subject: Subject::Version, expected, actual }
         };
         let mut standing = Standing::default();
-        assert_eq!(standing.news(&acme, &[drift("2")]), [drift("2")]);
-        assert_eq!(standing.news(&acme, &[drift("2")]), []);
-        assert_eq!(standing.news(&acme, &[drift("3")]), [drift("3")]);
-        assert_eq!(standing.news(&acme, &[]), []);
-        assert_eq!(standing.news(&acme, &[drift("3")]), [drift("3")]);
-        assert_eq!(standing.news(&tenant("globex"), &[]), []);
+        assert_eq!(standing.news(Some(&acme), &[drift("2")]), [drift("2")]);
+        assert_eq!(standing.news(Some(&acme), &[drift("2")]), []);
+        assert_eq!(standing.news(Some(&acme), &[drift("3")]), [drift("3")]);
+        assert_eq!(standing.news(Some(&acme), &[]), []);
+        assert_eq!(standing.news(Some(&acme), &[drift("3")]), [drift("3")]);
+        assert_eq!(standing.news(Some(&globex), &[]), []);
     }
 
     #[test]

@@ -210,15 +210,18 @@ const DRIFTS: &[(Drift, &[&str])] = &[
     ),
     (
         |w| w.open_table(HEADS)?.remove("globex").map(drop).map_err(Into::into),
-        &["globex: version is 0, and should be 1"],
+        &["globex: version is 0, and should be 1", "all tenants: number of tenants is 1, and should be 2"],
     ),
     (
         |w| w.open_table(OUTCOMES)?.remove(("acme", "m-2")).map(drop).map_err(Into::into),
-        &["acme: outcome of version 2 is missing, and should be there"],
+        &[
+            "acme: outcome of version 2 is missing, and should be there",
+            "all tenants: number of outcomes is 9, and should be 10",
+        ],
     ),
     (
         |w| w.open_table(OUTCOMES)?.remove(("acme", "m-9")).map(drop).map_err(Into::into),
-        &["acme: version is 9, and should be 8"],
+        &["acme: version is 9, and should be 8", "all tenants: number of outcomes is 9, and should be 10"],
     ),
     (
         |w| {
@@ -226,9 +229,29 @@ const DRIFTS: &[(Drift, &[&str])] = &[
             let copied = outcomes.get(("acme", "m-2"))?.map(|row| row.value().to_vec()).unwrap();
             outcomes.insert(("acme", "m-99"), copied.as_slice()).map(drop).map_err(Into::into)
         },
-        &["acme: outcome of version 2 is there more than once, and should be one"],
+        &[
+            "acme: outcome of version 2 is there more than once, and should be one",
+            "all tenants: number of outcomes is 11, and should be 10",
+        ],
+    ),
+    (
+        |w| lose(w, "globex"),
+        &[
+            "all tenants: number of tenants is 1, and should be 2",
+            "all tenants: number of outcomes is 9, and should be 10",
+        ],
     ),
 ];
+
+/// Removes everything that the ledger has of `tenant`.
+fn lose(within: &WriteTransaction, tenant: &str) -> Result<(), redb::Error> {
+    let (first, last) = ((tenant, ""), (tenant, "\u{7f}"));
+    within.open_table(HEADS)?.remove(tenant)?;
+    within.open_table(OUTCOMES)?.retain_in(first..=last, |_, _| false)?;
+    within.open_table(CREDITS)?.retain_in(first..=last, |_, _| false)?;
+    within.open_table(JOURNAL)?.retain_in((tenant, 0, 0)..=(tenant, u64::MAX, u32::MAX), |_, _| false)?;
+    Ok(())
+}
 
 fn suspend(within: &WriteTransaction, tenant: &str, version: u64) -> Result<(), redb::Error> {
     let suspension = Suspension { reason: Reason::parse("planted").unwrap(), version };
@@ -244,7 +267,7 @@ async fn planted_drift_of_every_kind_is_found_within_one_cycle_and_nothing_else(
     close(ledger).await;
     let clean = first_cycle(&bench).await;
     assert_eq!((clean.tenants, clean.discrepancies), (2, Vec::new()));
-    assert!(clean.rows >= 10 + 12, "{} rows", clean.rows);
+    assert!(clean.rows >= 10 + 12 + 3, "{} rows", clean.rows);
     let file = bench.folder().join("ledger.redb");
     let sound = std::fs::read(&file).unwrap();
     for (drift, told) in DRIFTS {
@@ -254,6 +277,53 @@ async fn planted_drift_of_every_kind_is_found_within_one_cycle_and_nothing_else(
         assert_eq!(found, *told);
         write_file(&file, &sound);
     }
+}
+
+#[tokio::test]
+async fn drift_under_a_ledger_that_runs_is_found_in_the_next_cycle_and_told_once() {
+    let bench = Bench::new().await;
+    let (told, mut reports) = mpsc::unbounded_channel();
+    let on_report: Arc<dyn Fn(&Report) + Send + Sync> = Arc::new(move |report| drop(told.send(report.clone())));
+    let settings = Settings { on_report, reconcile_every: Duration::from_millis(20), ..Settings::default() };
+    let ledger = Arc::new(EmbeddedLedger::open_with(&bench.world, bench.keys(), settings).await.unwrap());
+    ledger.learn(bench.authority.in_force_now(), Instant::now());
+    history(&bench, &ledger).await;
+    let cycles = tokio::spawn(reconcile(ledger.clone()));
+    let drifts: [(Drift, &[&str]); 3] = [
+        (DRIFTS[0].0, DRIFTS[0].1),
+        (DRIFTS[16].0, DRIFTS[16].1),
+        (
+            |w| lose(w, "globex"),
+            &[
+                "all tenants: number of tenants is 1, and should be 2",
+                "all tenants: number of outcomes is 9, and should be 49",
+            ],
+        ),
+    ];
+    let (mut standing, mut sequence) = (Vec::<&str>::new(), 1);
+    for (drift, words) in drifts {
+        // Commands take effect all the while, and none of them is taken for drift.
+        for _ in 0..13 {
+            sequence += 1;
+            let credit = r#"{"amount_minor": 1, "currency": "USD"}"#;
+            let body = asking("globex", &format!("m-{sequence}"), "issue_credit", credit);
+            ask(&bench, &ledger, ("globex", sequence), "issue_credit", body).await;
+        }
+        assert!(matches!(ledger.store.execute(Command::Bend(drift)).await, Ok(Answer::Told)));
+        standing.extend(words);
+        // A cycle that was under way may have passed the place; the one after it has not.
+        while reports.try_recv().is_ok() {}
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            found = reports.recv().await.unwrap().discrepancies;
+        }
+        let found: std::collections::BTreeSet<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, standing.iter().map(ToString::to_string).collect());
+    }
+    let steps = ledger.outgoing().steps();
+    let told = steps.iter().filter(|step| step.starts_with("discrepancy ")).count();
+    assert_eq!(told, standing.len(), "each once: {steps:?}");
+    cycles.abort();
 }
 
 #[tokio::test]
@@ -349,6 +419,8 @@ async fn tenants_are_brought_in_once_with_credit_that_the_journal_explains() {
         "{lost:?}"
     );
     assert!(!lost.iter().any(|drift| drift.to_string().contains("seats")), "{lost:?}");
+    let gone = "all tenants: number of tenants brought in is 0, and should be 1";
+    assert_eq!(lost.last().unwrap().to_string(), gone);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::embedded::EmbeddedLedger;
 use super::journal::{JOURNAL, Kept};
 use super::keyspace::{self, Recorded};
-use super::reconcile::{Discrepancy, Expected, Report, Rows, Standing, Subject};
+use super::reconcile::{self, Discrepancy, Expected, Report, Rows, Standing, Subject};
 use super::{Outcome, baseline};
 use crate::audit::StepKind;
 use crate::ids::{MessageId, TenantId};
@@ -58,14 +58,22 @@ async fn cycle(ledger: &EmbeddedLedger, standing: &mut Standing) -> Report {
             }
         };
         let found = ledger.reconcile_tenant(&tenant).await;
-        for news in standing.news(&tenant, &found.discrepancies) {
+        for news in standing.news(Some(&tenant), &found.discrepancies) {
             announce(ledger, &news, found.rows).await;
         }
         report.add(found);
     }
+    match ledger.snapshot().and_then(|read| totals(&read)) {
+        Ok(found) => {
+            for news in standing.news(None, &found.discrepancies) {
+                announce(ledger, &news, found.rows).await;
+            }
+            report.add(found);
+        }
+        Err(error) => tracing::error!(%error, "failed to count tenants and outcomes"),
+    }
     let (tenants, rows) = (report.tenants, report.rows);
-    let discrepancies = report.discrepancies.len() as u64 + report.untold;
-    tracing::info!(tenants, rows, discrepancies, "reconciled");
+    tracing::info!(tenants, rows, discrepancies = report.found(), "reconciled");
     report
 }
 
@@ -74,7 +82,8 @@ async fn announce(ledger: &EmbeddedLedger, discrepancy: &Discrepancy, rows: u64)
     let Discrepancy { tenant, subject, expected, actual } = discrepancy;
     let words = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
     let (expected, actual) = (words(expected), words(actual));
-    tracing::error!(%tenant, %subject, expected, actual, "what a tenant has is not what its outcomes made of it");
+    let tenant = tenant.as_ref();
+    tracing::error!(tenant = tenant.map(TenantId::as_str), %subject, expected, actual, "what a tenant has is not what its outcomes made of it");
     let detail = format!("{subject}: expected {expected}, there is {actual}");
     if let Err(error) = ledger.tell(StepKind::Discrepancy, rows, tenant, detail).await {
         tracing::error!(%error, "a discrepancy could not be put on record");
@@ -89,7 +98,7 @@ impl EmbeddedLedger {
             Err(error) => Err(error),
         };
         compared.unwrap_or_else(|error| {
-            let (tenant, actual) = (tenant.clone(), Some(format!("unreadable: {error}")));
+            let (tenant, actual) = (Some(tenant.clone()), Some(format!("unreadable: {error}")));
             let unreadable = Discrepancy { tenant, subject: Subject::Unreadable, expected: None, actual };
             Report { tenants: 1, rows: 0, discrepancies: vec![unreadable], untold: 0 }
         })
@@ -122,6 +131,16 @@ async fn compare(read: &ReadTransaction, tenant: &TenantId) -> Result<Report, re
         sleep(SLICE_PAUSE).await;
     }
     Ok(expected.compare(tenant, actual))
+}
+
+/// Compares what is counted of all tenants together, in one snapshot.
+fn totals(read: &ReadTransaction) -> Result<Report, redb::Error> {
+    let (counted, there) = keyspace::totals(read)?;
+    Ok(reconcile::totals([
+        (Subject::Tenants, (counted.tenants, there.tenants)),
+        (Subject::AllOutcomes, (counted.outcomes, there.outcomes)),
+        (Subject::BroughtIn, baseline::counted(read)?),
+    ]))
 }
 
 /// The tenant's next outcomes by message id.

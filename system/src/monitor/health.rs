@@ -1,7 +1,7 @@
 //! Whether this process lives, and whether it can do its part now: asked when somebody asks, and never remembered.
 //!
 //! *Alive* is what only a new start can mend: its stores take commands. *Ready* is what may come and go: each role that it
-//! depends on is there, says something, and takes it for who it is; and never before it has started, or after it was told to
+//! depends on is there, says something, and takes it for who it is; its outboxes have room; and never before it has started, or after it was told to
 //! stop. A check that a dependency merely was there some time
 //! ago would be a guess, so a connection that is idle or gone is opened for it.
 
@@ -26,9 +26,19 @@ type Ask = Arc<dyn Fn() -> Asking + Send + Sync>;
 
 struct Check {
     name: String,
-    /// Whether only a new start helps.
-    vital: bool,
+    weight: Weight,
     ask: Ask,
+}
+
+/// What it means that a check fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Only a new start helps.
+    Vital,
+    /// It can't do its part now.
+    Needed,
+    /// It does its part, and someone should know.
+    Noted,
 }
 
 /// The checks of one process. Cheap to clone.
@@ -46,6 +56,8 @@ pub struct Checked {
     pub check: String,
     /// Whether it is as it should be.
     pub ok: bool,
+    /// Whether this process can't do its part without it.
+    pub needed: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -67,7 +79,7 @@ impl Health {
 
     /// Adds a check without which this process does not live.
     pub fn vital(&self, name: impl Into<String>, ask: impl Fn() -> Verdict + Send + Sync + 'static) {
-        self.add(name.into(), true, move || std::future::ready(ask()));
+        self.add(name.into(), Weight::Vital, move || std::future::ready(ask()));
     }
 
     /// Adds a check without which this process can't do its part.
@@ -75,36 +87,44 @@ impl Health {
     where
         F: Future<Output = Verdict> + Send + 'static,
     {
-        self.add(name.into(), false, ask);
+        self.add(name.into(), Weight::Needed, ask);
+    }
+
+    /// Adds a check without which it does its part all the same: it is told of, and counts for nothing.
+    pub fn noted<F>(&self, name: impl Into<String>, ask: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        self.add(name.into(), Weight::Noted, ask);
     }
 
     /// A check of the same name takes the place of the one before it.
-    fn add<F>(&self, name: String, vital: bool, ask: impl Fn() -> F + Send + Sync + 'static)
+    fn add<F>(&self, name: String, weight: Weight, ask: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = Verdict> + Send + 'static,
     {
         let ask: Ask = Arc::new(move || Box::pin(ask()));
         let mut checks = self.checks.lock().expect("no holder panics");
         checks.retain(|check| check.name != name);
-        checks.push(Check { name, vital, ask });
+        checks.push(Check { name, weight, ask });
     }
 
     /// Asks what is vital, or everything.
     pub async fn look(&self, vital_only: bool) -> Vec<Checked> {
         let asked: Vec<_> = {
             let checks = self.checks.lock().expect("no holder panics");
-            let wanted = checks.iter().filter(|check| check.vital || !vital_only);
-            wanted.map(|check| (check.name.clone(), check.ask.clone())).collect()
+            let wanted = checks.iter().filter(|check| check.weight == Weight::Vital || !vital_only);
+            wanted.map(|check| (check.name.clone(), check.weight, check.ask.clone())).collect()
         };
-        let answer = async |(check, ask): (String, Ask)| {
+        let answer = async |(check, weight, ask): (String, Weight, Ask)| {
             let verdict = timeout(CHECK_MAX, ask()).await;
             let verdict = verdict.unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_MAX.as_secs())));
-            Checked { check, ok: verdict.is_ok(), why: verdict.err() }
+            Checked { check, ok: verdict.is_ok(), needed: weight != Weight::Noted, why: verdict.err() }
         };
         let mut looked = join_all(asked.into_iter().map(answer)).await;
         if !vital_only {
             let verdict = self.serving();
-            looked.push(Checked { check: "serving".into(), ok: verdict.is_ok(), why: verdict.err() });
+            looked.push(Checked { check: "serving".into(), ok: verdict.is_ok(), needed: true, why: verdict.err() });
         }
         looked
     }
@@ -119,15 +139,18 @@ mod tests {
         let health = Health::default();
         health.vital("store", || Ok(()));
         health.needed("broker", std::future::pending);
+        health.noted("audit", || std::future::ready(Err("gone".into())));
         let alive = health.look(true).await;
-        assert_eq!(alive, [Checked { check: "store".into(), ok: true, why: None }]);
+        assert_eq!(alive, [Checked { check: "store".into(), ok: true, needed: true, why: None }]);
         let ready = health.look(false).await;
-        assert_eq!(ready[1], Checked { check: "broker".into(), ok: false, why: Some("no answer within 2 s".into()) });
-        assert_eq!(ready[2].why.as_deref(), Some("it has not started yet"));
+        let gone =
+            |check: &str, needed, why: &str| Checked { check: check.into(), ok: false, needed, why: Some(why.into()) };
+        assert_eq!(ready[1..3], [gone("broker", true, "no answer within 2 s"), gone("audit", false, "gone")]);
+        assert_eq!(ready[3].why.as_deref(), Some("it has not started yet"));
         let stop = CancellationToken::new();
         health.started(&stop);
-        assert!(health.look(false).await[2].ok);
+        assert!(health.look(false).await[3].ok);
         stop.cancel();
-        assert_eq!(health.look(false).await[2].why.as_deref(), Some("it is stopping"));
+        assert_eq!(health.look(false).await[3].why.as_deref(), Some("it is stopping"));
     }
 }

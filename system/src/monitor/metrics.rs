@@ -11,7 +11,7 @@ use crate::audit::Code;
 use crate::rights::Role;
 
 /// The most lines of samples that a process ever exposes. A test counts them: a label more is a decision.
-pub const SERIES_MAX: usize = 700;
+pub const SERIES_MAX: usize = 780;
 
 impl Label for Role {
     const NAME: &'static str = "role";
@@ -134,6 +134,11 @@ label! {
 }
 
 label! {
+    /// Which outbox of a role: the one of its own store, or the one of what it refuses.
+    Outlet = "outbox" { Store = "store", Reports = "reports", }
+}
+
+label! {
     /// What became of a span that was to be exported.
     SpanEnd = "end" { Exported = "exported", Dropped = "dropped", }
 }
@@ -216,10 +221,13 @@ catalogue! {
     authority_age: Gauge<()> = "tenantry_ledger_authority_age_seconds";
     /// The revision of authority that the ledger knows.
     authority_revision: Gauge<()> = "tenantry_ledger_authority_revision";
-    /// Entries that the audit log has not confirmed yet.
-    outbox_entries: Gauge<()> = "tenantry_ledger_outbox_entries";
-    /// The age of the oldest entry that the audit log has not confirmed yet.
-    outbox_age: Gauge<()> = "tenantry_ledger_outbox_oldest_age_seconds";
+    /// Differences between what tenants have and what their outcomes made of it, as the last reconciliation found them.
+    discrepancies: Gauge<()> = "tenantry_ledger_discrepancies";
+
+    /// Events that the audit log has not confirmed yet, by who keeps them.
+    outbox_events: Gauge<(Role, Outlet)> = "tenantry_outbox_events";
+    /// The age of the oldest event that the audit log has not confirmed yet, by who keeps it.
+    outbox_age: Gauge<(Role, Outlet)> = "tenantry_outbox_oldest_event_age_seconds";
 
     /// Sampled spans, by what became of them: what the collector does not take in time is dropped.
     spans: Counter<SpanEnd> = "tenantry_trace_spans_total";

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex};
 pub use health::{Checked, Health, Verdict};
 pub use metric::{Counter, Durations, Family, Gauge, Histogram, Label, Labels, Sizes};
 pub use metrics::{
-    Answer, AppliedEnd, CallEnd, DeadReason, DeliveryKind, HandledEnd, LaneClass, LimitKind, Metrics, PublishEnd,
-    Route, SERIES_MAX, SettleEnd, SpanEnd, Stage,
+    Answer, AppliedEnd, CallEnd, DeadReason, DeliveryKind, HandledEnd, LaneClass, LimitKind, Metrics, Outlet,
+    PublishEnd, Route, SERIES_MAX, SettleEnd, SpanEnd, Stage,
 };
 pub use ops::serve;
 pub use otlp::Collector;

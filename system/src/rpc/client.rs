@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::ReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -19,7 +20,7 @@ use super::writer::write_frames;
 use super::{CONNECT_MAX, Frame, SILENCE_MAX, Service};
 use crate::call::CallError;
 use crate::capability::{BoxStream, Channel, Expiry, Network};
-use crate::monitor::{CallEnd, Monitor};
+use crate::monitor::{CallEnd, Monitor, Verdict};
 use crate::rights::Role;
 
 /// Calls that may wait to be written; further callers wait for room.
@@ -83,15 +84,25 @@ impl<S: Service> Client<S> {
 
     /// Counts its calls in `monitor`, whose readiness needs the service from then on.
     #[must_use]
-    pub fn monitored(mut self, monitor: &Monitor) -> Self {
-        self.monitor = monitor.clone();
-        // Without the monitor, which keeps the check.
+    pub fn monitored(self, monitor: &Monitor) -> Self {
+        monitor.health.needed(S::NAME, self.check());
+        Self { monitor: monitor.clone(), ..self }
+    }
+
+    /// Counts its calls in `monitor`, which tells from then on whether the service is there.
+    #[must_use]
+    pub fn noted(self, monitor: &Monitor) -> Self {
+        monitor.health.noted(S::NAME, self.check());
+        Self { monitor: monitor.clone(), ..self }
+    }
+
+    /// Asks whether the service is there. Without the monitor, which keeps it.
+    fn check(&self) -> impl Fn() -> BoxFuture<'static, Verdict> + Send + Sync + 'static {
         let client = Self { monitor: Monitor::default(), ..self.clone() };
-        monitor.health.needed(S::NAME, move || {
+        move || {
             let client = client.clone();
-            async move { client.reach().await.map_err(|error| error.to_string()) }
-        });
-        self
+            async move { client.reach().await.map_err(|error| error.to_string()) }.boxed()
+        }
     }
 
     /// Whether the service is there and talks to us: on the connection that calls share, opened if there is none. One that

@@ -154,7 +154,7 @@ mod tests {
         let counted = |end| monitor.metrics.rpc_calls.get((Role::Broker, end));
         assert!(!there().await.ok, "nobody listens");
         let stop = start(&network).await;
-        assert_eq!(there().await, Checked { check: "sleeper".into(), ok: true, why: None });
+        assert_eq!(there().await, Checked { check: "sleeper".into(), ok: true, needed: true, why: None });
         assert!(client.call(&1, SECOND).await.is_ok());
         assert!(client.call(&5000, SECOND).await.is_err());
         stop.cancel();

@@ -54,8 +54,8 @@ async fn compare(config: &Config, tenant: Option<&str>, json: bool) -> anyhow::R
         None => ledger.reconcile_all().await,
     };
     let mut stdout = std::io::stdout().lock();
-    let Report { tenants, rows, discrepancies, untold } = &report;
-    let count = discrepancies.len() as u64 + untold;
+    let Report { tenants, rows, discrepancies, .. } = &report;
+    let count = report.found();
     if json {
         writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
