@@ -10,6 +10,12 @@ use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
 use crate::tenantry::workload::Command;
+use crate::tenantry::world::since_epoch;
+
+/// Whether the role that `command` rests on was, or was about to be, away when `attempt` was refused.
+fn was_away(case: &Case<'_>, command: &Command, attempt: &Attempt) -> bool {
+    case.seen.revocations.explains(&command.operator, &command.tenant, since_epoch(attempt.at_unix_ms))
+}
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G7-attempts-on-record");
@@ -22,12 +28,11 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let counts = |attempt: &&&Attempt| side(attempt.service) && attempt.code != Code::Unchecked;
         by_message.get(id).into_iter().flatten().filter(counts).count()
     };
-    let gone = |command: &Command| case.seen.revocations.ever(&command.operator, &command.tenant);
     for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {
         let refused = case.seen.clients.get(id).and_then(|client| client.refused) == Some(403);
         let (count, least) = (stands(id, |service| service == Role::Auth), u64::from(refused));
         // Sent again after the little they may was taken away, it is another attempt: of one without any role.
-        let most = 1 + u64::from(gone(command));
+        let most = 1 + u64::from(case.seen.revocations.ever(&command.operator, &command.tenant));
         finding.expect((least..=most).contains(&(count as u64)), || {
             format!("{id}: {} was refused, and {count} attempts of it are on record", command.operator)
         });
@@ -43,10 +48,12 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for (id, attempts) in &by_message {
         // An id that is used for two bodies is refused, and so is a token for whose key nobody could ask, both without
         // ringing; nothing else that operators do is an attempt.
-        // Whose role was taken away for a while is refused, and on record, while it is gone.
-        let blameless = case.seen.commands.get(*id).is_some_and(|command| command.allowed && !gone(command));
-        let accuses = |attempt: &&&Attempt| !matches!(attempt.code, Code::Conflict | Code::Unchecked);
-        let accused = attempts.iter().filter(|_| blameless).find(accuses);
+        let Some(command) = case.seen.commands.get(*id).filter(|command| command.allowed) else { continue };
+        // Whose role was taken away for a while is refused, and on record, while it is gone; and not before, nor after.
+        let accuses = |attempt: &&&Attempt| {
+            !matches!(attempt.code, Code::Conflict | Code::Unchecked) && !was_away(case, command, attempt)
+        };
+        let accused = attempts.iter().find(accuses);
         finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
     }
     let ringing = case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()).map(|(place, _)| *place);
