@@ -3,7 +3,7 @@
 //! Two things can only be judged here. A `sometimes` mark need not be reached by every seed, but by one of them; and
 //! latencies are merged as distributions, since percentiles of percentiles mean nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,12 @@ pub struct SuiteRecord {
     /// Why the verdict is worse than the runs' own, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// What else there is to say of the whole, in sentences: what it proves, how it was run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One for each scenario, in the order in which they first ran.
     pub summary: Vec<ScenarioSummary>,
-    /// Every run, in the order in which they were asked for.
+    /// Every run, in the order in which they were asked for; of a hunt the first that did not pass.
     pub runs: Vec<RunRecord>,
 }
 
@@ -63,6 +66,12 @@ pub struct ScenarioSummary {
     pub seeds: u64,
     /// How many of them passed.
     pub passed: u64,
+    /// How many ended with each verdict; those that none ended with are not there.
+    #[serde(default)]
+    pub verdicts: BTreeMap<Verdict, u64>,
+    /// How much each invariant compared, over all seeds.
+    #[serde(default)]
+    pub compared: BTreeMap<String, u64>,
     /// The worst run's verdict; inconclusive at best if a `sometimes` was never seen.
     pub verdict: Verdict,
     /// Marks that had to be reached by some seed and were reached by none.
@@ -75,34 +84,139 @@ pub struct ScenarioSummary {
     pub latency_virtual_ms: LatencySummary,
 }
 
-impl SuiteRecord {
-    /// Sums up and judges `runs`. `sometimes` gives the marks each scenario must reach in at least one seed.
-    pub fn new(build: Build, runs: Vec<FinishedRun>, sometimes: &BTreeMap<String, Vec<String>>) -> Self {
-        let mut names: Vec<&str> = Vec::new();
-        for run in &runs {
-            if !names.contains(&run.record.scenario.as_str()) {
-                names.push(&run.record.scenario);
-            }
+/// Which runs are kept whole, beside being summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    All,
+    /// The first so many that did not pass: a hunt takes more runs than anyone reads.
+    Bad(usize),
+}
+
+/// Sums up runs one by one as they end.
+#[derive(Debug)]
+pub struct Summing {
+    keep: Keep,
+    /// In the order in which they first ran.
+    scenarios: Vec<Sum>,
+    runs: Vec<RunRecord>,
+}
+
+impl Summing {
+    /// Nothing has run yet.
+    pub fn new(keep: Keep) -> Self {
+        Self { keep, scenarios: Vec::new(), runs: Vec::new() }
+    }
+
+    /// Takes a run that has ended.
+    pub fn take(&mut self, run: FinishedRun) {
+        let FinishedRun { record, latency } = run;
+        let index = self.scenarios.iter().position(|sum| sum.scenario == record.scenario);
+        let index = index.unwrap_or_else(|| {
+            self.scenarios.push(Sum::new(&record.scenario));
+            self.scenarios.len() - 1
+        });
+        self.scenarios[index].take(&record, &latency);
+        let kept = match self.keep {
+            Keep::All => true,
+            Keep::Bad(most) => record.verdict != Verdict::Pass && self.runs.len() < most,
+        };
+        if kept {
+            self.runs.push(record);
         }
-        let summary: Vec<_> = names
-            .into_iter()
-            .map(|name| {
-                let of_it: Vec<_> = runs.iter().filter(|run| run.record.scenario == name).collect();
-                ScenarioSummary::new(name, &of_it, sometimes.get(name).map_or(&[][..], Vec::as_slice))
-            })
-            .collect();
+    }
+
+    /// How many have ended.
+    pub fn seeds(&self) -> u64 {
+        self.scenarios.iter().map(Sum::seeds).sum()
+    }
+
+    /// How many have ended and not passed.
+    pub fn bad(&self) -> u64 {
+        self.scenarios.iter().map(|sum| sum.seeds() - sum.ended(Verdict::Pass)).sum()
+    }
+
+    /// Judges them. `sometimes` gives the marks each scenario must reach in at least one seed.
+    pub fn finish(self, build: Build, sometimes: &BTreeMap<String, Vec<String>>) -> SuiteRecord {
+        let judged = |sum: Sum| {
+            let marks = sometimes.get(&sum.scenario).map_or(&[][..], Vec::as_slice);
+            sum.finish(marks)
+        };
+        let summary: Vec<_> = self.scenarios.into_iter().map(judged).collect();
         // Nothing ran: nothing is proved.
         let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
         let verdict = SuiteVerdict::from(worst);
-        Self {
-            version: VERSION,
-            build,
-            verdict,
-            exit_code: verdict.exit_code(),
-            reasons: Vec::new(),
-            summary,
-            runs: runs.into_iter().map(|run| run.record).collect(),
+        let (reasons, notes) = (Vec::new(), Vec::new());
+        let (exit_code, runs) = (verdict.exit_code(), self.runs);
+        SuiteRecord { version: VERSION, build, verdict, exit_code, reasons, notes, summary, runs }
+    }
+}
+
+/// What the runs of one scenario sum up to.
+#[derive(Debug)]
+struct Sum {
+    scenario: String,
+    verdicts: BTreeMap<Verdict, u64>,
+    compared: BTreeMap<String, u64>,
+    marks: BTreeSet<String>,
+    commands: Commands,
+    faults: BTreeMap<String, u64>,
+    latency: VirtualLatency,
+}
+
+impl Sum {
+    fn new(scenario: &str) -> Self {
+        let (verdicts, compared, marks) = Default::default();
+        let (commands, faults, latency) = (Commands::default(), BTreeMap::new(), VirtualLatency::new());
+        Self { scenario: scenario.to_owned(), verdicts, compared, marks, commands, faults, latency }
+    }
+
+    fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
+        *self.verdicts.entry(record.verdict).or_default() += 1;
+        for invariant in &record.invariants {
+            *self.compared.entry(invariant.name.clone()).or_default() += invariant.compared;
         }
+        self.marks.extend(record.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark.clone()));
+        self.commands.add(&record.commands);
+        for (kind, count) in &record.faults {
+            *self.faults.entry(kind.clone()).or_default() += count;
+        }
+        self.latency.merge(latency);
+    }
+
+    fn ended(&self, verdict: Verdict) -> u64 {
+        self.verdicts.get(&verdict).copied().unwrap_or(0)
+    }
+
+    fn seeds(&self) -> u64 {
+        self.verdicts.values().sum()
+    }
+
+    fn finish(self, sometimes: &[String]) -> ScenarioSummary {
+        let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !self.marks.contains(*mark)).cloned().collect();
+        let worst = self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive);
+        let verdict = if sometimes_never.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
+        ScenarioSummary {
+            seeds: self.seeds(),
+            passed: self.ended(Verdict::Pass),
+            verdict,
+            sometimes_never,
+            latency_virtual_ms: self.latency.summary(),
+            scenario: self.scenario,
+            verdicts: self.verdicts,
+            compared: self.compared,
+            commands: self.commands,
+            faults: self.faults,
+        }
+    }
+}
+
+impl SuiteRecord {
+    /// Sums up and judges `runs`. `sometimes` gives the marks each scenario must reach in at least one seed.
+    pub fn new(build: Build, runs: Vec<FinishedRun>, sometimes: &BTreeMap<String, Vec<String>>) -> Self {
+        let mut summing = Summing::new(Keep::All);
+        runs.into_iter().for_each(|run| summing.take(run));
+        summing.finish(build, sometimes)
     }
 
     /// Makes the verdict worse, never better, for a reason that no single run shows: a threshold, or two runs of one
@@ -115,41 +229,31 @@ impl SuiteRecord {
 
     /// How many facts all invariants compared, over all runs.
     pub fn compared(&self) -> u64 {
-        self.runs.iter().flat_map(|run| &run.invariants).map(|invariant| invariant.compared).sum()
+        self.summary.iter().flat_map(|scenario| scenario.compared.values()).sum()
+    }
+
+    /// How many runs there were.
+    pub fn seeds(&self) -> u64 {
+        self.summary.iter().map(|scenario| scenario.seeds).sum()
+    }
+
+    /// How many of them ended with `verdict`.
+    pub fn ended(&self, verdict: Verdict) -> u64 {
+        self.summary.iter().filter_map(|scenario| scenario.verdicts.get(&verdict)).sum()
+    }
+
+    /// Of how many seeds of one scenario fewer than one would not pass, with 95 % confidence, if all that were tried did:
+    /// the rule of three, for the scenario with the fewest seeds. `None`: some did not pass, or too few were tried.
+    pub fn fewer_than_one_in(&self) -> Option<u64> {
+        let least = self.summary.iter().map(|scenario| scenario.seeds).min()?;
+        let all = self.summary.iter().all(|scenario| scenario.passed == scenario.seeds);
+        Some(least / 3).filter(|one_in| all && *one_in > 0)
     }
 
     /// The run to look at first: the first that failed or was violated, else the first that did not pass.
     pub fn first_bad_run(&self) -> Option<&RunRecord> {
         let broken = self.runs.iter().find(|run| run.verdict >= Verdict::Violated);
         broken.or_else(|| self.runs.iter().find(|run| run.verdict != Verdict::Pass))
-    }
-}
-
-impl ScenarioSummary {
-    fn new(scenario: &str, runs: &[&FinishedRun], sometimes: &[String]) -> Self {
-        let (mut commands, mut latency) = (Commands::default(), VirtualLatency::new());
-        let mut faults: BTreeMap<String, u64> = BTreeMap::new();
-        for run in runs {
-            commands.add(&run.record.commands);
-            latency.merge(&run.latency);
-            for (kind, count) in &run.record.faults {
-                *faults.entry(kind.clone()).or_default() += count;
-            }
-        }
-        let reached = |mark: &String| runs.iter().any(|run| run.record.marks.get(mark).is_some_and(|&count| count > 0));
-        let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !reached(mark)).cloned().collect();
-        let worst = runs.iter().map(|run| run.record.verdict).max().unwrap_or(Verdict::Inconclusive);
-        let verdict = if sometimes_never.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
-        Self {
-            scenario: scenario.to_owned(),
-            seeds: runs.len() as u64,
-            passed: runs.iter().filter(|run| run.record.verdict == Verdict::Pass).count() as u64,
-            verdict,
-            sometimes_never,
-            commands,
-            faults,
-            latency_virtual_ms: latency.summary(),
-        }
     }
 }
 
@@ -175,6 +279,29 @@ mod tests {
         assert_eq!((suite.verdict, suite.exit_code), (SuiteVerdict::Inconclusive, 4));
         assert_eq!(suite.summary[0].sometimes_never, ["redelivered"]);
         assert_eq!(suite.summary[0].passed, 1, "the runs themselves passed");
+    }
+
+    #[test]
+    fn a_hunt_sums_up_all_and_keeps_the_first_that_did_not_pass() {
+        let mut summing = Summing::new(Keep::Bad(2));
+        (1..=90).for_each(|seed| summing.take(samples::passed("calm", seed)));
+        let passing = Summing::new(Keep::All).finish(samples::build(), &BTreeMap::new());
+        assert_eq!(passing.fewer_than_one_in(), None, "nothing ran");
+        (91..=93).for_each(|seed| summing.take(samples::violated("calm", seed)));
+        assert_eq!((summing.seeds(), summing.bad()), (93, 3));
+        let suite = summing.finish(samples::build(), &BTreeMap::new());
+        assert_eq!(suite.runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [91, 92]);
+        assert_eq!((suite.seeds(), suite.ended(Verdict::Violated), suite.exit_code), (93, 3, 1));
+        assert_eq!((suite.compared(), suite.fewer_than_one_in()), (93 * 2400, None));
+    }
+
+    #[test]
+    fn three_over_the_seeds_of_the_scenario_with_the_fewest_is_what_a_green_run_proves() {
+        let runs = (1..=300).map(|seed| samples::passed("calm", seed));
+        let runs: Vec<_> = runs.chain((1..=30).map(|seed| samples::passed("storm", seed))).collect();
+        assert_eq!(SuiteRecord::new(samples::build(), runs, &BTreeMap::new()).fewer_than_one_in(), Some(10));
+        let two = vec![samples::passed("calm", 1), samples::passed("calm", 2)];
+        assert_eq!(SuiteRecord::new(samples::build(), two, &BTreeMap::new()).fewer_than_one_in(), None);
     }
 
     #[test]

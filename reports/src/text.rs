@@ -24,7 +24,7 @@ pub fn render(suite: &SuiteRecord) -> String {
         table(&suite.summary, &mut out);
     }
     never_reached(&suite.summary, &mut out);
-    details(&suite.runs, &mut out);
+    details(suite, &mut out);
     if let Some(run) = suite.first_bad_run() {
         let _ = write!(out, "\nReproduce it with:\n{}\n", run.reproduce);
     }
@@ -32,7 +32,7 @@ pub fn render(suite: &SuiteRecord) -> String {
 }
 
 fn headline(suite: &SuiteRecord, out: &mut String) {
-    let runs = count(suite.runs.len() as u64, "run");
+    let runs = count(suite.seeds(), "run");
     let scenarios = count(suite.summary.len() as u64, "scenario");
     let seeds: BTreeSet<u64> = suite.summary.iter().map(|scenario| scenario.seeds).collect();
     let what = match seeds.iter().next() {
@@ -46,19 +46,19 @@ fn headline(suite: &SuiteRecord, out: &mut String) {
         (Verdict::Failed, "failed"),
     ]
     .into_iter()
-    .map(|(verdict, word)| (suite.runs.iter().filter(|run| run.verdict == verdict).count() as u64, word))
+    .map(|(verdict, word)| (suite.ended(verdict), word))
     .filter(|(number, word)| *number > 0 || *word == "passed")
     .map(|(number, word)| format!("{} {word}", grouped(number)))
     .collect::<Vec<_>>()
     .join(", ");
-    let invariants: BTreeSet<&str> =
-        suite.runs.iter().flat_map(|run| &run.invariants).map(|invariant| invariant.name.as_str()).collect();
+    let invariants: BTreeSet<&String> = suite.summary.iter().flat_map(|scenario| scenario.compared.keys()).collect();
     let (compared, over) = (count(suite.compared(), "comparison"), count(invariants.len() as u64, "invariant"));
     let _ = writeln!(out, "{what}: {counted}. {compared} over {over}.");
     if suite.verdict != SuiteVerdict::Pass {
         let _ = writeln!(out, "Verdict: {} (exit code {}).", suite.verdict, suite.exit_code);
     }
-    suite.reasons.iter().for_each(|reason| out.extend([reason.as_str(), "\n"]));
+    let sentences = suite.reasons.iter().chain(&suite.notes);
+    sentences.for_each(|sentence| out.extend([sentence.as_str(), "\n"]));
 }
 
 /// Columns: the first and last are words and stand left, those between are numbers and stand right.
@@ -106,8 +106,8 @@ fn never_reached(scenarios: &[ScenarioSummary], out: &mut String) {
     }
 }
 
-fn details(runs: &[RunRecord], out: &mut String) {
-    let mut bad: Vec<&RunRecord> = runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
+fn details(suite: &SuiteRecord, out: &mut String) {
+    let mut bad: Vec<&RunRecord> = suite.runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
     // The broken before the inconclusive; each scenario's first before any scenario's second: many seeds of one often say
     // the same. Otherwise in the order they ran, so that the first is the one to reproduce.
     let mut told: BTreeMap<(bool, &str), usize> = BTreeMap::new();
@@ -139,8 +139,9 @@ fn details(runs: &[RunRecord], out: &mut String) {
             out.push_str("  no invariant was checked\n");
         }
     }
-    if let Some(untold) = bad.len().checked_sub(DETAILED_RUNS).filter(|untold| *untold > 0) {
-        let _ = write!(out, "\n{} more did not pass.\n", grouped(untold as u64));
+    let untold = (suite.seeds() - suite.ended(Verdict::Pass)).saturating_sub(DETAILED_RUNS as u64);
+    if untold > 0 {
+        let _ = write!(out, "\n{} more did not pass.\n", grouped(untold));
     }
 }
 
@@ -149,8 +150,9 @@ fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// A number with a comma between thousands.
-fn grouped(number: u64) -> String {
+/// A number with a comma between thousands: `1,200`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

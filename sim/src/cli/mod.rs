@@ -4,7 +4,9 @@
 //! inconclusive, 5 nondeterminism, 70 internal.
 
 mod find;
+mod hunt;
 mod list;
+mod output;
 mod run;
 mod seeds;
 
@@ -25,6 +27,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run scenarios over seeds and judge them by the promises.
     Run(run::Run),
+    /// Run seed after seed until one does not pass, or the time is up.
+    Hunt(hunt::Hunt),
     /// List the scenarios.
     List(list::List),
 }
@@ -34,6 +38,7 @@ impl Cli {
     pub(crate) fn execute(self) -> u8 {
         match self.command {
             Command::Run(run) => run.execute(),
+            Command::Hunt(hunt) => hunt.execute(),
             Command::List(list) => list.execute(),
         }
     }

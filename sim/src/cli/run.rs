@@ -6,14 +6,14 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use tenantry_reports::suite::{Build, FinishedRun, SuiteRecord};
+use tenantry_reports::suite::{FinishedRun, SuiteRecord};
 use tenantry_reports::verdict::EXIT_USAGE;
-use tenantry_reports::{json, text};
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::{Found, find};
+use super::output::{build, report, reproduce, threads, write};
 use super::seeds;
 
 /// What to run.
@@ -60,14 +60,11 @@ impl Run {
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let runs: Vec<(&Found, u64)> =
             scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = self.jobs.map_or(cores, NonZeroUsize::get);
+        let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
-        // As it was called, so that the line can be pasted where this one was.
-        let program = std::env::args().next().unwrap_or_else(|| "tenantry".into());
         let run = |(found, seed): &(&Found, u64)| {
             let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
-            ended.finished.record.reproduce = format!("{program} run {} --seed {seed}", quoted(&found.called));
+            ended.finished.record.reproduce = reproduce(found, *seed);
             ended
         };
         let ended = run_all(&runs, threads, run, progress);
@@ -80,15 +77,7 @@ impl Run {
         let sometimes: BTreeMap<_, _> = if self.seed.is_some() { BTreeMap::new() } else { sometimes.collect() };
         let finished: Vec<FinishedRun> = ended.into_iter().map(|ended| ended.finished).collect();
         let suite = SuiteRecord::new(build(), finished, &sometimes);
-        match self.json.as_deref() {
-            Some(path) if path == Path::new("-") => print(&json::render(&suite))?,
-            path => {
-                if let Some(path) = path {
-                    write(path, json::render(&suite).as_bytes())?;
-                }
-                print(&text::render(&suite))?;
-            }
-        }
+        report(&suite, self.json.as_deref())?;
         Ok(suite.exit_code)
     }
 }
@@ -106,31 +95,6 @@ fn progress(done: usize, of: usize, ended: &Ended) {
     }
 }
 
-/// Writes to stdout. A reader that closed the pipe has read enough.
-fn print(text: &str) -> Result<(), miette::Report> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(miette::miette!("failed to write the report: {error}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-fn build() -> Build {
-    Build {
-        version: env!("CARGO_PKG_VERSION").into(),
-        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
-        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-    }
-}
-
 fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {
     let mut lines = Vec::new();
     for entry in trace {
@@ -138,9 +102,4 @@ fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> 
         lines.push(b'\n');
     }
     write(path, &lines)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a report is not the system's data: it can be made again from its seed")]
-fn write(path: &Path, bytes: &[u8]) -> Result<(), miette::Report> {
-    std::fs::write(path, bytes).map_err(|error| miette::miette!("failed to write {}: {error}", path.display()))
 }

@@ -5,7 +5,8 @@
 //! turmoil and steps virtual time; before each step it asks the [`injector`] which [`fault`]s begin or heal, and the
 //! injector asks [`links`] what that means for every wire and [`disks`] what it means for every disk. The services write
 //! to a [`disk_image`], which forgets on power loss what was not durable. What happened goes into the [`trace`]; a panic on any host comes back as a value
-//! through [`panics`]. The [`suite`] does all that for many seeds at once, each on a fresh thread.
+//! through [`panics`]. The [`suite`] does all that for many seeds at once, each on a fresh thread; a [`hunt`] for as
+//! many as there is time for, and gives up on those that hang.
 //!
 //! Rules of these rooms: no wall clock, no map whose order can change, and no random number that depends on how many
 //! were drawn before it.
@@ -14,6 +15,7 @@ pub mod dice;
 pub mod disk_image;
 pub mod disks;
 pub mod fault;
+pub mod hunt;
 pub mod injector;
 pub mod links;
 pub mod panics;

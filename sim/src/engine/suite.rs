@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, scope};
 
 /// Stack of a job's thread in bytes: a whole simulated system is polled on it, deep futures in debug builds included.
-const STACK: usize = 8 << 20;
+pub(super) const STACK: usize = 8 << 20;
 
 /// What the supervising threads share.
 struct Shared<R> {
