@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
+use super::{Problem, Producer, audit, books, break_glass, schemas, sealing, stream};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -74,6 +74,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
         .merge(books::routes())
+        .merge(stream::routes())
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())

@@ -51,7 +51,7 @@ impl JournalQuery {
 }
 
 /// Digits alone: `u64` would also read a sign.
-fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
+pub(super) fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
     let problem = || format!("must be a whole number from {least} to {most}, not {}", quoted(text));
@@ -85,7 +85,7 @@ async fn reconciliation(
     Ok(Json(json!({"tenant_id": tenant, "rows": rows, "discrepancies": discrepancies, "untold": untold})))
 }
 
-fn tenant(path: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
+pub(super) fn tenant(path: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
     let Path(tenant) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))
 }

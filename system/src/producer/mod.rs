@@ -12,6 +12,7 @@ mod http;
 mod problem;
 mod schemas;
 mod sealing;
+mod stream;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub struct Producer {
     reporter: Reporter,
     audit: Option<Arc<dyn Audit>>,
     monitor: Monitor,
+    streams: Arc<stream::Streams>,
 }
 
 impl Producer {
@@ -59,7 +61,8 @@ impl Producer {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
         let (reporter, monitor, audit) = (Reporter::none(), Monitor::default(), None);
-        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, audit, monitor }
+        let streams = stream::Streams::new(&monitor);
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, audit, monitor, streams }
     }
 
     /// Reports what it refuses to `reporter`.
@@ -77,6 +80,7 @@ impl Producer {
     /// Measures what it does in `monitor`.
     #[must_use]
     pub fn monitored(self, monitor: &Monitor) -> Self {
-        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), ..self }
+        let streams = stream::Streams::new(monitor);
+        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), streams, ..self }
     }
 }

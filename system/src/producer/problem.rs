@@ -50,6 +50,11 @@ impl Problem {
         self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16()
     }
 
+    /// Whether the same request may be answered otherwise a little later: nobody has said no.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status >= 500 || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
+    }
+
     /// What happened, in words.
     pub(super) fn detail(&self) -> &str {
         &self.detail
