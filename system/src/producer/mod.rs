@@ -9,6 +9,7 @@ mod audit;
 mod books;
 mod break_glass;
 mod http;
+mod openapi;
 mod problem;
 mod schemas;
 mod sealing;
@@ -29,6 +30,7 @@ use crate::secret::{KeyCache, KeyProvider};
 pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
 pub(crate) use http::serve_bounded;
+pub use openapi::document;
 pub use problem::Problem;
 
 /// What the API works with.

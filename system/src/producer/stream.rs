@@ -22,26 +22,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::api::{Caller, unchanged};
 use super::books::{tenant, whole};
 use super::http::{Ending, Source};
+use super::openapi::{Endpoint, count, header_parameter, id, nullable, number, object, one_of, query, signed, text};
 use super::{Problem, Producer};
-use crate::audit::{Attempt, Audit, AuditEntry, Event, Found, FoundRecord, Query, Record, Severity, Step};
+use crate::audit::{
+    Attempt, Audit, AuditEntry, Code, Event, Found, FoundRecord, Query, Record, Severity, Step, StepKind,
+};
 use crate::call::CallError;
 use crate::grant::VerifiedRead;
 use crate::ids::{MessageId, TenantId, UserId};
@@ -83,8 +85,50 @@ const PAGE: u32 = 64;
 /// How soon a client may come again that found no room, or whose stream has ended, in seconds.
 const COME_AGAIN_SECONDS: u64 = 1;
 
-pub(super) fn routes() -> Router<Arc<Producer>> {
-    Router::new().route("/v1/tenants/{tenant_id}/events", get(events))
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let about = "Server-sent events (WHATWG HTML, 9.2), from now on: `event` is the kind of a record, `data` an `Event` of this \
+                 document on one line, `id` its place in the audit log. Come again with `Last-Event-ID` and nothing is \
+                 missing and nothing twice; the first block has an `id` for that, too. A comment is sent every 10 s where \
+                 nothing else is. The last event is `end`, whose data is a `Problem` that says why: the right to read is \
+                 asked for anew every 5 s, and nothing is sent on one that is older than 10 s. At most 16 streams of an \
+                 operator, 128 of an address, 256 of a process.";
+    let last = "The place of the last event that was seen: the stream goes on after it, whatever `after` says.";
+    let stream = Endpoint::get("/v1/tenants/{tenant_id}/events", "followTenant", events)
+        .about("A tenant's audit records as they are logged", about)
+        .tagged("Live stream")
+        .takes(query("message", id(), "Only the records of this message."))
+        .takes(query("after", count(), "After this place in the log; 0 is from its beginning on, without it is now."))
+        .takes(header_parameter(LAST_EVENT_ID, count(), last))
+        .answers_as(200, "The stream, which has no end of its own", "text/event-stream", text())
+        .refuses(&["too-many-streams"]);
+    vec![stream]
+}
+
+/// The schema of an event's data.
+pub(super) fn event_schema() -> Value {
+    let words = |words: Vec<&str>| one_of(&words);
+    let kinds = ["decided", "refused"].into_iter().chain(StepKind::ALL.iter().map(|kind| kind.name()));
+    let service = words(Role::ALL.iter().map(|role| role.name()).collect());
+    let code = words(Code::ALL.iter().map(|code| code.name()).collect());
+    let described = |about: &str, mut schema: Value| {
+        schema["description"] = about.into();
+        schema
+    };
+    object(json!({
+        "place": described("Its place in the audit log.", number(1, WHOLE_MAX)),
+        "at_unix_ms": described("When it happened, by the clock of the service that tells.", signed()),
+        "service": described("Who tells.", service),
+        "kind": described("What happened: a decision, a refusal, or a step by its name.", words(kinds.collect())),
+        "tenant_id": described("The tenant.", text()),
+        "user_id": described("Who acted; of what was refused, in whose name.", nullable(text())),
+        "action": described("What for.", nullable(text())),
+        "message_id": described("Of which message.", nullable(text())),
+        "outcome": described("Of a decision: `applied`, or the rejection's code.", nullable(text())),
+        "code": described("Of what was refused: what kind of attempt it was.", nullable(code)),
+        "number": described("Of a step: which of its kind, such as the attempt of a delivery.", nullable(count())),
+        "rings": described("How loud it rings, if it does.", nullable(one_of(&["warning", "critical"]))),
+        "detail": described("In words.", text()),
+    }))
 }
 
 /// One record, as its tenant's operators are told of it: no message body, no proof; the audit log's own search has both.
