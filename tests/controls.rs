@@ -75,6 +75,12 @@ fn an_outbox_that_relays_twice_under_new_numbers_doubles_steps_and_g7_says_so() 
 }
 
 #[test]
+fn a_stream_that_forgets_its_tenant_or_goes_on_too_far_is_found_and_g7_says_so() {
+    assert!(violations("live_stream", Plant::StreamsAll, "G7-stream") > 0);
+    assert!(violations("live_stream", Plant::StreamSkips, "G7-stream") > 0);
+}
+
+#[test]
 fn a_run_that_has_no_time_to_drain_is_a_violation_of_liveness() {
     let mut hasty = scenario("partition_consumer_ledger");
     hasty.drain = Duration::from_millis(1);

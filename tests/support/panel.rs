@@ -19,6 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A way to talk to the system as one operator.
 pub struct Panel {
     client: HttpClient,
+    address: String,
     /// The operator's.
     pub token: String,
 }
@@ -33,7 +34,14 @@ impl Panel {
     /// The same, reached by `network`.
     #[must_use]
     pub fn over(network: Arc<dyn Network>, address: impl Into<String>, token: String) -> Self {
-        Self { client: HttpClient::new(network, address), token }
+        let address = address.into();
+        Self { client: HttpClient::new(network, address.clone()), address, token }
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Sends a command.

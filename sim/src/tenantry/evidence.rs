@@ -16,6 +16,7 @@ use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, 
 use tenantry_system::message::BodyHash;
 
 use super::canary::Canaries;
+use super::followers::Followed;
 use super::measured::Measured;
 use super::model::Ask;
 use super::witness::Witness;
@@ -71,6 +72,8 @@ pub const MARKS: &[&str] = &[
     "revoked_in_flight",
     "run_of_several",
     "stale_at_ledger",
+    "stream_ended",
+    "stream_resumed",
     "suspended",
     "unsynced_bytes_lost",
 ];
@@ -132,6 +135,8 @@ pub struct Seen {
     pub killed: BTreeSet<String>,
     /// What was seen of every command's way.
     pub witness: Witness,
+    /// What those who follow a tenant's live stream saw.
+    pub followed: Vec<Followed>,
     /// How many hosts keep an outbox of what they refuse.
     pub reporting: usize,
     /// The stores of the running hosts, to be read at the end.

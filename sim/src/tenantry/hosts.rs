@@ -28,10 +28,10 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
-use super::plant::{Doubled, Plant};
+use super::plant::{Bent, Doubled, Plant};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
-use super::{adversary, idp, operators};
+use super::{adversary, followers, idp, operators};
 use crate::engine::runner::{Died, Host, Software};
 
 /// What all hosts are built from.
@@ -136,6 +136,15 @@ impl House {
             }));
         }
         hosts
+    }
+
+    /// The host of those who follow live streams.
+    #[must_use]
+    pub fn followers(&self) -> Host {
+        self.host(followers::HOST, |house, world| async move {
+            followers::run(world, house.at.producer.clone(), house.provider, house.evidence).await;
+            Ok(())
+        })
     }
 
     /// The host from which the whole attack catalogue is tried; each attempt must be on record `exact`ly once.
@@ -262,6 +271,7 @@ async fn audit(house: House, world: World) -> Ended {
     }
     let served: Arc<dyn Audit> = match house.planted {
         Some(Plant::RelaysTwice) => Arc::new(Doubled(engine.clone())),
+        Some(bent @ (Plant::StreamsAll | Plant::StreamSkips)) => Arc::new(Bent(engine.clone(), bent)),
         _ => engine.clone(),
     };
     tokio::select! {

@@ -11,6 +11,7 @@ pub mod adversary;
 pub mod canary;
 pub mod cast;
 pub mod evidence;
+pub mod followers;
 pub mod hosts;
 pub mod http;
 pub mod idp;

@@ -1,4 +1,4 @@
-//! Controls: outboxes with a defect, made from outside, for a harness that can't find one proves nothing.
+//! Controls: outboxes and streams with a defect, made from outside, for a harness that can't find one proves nothing.
 
 use std::sync::Arc;
 
@@ -15,6 +15,10 @@ pub enum Plant {
     ForgetsOnCrash,
     /// What was relayed is relayed once more, under new numbers.
     RelaysTwice,
+    /// A live stream forgets whose it is.
+    StreamsAll,
+    /// A live stream goes on one place too far.
+    StreamSkips,
 }
 
 /// A log to which every relay sends all it has twice: the second time as another source.
@@ -38,6 +42,42 @@ impl Audit for Doubled {
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
         self.0.search(query).await
+    }
+
+    async fn checkpoint(&self) -> Result<String, CallError> {
+        self.0.checkpoint().await
+    }
+
+    async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
+        self.0.tile(tile).await
+    }
+}
+
+/// A log that answers the questions of live streams otherwise than they were asked.
+pub struct Bent(pub Arc<dyn Audit>, pub Plant);
+
+#[async_trait]
+impl Audit for Bent {
+    async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
+        self.0.append(source, first, events).await
+    }
+
+    async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, CallError> {
+        self.0.events(after, max).await
+    }
+
+    async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
+        self.0.alerts(after, max).await
+    }
+
+    async fn search(&self, query: &Query) -> Result<Found, CallError> {
+        let mut query = query.clone();
+        match self.1 {
+            Plant::StreamsAll if query.bare => query.tenant = None,
+            Plant::StreamSkips if query.bare => query.after += 1,
+            _ => {}
+        }
+        self.0.search(&query).await
     }
 
     async fn checkpoint(&self) -> Result<String, CallError> {

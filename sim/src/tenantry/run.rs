@@ -21,6 +21,7 @@ use tenantry_system::secret::KeySet;
 use super::canary::{Canaries, Logs};
 use super::cast::{Cast, Part};
 use super::evidence::{Evidence, Kept, Seen};
+use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
@@ -58,6 +59,8 @@ pub struct Setup {
     pub quiet_p99_ms_max: Option<u64>,
     /// Whether the attack catalogue is tried, instead of commands.
     pub catalogue: bool,
+    /// Who follows which tenant's live stream.
+    pub followers: Vec<Followed>,
     /// One-way latency of links, in virtual milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// Virtual milliseconds per step.
@@ -105,6 +108,7 @@ impl Setup {
             false => Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref()),
         };
         let acts = workload::draw(&dice, workload, &cast, duration_ms);
+        let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
             plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
             cast,
@@ -114,6 +118,7 @@ impl Setup {
             rate_limits: scenario.topology.rate_limits(),
             quiet_p99_ms_max: workload.quiet_p99_ms_max.as_ref().map(|bound| *bound.get_ref()),
             catalogue: workload.catalogue,
+            followers,
             latency_ms: scenario.network.latency_ms.clone(),
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
@@ -138,6 +143,7 @@ impl Setup {
             rate_limits: RateLimits::default(),
             quiet_p99_ms_max: None,
             catalogue: false,
+            followers: Vec::new(),
             latency_ms: 1..=4,
             tick_ms: 1,
             sync_ms: 1..=4,
@@ -180,6 +186,7 @@ impl Setup {
             seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
             seen.catalogue_planned = self.catalogue;
+            seen.followed = self.followers.clone();
             seen.forgeries = forgeries.len();
             // Producer, broker, auth and ledger; the audit log's own lies beside it.
             seen.reporting = 4 + self.consumers.len();
@@ -196,6 +203,9 @@ impl Setup {
         let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
         if self.catalogue {
             hosts.push(house.attacker(self.plan.faults().is_empty()));
+        }
+        if !self.followers.is_empty() {
+            hosts.push(house.followers());
         }
         let mut simulation = Simulation::new(&settings, hosts);
         let forgets = self.planted == Some(Plant::ForgetsOnCrash);

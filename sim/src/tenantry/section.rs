@@ -73,6 +73,9 @@ pub struct Workload {
     /// How often auth makes a new key for grants, 0 to 20; it signs 15 s later.
     #[serde(default = "none")]
     pub key_rotations: Spanned<u64>,
+    /// Operators who follow their tenant's live stream all the while, 0 to 16.
+    #[serde(default = "none")]
+    pub followers: Spanned<u64>,
     /// Share of the commands that store credentials, rotate their keys or erase them, 0 to 1.
     #[serde(default = "zero")]
     pub credentials: Spanned<f64>,
@@ -152,6 +155,7 @@ impl Section for Workload {
         within("pauses", &self.pauses, 0, 100)?;
         within("revocations", &self.revocations, 0, 100)?;
         within("key_rotations", &self.key_rotations, 0, 20)?;
+        within("followers", &self.followers, 0, 16)?;
         if *self.pauses.get_ref() > 0 && *self.revocations.get_ref() > 0 {
             let message = "an operator whose role is taken away can't resume what they paused";
             return Err(SectionError::new(self.revocations.span(), message, "give pauses or revocations, not both"));

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::export::{Exported, Folder, export};
 use super::search::{self, Found, INDEX, Query};
@@ -244,8 +245,8 @@ impl Audit for EmbeddedAudit {
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
-        let read = self.store.read().map_err(CallError::failed)?;
-        search::search(&read, query).map_err(CallError::failed)
+        let look = || search::search(&*self.store.read()?, query);
+        search::follow(query, self.store.machine().grown.subscribe(), || look().map_err(CallError::failed)).await
     }
 
     async fn checkpoint(&self) -> Result<String, CallError> {
@@ -314,6 +315,8 @@ struct Log {
     clock: Arc<dyn Clock>,
     keep_ms: Option<i64>,
     accept_gaps: bool,
+    /// Told of every commit, once it can be seen.
+    grown: watch::Sender<()>,
 }
 
 struct Append {
@@ -436,7 +439,7 @@ impl Log {
         within.open_table(COUNTS)?;
         let (signer, is_new) = Self::identity(within, settings.origin, draw)?;
         let keep_ms = settings.keep_days.map(|days| i64::from(days.get()) * DAY_MS);
-        let log = Self { signer, clock, keep_ms, accept_gaps: settings.accept_gaps };
+        let log = Self { signer, clock, keep_ms, accept_gaps: settings.accept_gaps, grown: watch::Sender::new(()) };
         let mut tables = Tables::open(within)?;
         if is_new {
             tables.sign(&Frontier::default(), &log.signer)?;
@@ -569,6 +572,7 @@ impl Machine for Log {
     }
 
     fn committed(&self, answers: &[Self::Answer]) {
+        self.grown.send_replace(());
         for alert in answers.iter().flatten().flat_map(|appended| &appended.alerts) {
             let Alert { place, severity, code, tenant, line, .. } = alert;
             tracing::error!(place, ?severity, %code, tenant = ?tenant.as_deref().unwrap_or("-"), line, "alert");

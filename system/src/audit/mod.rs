@@ -40,7 +40,7 @@ pub use outbox::{Outgoing, WAITING_MAX, relay};
 pub use record::Record;
 pub use remote::{AuditService, RemoteAudit};
 pub use report::Reporter;
-pub use search::{Found, FoundRecord, Query};
+pub use search::{Found, FoundRecord, Query, SEARCH_WAIT_MAX_MS};
 pub use step::{Step, StepKind};
 pub use verify::{Kind, Verified, Violation, verify};
 
@@ -64,7 +64,8 @@ pub trait Audit: Send + Sync + 'static {
     /// Alerts, oldest first, of events after the place `after`; at most `max`, at most [`PAGE_MAX`].
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError>;
 
-    /// The records that `query` asks for, each with the proof that it stands in the log.
+    /// The records that `query` asks for, each with the proof that it stands in the log. Where there is none, and the query
+    /// waits, as soon as there is one.
     async fn search(&self, query: &Query) -> Result<Found, CallError>;
 
     /// The newest checkpoint: a signed note over all that is durable.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Audit, Claimed, Code, Event, Found, Query, Reporter};
+use super::{Alert, Audit, Claimed, Code, Event, Found, Query, Reporter, SEARCH_WAIT_MAX_MS};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::monitor::Monitor;
@@ -166,7 +166,8 @@ impl Audit for RemoteAudit {
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
-        match self.client.call(&Request::Search(query.clone()), DEADLINE).await? {
+        let wait = Duration::from_millis(query.wait_ms.min(SEARCH_WAIT_MAX_MS).into());
+        match self.client.call(&Request::Search(query.clone()), wait + DEADLINE).await? {
             Reply::Found(found) => Ok(found),
             reply => Err(self.client.unexpected(&reply)),
         }

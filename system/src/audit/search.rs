@@ -2,13 +2,21 @@
 //!
 //! A row of the index has a tenant, a value and a place, and tells when: a question about a tenant reads the rows of its
 //! rarest word, and opens only entries that can be what is asked for. The rows are written with the entries.
+//!
+//! A question that finds nothing may wait for something to be found: [`follow`] asks again after each commit, and not
+//! before.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{ReadTransaction, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::embedded::{ENTRIES, HASHES, PAGE_BYTES, checkpoint_of, hash_of, unreadable};
 use super::{Event, PAGE_MAX, Record};
+use crate::call::CallError;
 use crate::tlog::{Hash, inclusion_proof};
 
 /// (what the value is, tenant, value, place) -> when it happened, in milliseconds since the Unix epoch.
@@ -22,6 +30,9 @@ const MESSAGE: u8 = 3;
 
 /// Rows that one question reads. Who wants more asks again from where it stopped: no question holds up others.
 const ROWS_MAX: usize = 8192;
+
+/// No question waits longer for something to be found, in milliseconds, whatever it says.
+pub const SEARCH_WAIT_MAX_MS: u32 = 30_000;
 
 /// What is searched for: records of which all that is given is true.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +53,10 @@ pub struct Query {
     pub after: u64,
     /// At most so many, at most [`PAGE_MAX`].
     pub max: u32,
+    /// Without proofs: for who looks on, and checks nothing.
+    pub bare: bool,
+    /// Where nothing is found, how long to wait for something, in milliseconds; at most [`SEARCH_WAIT_MAX_MS`].
+    pub wait_ms: u32,
 }
 
 /// One record, as it stands in the log.
@@ -60,6 +75,8 @@ pub struct FoundRecord {
 pub struct Found {
     /// The signed checkpoint that the proofs lead to.
     pub checkpoint: String,
+    /// How many entries it is over: the last place that was looked at, where nothing is left to go on with.
+    pub size: u64,
     /// The records.
     pub records: Vec<FoundRecord>,
     /// Where to go on: the `after` of the next question. `None`: there is no more.
@@ -100,7 +117,7 @@ fn rows(event: &Event) -> impl Iterator<Item = (u8, &str, &str)> {
 pub(super) fn search(read: &ReadTransaction, query: &Query) -> Result<Found, redb::Error> {
     let (entries, hashes) = (read.open_table(ENTRIES)?, read.open_table(HASHES)?);
     let (checkpoint, size) = checkpoint_of(read)?;
-    let mut found = Found { checkpoint, ..Found::default() };
+    let mut found = Found { checkpoint, size, ..Found::default() };
     let (mut rows, mut bytes) = (0, 0);
     let max = (query.max as usize).min(PAGE_MAX);
     for row in places(read, query)? {
@@ -115,13 +132,36 @@ pub(super) fn search(read: &ReadTransaction, query: &Query) -> Result<Found, red
         let Some(entry) = entries.get(place)? else { continue };
         let record = Record::parse(entry.value()).map_err(unreadable)?;
         if query.is_about(&record.event) {
-            let proof = inclusion_proof(place - 1, size, &|level, index| hash_of(&hashes, level, index))?;
+            let proof = match query.bare {
+                true => Vec::new(),
+                false => inclusion_proof(place - 1, size, &|level, index| hash_of(&hashes, level, index))?,
+            };
             bytes += entry.value().len() + proof.len() * size_of::<Hash>();
             found.records.push(FoundRecord { place, record: Bytes::copy_from_slice(entry.value()), proof });
         }
     }
     found.next = None;
     Ok(found)
+}
+
+/// Answers `query` by `look`, again after each time that the log has `grown`, until something is found or its time is over.
+pub(super) async fn follow(
+    query: &Query,
+    mut grown: watch::Receiver<()>,
+    look: impl Fn() -> Result<Found, CallError>,
+) -> Result<Found, CallError> {
+    let give_up = Instant::now() + Duration::from_millis(query.wait_ms.min(SEARCH_WAIT_MAX_MS).into());
+    loop {
+        // Before the look: what is committed during it wakes the wait after it.
+        grown.mark_unchanged();
+        let found = look()?;
+        if !found.records.is_empty() || found.next.is_some() || Instant::now() >= give_up {
+            return Ok(found);
+        }
+        if let Ok(Err(_)) = timeout_at(give_up, grown.changed()).await {
+            return Err(CallError::failed("the audit log is closed"));
+        }
+    }
 }
 
 /// A place, and when its event happened where the index tells.

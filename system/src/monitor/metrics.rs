@@ -178,6 +178,8 @@ catalogue! {
     http_requests: Counter<(Route, Answer)> = "tenantry_http_requests_total";
     /// How long the HTTP API took to answer; a status waits as long as its caller wants.
     http_duration: Durations<Route> = "tenantry_http_request_duration_seconds";
+    /// Live streams that are open: tenants' records, sent as they are logged.
+    streams: Gauge<()> = "tenantry_http_streams";
     /// Requests and commands that came too often.
     rate_limited: Counter<LimitKind> = "tenantry_rate_limited_total";
     /// Attempts that a role has refused, by what they were.

@@ -1,19 +1,7 @@
-//! The routes.
+//! The API's router, the endpoints of commands and of a tenant's state, and what every request goes through.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `POST /v1/commands` | 202 once durable; 200 for a retry of one that was; 400, 401, 403, 408, 409, 413, 429, 503, 504 |
-//! | `GET /v1/commands/{message_id}?tenant_id=T&wait_ms=N` | its status; waits up to N ms for the outcome; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `plan`, `credits`, `credentials`, `paused`, `suspension`) | the tenant's state; 400, 401, 403, 404, 503 |
-//! | `GET /v1/tenants/{tenant_id}/journal?from=N&max=M` | its credits as transactions, from its version N; 400, 401, 403, 503 |
-//! | `GET /v1/tenants/{tenant_id}/reconciliation` | whether what it has is what its outcomes made of it; 400, 401, 403, 503 |
-//! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
-//! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
-//! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
-//! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
-//! | `GET /healthz` | 200 while the process serves |
-//!
-//! Any of them but the last: 429 to an address that asks too often. The last two lines want no token.
+//! What there is to ask, how it is answered and with which errors stands in the rows of [`endpoints`], and is served as an
+//! OpenAPI document: see [`super::openapi`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +14,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError};
@@ -35,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
+use super::openapi::{
+    Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, signed, text,
+};
+use super::{Problem, Producer, audit, books, break_glass, openapi, schemas, sealing, stream};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -69,31 +59,169 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The API's routes over `producer`.
 pub fn router(producer: Arc<Producer>) -> Router {
-    Router::new()
-        .route("/v1/commands", post(submit))
-        .route("/v1/commands/{message_id}", get(status))
-        .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
-        .merge(books::routes())
-        .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
-        .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
-        .merge(schemas::routes())
-        .merge(audit::routes())
-        .route(HEALTH, get(|| async { Json(json!({"status": "ok"})) }))
+    openapi::routes(endpoints())
         .fallback(|| async {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "no-such-resource",
-                "There is nothing here",
-                "see the README for the API",
-            )
+            let detail = format!("GET {} lists what there is", openapi::PATH);
+            Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail)
         })
         .method_not_allowed_fallback(|| async {
-            let detail = "commands are sent with POST, a tenant is paused with PUT, everything else is read with GET";
+            let detail = format!("GET {} says how everything is asked; a tenant is changed by commands", openapi::PATH);
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
         })
         .with_state(producer.clone())
         .layer(from_fn_with_state(producer.clone(), take_body))
         .layer(from_fn_with_state(producer, measured))
+}
+
+/// Every endpoint there is, each file's beside its handlers.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let own = [commands(), tenants(), vec![health()]];
+    let others =
+        [books::endpoints(), stream::endpoints(), break_glass::endpoints(), audit::endpoints(), schemas::endpoints()];
+    own.into_iter().chain(others).flatten().collect()
+}
+
+fn commands() -> Vec<Endpoint> {
+    let accepted = object(json!({
+        "tenant_id": id(), "message_id": id(), "sequence": count(), "duplicate": flag(), "status_url": text(),
+    }));
+    let rejection = object(json!({"code": text(), "detail": text()}));
+    let decided = |status: &str, name: &str, what: Value| {
+        let mut properties = json!({
+            "tenant_id": id(), "message_id": id(), "status": one_of(&[status]), "version": count(),
+            "decided_at_unix_ms": signed(), "rules_version": count(),
+        });
+        properties[name] = what;
+        object(properties)
+    };
+    let waiting = object(json!({"tenant_id": id(), "message_id": id(), "status": one_of(&["pending"])}));
+    let aside =
+        object(json!({"tenant_id": id(), "message_id": id(), "status": one_of(&["dead_lettered"]), "reason": text()}));
+    let status = json!({"oneOf": [
+        decided("applied", "changes", list(json!({"type": "object", "minProperties": 1, "maxProperties": 1}))),
+        decided("rejected", "reason", rejection), waiting, aside,
+    ]});
+    vec![
+        Endpoint::post("/v1/commands", "sendCommand", submit)
+            .about(
+                "Send a command",
+                "Answered once it is durable; from then on it has exactly one outcome. The same bytes under the same \
+                 `message_id` change nothing and are answered with 200. A W3C `traceparent` is gone on with.",
+            )
+            .tagged("Commands")
+            .reads(json!({"$ref": "#/components/schemas/message"}))
+            .answers(202, "It is durable; its status is at `status_url`.", accepted.clone())
+            .answers(200, "It was accepted before: this is a retry.", accepted)
+            .refuses(&["forbidden", "message-id-reused", "message-id-spent", "overloaded", "outcome-unknown"]),
+        Endpoint::get("/v1/commands/{message_id}", "readCommand", status_of)
+            .about(
+                "What became of a command",
+                "Of one that is applied the changes, of one that is rejected or put aside the reason. `version` is the \
+                 command's place in the tenant's history.",
+            )
+            .tagged("Commands")
+            .takes(required("tenant_id", id(), "Its tenant: an id is unique within its tenant only."))
+            .takes(query("wait_ms", number(0, WAIT_MAX_MS), "Milliseconds to wait for its outcome; 0 without it."))
+            .answers(200, "Its status", status)
+            .refuses(&["forbidden", "no-such-command"]),
+    ]
+}
+
+/// How a part of a tenant's state is shown.
+type Show = fn(&TenantState) -> Value;
+
+/// The parts of a tenant's state that can be read.
+fn tenants() -> Vec<Endpoint> {
+    let part = |path, id, about, properties: Value, show: Show| {
+        let handler =
+            move |State(producer): State<Arc<Producer>>,
+                  path: Result<Path<String>, PathRejection>,
+                  Caller { token }: Caller| async move { shown_part(&producer, path, token, show).await };
+        Endpoint::get(path, id, handler).about(about, "").answers(200, "The tenant's own", of_tenant(properties))
+    };
+    let set = Endpoint::put("/v1/tenants/{tenant_id}/paused", "pauseTenant", set)
+        .about(
+            "Pause a tenant, or resume it",
+            "Answered once nothing more takes effect, or all goes on. Commands that come meanwhile are accepted and wait.",
+        )
+        .reads(object(json!({"paused": flag()})))
+        .answers(200, "It is as was asked.", of_tenant(json!({"paused": flag()})))
+        .refuses(&["changed-meanwhile", "half-done", "outcome-unknown"]);
+    let credential = object(json!({
+        "data_key": count(), "message_id": id(), "version": count(), "sealed_sha256": text(),
+    }));
+    let credentials = Endpoint::get("/v1/tenants/{tenant_id}/credentials", "readCredentials", credentials)
+        .about("What may be known of a tenant's credentials", "Never the secrets; that it was read goes on record.")
+        .answers(
+            200,
+            "The tenant's own, by name",
+            of_tenant(json!({"credentials": map(credential), "data_key": count()})),
+        );
+    let suspension = nullable(object(json!({"reason": text(), "version": count()})));
+    vec![
+        part(
+            "/v1/tenants/{tenant_id}/limits",
+            "readLimits",
+            "A tenant's limits, each in its own unit, with the version that set it last",
+            json!({"limits": map(count()), "limit_versions": map(count())}),
+            |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
+        ),
+        part(
+            "/v1/tenants/{tenant_id}/entitlements",
+            "readEntitlements",
+            "A tenant's entitlements: granted, carried by its plan, and both together",
+            json!({"entitlements": list(text()), "granted": list(text()), "of_plan": list(text())}),
+            |state| {
+                let held: BTreeSet<_> = state.entitlements.union(&state.plan_entitlements).collect();
+                json!({ "entitlements": held, "granted": state.entitlements, "of_plan": state.plan_entitlements })
+            },
+        ),
+        part(
+            "/v1/tenants/{tenant_id}/plan",
+            "readPlan",
+            "The plan that a tenant is on, and what it carries",
+            json!({"plan": nullable(text()), "entitlements": list(text())}),
+            |state| json!({ "plan": state.plan, "entitlements": state.plan_entitlements }),
+        ),
+        part(
+            "/v1/tenants/{tenant_id}/suspension",
+            "readSuspension",
+            "Whether a tenant is suspended, why, and since which version",
+            json!({"suspended": flag(), "suspension": suspension}),
+            |state| json!({ "suspended": state.suspension.is_some(), "suspension": state.suspension }),
+        ),
+        part(
+            "/v1/tenants/{tenant_id}/credits",
+            "readCredits",
+            "A tenant's credit, in minor units of each currency",
+            json!({"credits_minor": map(count())}),
+            |state| json!({ "credits_minor": state.credits }),
+        ),
+        part(
+            "/v1/tenants/{tenant_id}/paused",
+            "readPaused",
+            "Whether a tenant is paused",
+            json!({"paused": flag()}),
+            |state| json!({ "paused": state.pause_generation.is_paused() }),
+        ),
+        credentials,
+        set,
+    ]
+}
+
+/// What is told of a tenant: its id, its version, and `properties`.
+fn of_tenant(properties: Value) -> Value {
+    let mut all = json!({"tenant_id": id(), "version": count()});
+    merge(&mut all, properties);
+    object(all)
+}
+
+fn health() -> Endpoint {
+    Endpoint::get(HEALTH, "readHealth", || async { Json(json!({"status": "ok"})) })
+        .about("Whether the process serves", "Never limited.")
+        .tagged("Health")
+        .open()
+        .answers(200, "It does.", object(json!({"status": one_of(&["ok"])})))
 }
 
 /// W3C Trace Context's header, of requests and of our answers to them.
@@ -245,7 +373,7 @@ impl StatusQuery {
     }
 }
 
-async fn status(
+async fn status_of(
     State(producer): State<Arc<Producer>>,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
@@ -292,43 +420,35 @@ fn merge(body: &mut Value, more: Value) {
     }
 }
 
-/// What can be read of a tenant's state.
-const PARTS: &str = "limits, entitlements, plan, credits, journal, credentials, paused, suspension and reconciliation";
-
-async fn tenant(
-    State(producer): State<Arc<Producer>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    Caller { token }: Caller,
+/// One part of the state of the tenant that the path names.
+async fn shown_part(
+    producer: &Producer,
+    path: Result<Path<String>, PathRejection>,
+    token: String,
+    show: Show,
 ) -> Result<Json<Value>, Problem> {
-    let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
-    let show: fn(&TenantState) -> Value = match part.as_str() {
-        "limits" => |state| json!({ "limits": state.limits, "limit_versions": state.limit_versions }),
-        "entitlements" => |state| {
-            let held: BTreeSet<_> = state.entitlements.union(&state.plan_entitlements).collect();
-            json!({ "entitlements": held, "granted": state.entitlements, "of_plan": state.plan_entitlements })
-        },
-        "plan" => |state| json!({ "plan": state.plan, "entitlements": state.plan_entitlements }),
-        "suspension" => |state| json!({ "suspended": state.suspension.is_some(), "suspension": state.suspension }),
-        "credits" => |state| json!({ "credits_minor": state.credits }),
-        "credentials" => |state| json!({ "credentials": state.credentials, "data_key": state.data_key }),
-        "paused" => |state| json!({ "paused": state.pause_generation.is_paused() }),
-        _ => {
-            let detail = format!("a tenant has {PARTS}, but no {}", quoted(&part));
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
-        }
-    };
-    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let tenant = books::tenant(path)?;
     let read = producer.read_scope(token, &tenant).await?;
     let state = producer.ledger.state(&read).await.map_err(unchanged)?;
-    if part == "credentials" {
-        let at_unix_ms = producer.clock.now().as_millisecond();
-        let step = Step::new(at_unix_ms, Role::Producer, StepKind::CredentialsRead, state.version);
-        let (tenant, user) = (Some(tenant.clone()), Some(read.user().clone()));
-        producer.reporter.step(Step { tenant, user, ..step }).await?;
-    }
     let mut body = json!({"tenant_id": tenant, "version": state.version});
     merge(&mut body, show(&state));
     Ok(Json(body))
+}
+
+async fn credentials(
+    State(producer): State<Arc<Producer>>,
+    path: Result<Path<String>, PathRejection>,
+    Caller { token }: Caller,
+) -> Result<Json<Value>, Problem> {
+    let tenant = books::tenant(path)?;
+    let read = producer.read_scope(token, &tenant).await?;
+    let state = producer.ledger.state(&read).await.map_err(unchanged)?;
+    let at_unix_ms = producer.clock.now().as_millisecond();
+    let step = Step::new(at_unix_ms, Role::Producer, StepKind::CredentialsRead, state.version);
+    let (of, user) = (Some(tenant.clone()), Some(read.user().clone()));
+    producer.reporter.step(Step { tenant: of, user, ..step }).await?;
+    let (version, credentials, data_key) = (state.version, state.credentials, state.data_key);
+    Ok(Json(json!({"tenant_id": tenant, "version": version, "credentials": credentials, "data_key": data_key})))
 }
 
 #[derive(Deserialize)]
@@ -342,16 +462,11 @@ struct Pause {
 /// request again does the rest. A request that was held up on its way undoes nothing that was decided after it.
 async fn set(
     State(producer): State<Arc<Producer>>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: Result<Path<String>, PathRejection>,
     Caller { token }: Caller,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
-    let Path((tenant, part)) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
-    if part != "paused" {
-        let detail = format!("{} of a tenant is changed by commands; only paused is set", quoted(&part));
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail));
-    }
-    let tenant = TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))?;
+    let tenant = books::tenant(path)?;
     let Pause { paused } = strict_object(&read_body(request.into_body()).await?, "")?;
     let request = GrantRequest { token, user: None, tenant: tenant.clone(), purpose: Purpose::Pause };
     let right = producer.verifier.pause(producer.grant(&request).await?).await?;

@@ -1,28 +1,22 @@
 //! The audit log over HTTP: for whoever wants to look something up, and for whoever wants to check the log.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `GET /v1/audit/events?tenant=T` and any of `user`, `action`, `message`, `from`, `to`, `after`, `limit` | records of a tenant that the operator may read, each with its proof; 400, 401, 403, 503 |
-//! | `GET /v1/audit/checkpoint` | the newest checkpoint, as a signed note; 401, 503 |
-//! | `GET /v1/audit/tile/{level}/{number}` (or `{number}.p/{width}`) | hashes of the tree (C2SP `tlog-tiles`); 401, 404, 503 |
-//!
-//! The last two tell nothing of any tenant, only how many entries there are: any operator may read them. Whole bundles of
+//! Checkpoint and tiles tell nothing of any tenant, only how many entries there are: any operator may read them. Whole bundles of
 //! entries are not served, for they hold every tenant's: who may see all exports them, where the log is kept.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::api::{Caller, unchanged};
+use super::openapi::{self, Endpoint, count, id, nullable, number, object, query, required, text};
 use super::{Problem, Producer};
 use crate::audit::{Audit, FoundRecord, PAGE_MAX, Query};
 use crate::auth::BreakGlassRequest;
@@ -30,15 +24,44 @@ use crate::call::CallError;
 use crate::ids::TenantId;
 use crate::message::{Refusal, quoted, shown};
 use crate::tlog::{TILE_WIDTH, Tile};
+use crate::whole::WHOLE_MAX;
 
 /// Records in an answer, unless the request says otherwise.
 const LIMIT: u32 = 50;
 
-pub(super) fn routes() -> Router<Arc<Producer>> {
-    Router::new()
-        .route("/v1/audit/events", get(events))
-        .route("/v1/audit/checkpoint", get(checkpoint))
-        .route("/v1/audit/tile/{*path}", get(tile))
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let found = object(json!({
+        "place": number(1, WHOLE_MAX),
+        "record": {"type": "object", "required": ["place", "source", "number", "event"]},
+        "leaf": text(), "proof": openapi::list(text()),
+    }));
+    let page = object(json!({"checkpoint": text(), "events": openapi::list(found), "next": nullable(count())}));
+    let endpoints = [
+        Endpoint::get("/v1/audit/events", "searchAudit", events)
+            .about(
+                "A tenant's records, each with its proof",
+                "Oldest first. `leaf` is the record's text as it was hashed; `proof` are hashes in base64 that lead from it, \
+                 at `place - 1`, to the root of `checkpoint` (RFC 9162, 2.1.3).",
+            )
+            .takes(required("tenant", id(), "The tenant."))
+            .takes(query("user", text(), "Who acted."))
+            .takes(query("action", text(), "What for."))
+            .takes(query("message", text(), "Of which message."))
+            .takes(query("from", openapi::instant(), "Not before this instant."))
+            .takes(query("to", openapi::instant(), "Before this instant."))
+            .takes(query("after", number(0, i64::MAX as u64), "After this place; 0 without it."))
+            .takes(query("limit", number(1, PAGE_MAX as u64), "Most records of a page; 50 without it."))
+            .answers(200, "A page; `next` is the `after` of the next one, null on the last.", page)
+            .refuses(&["forbidden"]),
+        Endpoint::get("/v1/audit/checkpoint", "readCheckpoint", checkpoint)
+            .about("The log's newest checkpoint", "A signed note (C2SP tlog-checkpoint) over all that is durable.")
+            .answers_as(200, "The note", "text/plain", text()),
+        Endpoint::get("/v1/audit/tile/{*path}", "readTile", tile)
+            .about("Hashes of the log's tree", "C2SP tlog-tiles; a full tile never changes. Bundles of entries are not served.")
+            .answers_as(200, "32 bytes each", "application/octet-stream", json!({"type": "string", "format": "binary"}))
+            .refuses(&["no-such-tile"]),
+    ];
+    endpoints.map(|endpoint| endpoint.tagged("Audit")).into()
 }
 
 async fn events(
@@ -72,9 +95,10 @@ async fn checkpoint(State(producer): State<Arc<Producer>>, Caller { token }: Cal
 
 async fn tile(
     State(producer): State<Arc<Producer>>,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     Caller { token }: Caller,
 ) -> Result<Response, Problem> {
+    let Path(path) = path.map_err(|error| Problem::invalid("path", error.body_text()))?;
     producer.must_be_operator(&token).await?;
     let none = |detail: String| Problem::new(StatusCode::NOT_FOUND, "no-such-tile", "There is no such tile", detail);
     let tile = Tile::parse(&format!("tile/{path}"))
@@ -117,10 +141,10 @@ fn parse(uri: &Uri) -> Result<(TenantId, Query), Refusal> {
             "user" => query.user = Some(value.clone()),
             "action" => query.action = Some(value.clone()),
             "message" => query.message = Some(value.clone()),
-            "from" => query.from_unix_ms = Some(instant(value).map_err(wrong)?),
-            "to" => query.to_unix_ms = Some(instant(value).map_err(wrong)?),
-            "after" => query.after = number(value, 0, i64::MAX as u64).map_err(wrong)?,
-            "limit" => query.max = number(value, 1, PAGE_MAX as u64).map_err(wrong)? as u32,
+            "from" => query.from_unix_ms = Some(moment(value).map_err(wrong)?),
+            "to" => query.to_unix_ms = Some(moment(value).map_err(wrong)?),
+            "after" => query.after = whole(value, 0, i64::MAX as u64).map_err(wrong)?,
+            "limit" => query.max = whole(value, 1, PAGE_MAX as u64).map_err(wrong)? as u32,
             other => {
                 let known = "`tenant`, `user`, `action`, `message`, `from`, `to`, `after`, `limit`";
                 return Err(Refusal::new(shown(other), format!("is unknown; known are {known}")));
@@ -131,14 +155,14 @@ fn parse(uri: &Uri) -> Result<(TenantId, Query), Refusal> {
     Ok((tenant.ok_or_else(|| Refusal::new("tenant", missing))?, query))
 }
 
-fn instant(text: &str) -> Result<i64, String> {
+fn moment(text: &str) -> Result<i64, String> {
     let read: Option<Timestamp> = text.parse().ok();
     let right = || format!("must be an instant such as 2026-01-31T12:00:00Z, not {}", quoted(text));
     read.map(Timestamp::as_millisecond).ok_or_else(right)
 }
 
 /// Digits alone: `u64` would also read a sign.
-fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let read = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
     read.ok_or_else(|| format!("must be a whole number from {least} to {most}, not {}", quoted(text)))
@@ -148,6 +172,7 @@ fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
 mod tests {
     use std::time::Duration;
 
+    use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
     use http_body_util::BodyExt;

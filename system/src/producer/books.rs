@@ -3,24 +3,52 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::api::{Caller, unchanged};
+use super::openapi::{Endpoint, count, id, list, nullable, number, object, one_of, query, signed, text};
 use super::{Problem, Producer};
 use crate::ids::TenantId;
 use crate::ledger::JOURNAL_PAGE_MAX;
 use crate::message::{Refusal, quoted, shown};
 use crate::whole::WHOLE_MAX;
 
-pub(super) fn routes() -> Router<Arc<Producer>> {
-    Router::new()
-        .route("/v1/tenants/{tenant_id}/journal", get(journal))
-        .route("/v1/tenants/{tenant_id}/reconciliation", get(reconciliation))
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let posting =
+        object(json!({"account": one_of(&["credit", "funding"]), "currency": text(), "amount_minor": signed()}));
+    let transaction = object(json!({"version": count(), "message_id": nullable(id()), "postings": list(posting)}));
+    let discrepancy = object(json!({
+        "tenant": id(), "subject": {"description": "What differs, by its kind and name."},
+        "expected": nullable(text()), "actual": nullable(text()),
+    }));
+    vec![
+        Endpoint::get("/v1/tenants/{tenant_id}/journal", "readJournal", journal)
+            .about(
+                "A tenant's credits as transactions, oldest first",
+                "Double entry: what the credit account gets, the funding account gives, in minor units; each transaction \
+                 sums up to zero.",
+            )
+            .takes(query("from", count(), "The tenant's version of the first transaction; 0 without it."))
+            .takes(query("max", number(1, JOURNAL_PAGE_MAX as u64), "Most transactions of a page; 256 without it."))
+            .answers(
+                200,
+                "A page; `next` is the `from` of the next one, null on the last.",
+                object(json!({"tenant_id": id(), "transactions": list(transaction), "next": nullable(count())})),
+            ),
+        Endpoint::get("/v1/tenants/{tenant_id}/reconciliation", "readReconciliation", reconciliation)
+            .about("Whether what a tenant has is what its outcomes made of it", "")
+            .answers(
+                200,
+                "What was compared and what differs; `untold` differences are not listed.",
+                object(json!({
+                    "tenant_id": id(), "rows": count(), "discrepancies": list(discrepancy), "untold": count(),
+                })),
+            ),
+    ]
 }
 
 /// The query of a journal: from which version of the tenant, and how many transactions.
@@ -51,7 +79,7 @@ impl JournalQuery {
 }
 
 /// Digits alone: `u64` would also read a sign.
-fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
+pub(super) fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
     let problem = || format!("must be a whole number from {least} to {most}, not {}", quoted(text));
@@ -85,7 +113,7 @@ async fn reconciliation(
     Ok(Json(json!({"tenant_id": tenant, "rows": rows, "discrepancies": discrepancies, "untold": untold})))
 }
 
-fn tenant(path: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
+pub(super) fn tenant(path: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
     let Path(tenant) = path.map_err(|error| Problem::invalid("tenant_id", error.body_text()))?;
     TenantId::parse(&tenant).map_err(|error| Problem::invalid("tenant_id", error))
 }

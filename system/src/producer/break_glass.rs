@@ -1,12 +1,5 @@
 //! Emergency rights over HTTP: asked for by one operator, approved by another, ended by either or by the clock.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `POST /v1/break-glass` with `{"tenant_id", "reason", "minutes"}` | 201 with its number; 400, 401, 403, 503, 504 |
-//! | `POST /v1/break-glass/{number}/approve` | 200; 401, 403 (the requester, or no duty manager), 503, 504 |
-//! | `POST /v1/break-glass/{number}/end` | 200; 401, 403, 503, 504 |
-//! | `GET /v1/break-glass` | 200 with those that wait or are in force, of which the operator may know; 401, 503 |
-//!
 //! A request that had no answer is asked about with GET before it is sent again: asking twice is asking for two.
 
 use std::sync::Arc;
@@ -19,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{Caller, read_body};
+use super::openapi::{self, Endpoint, count, id, nullable, number, object, signed, text};
 use super::{Problem, Producer};
-use crate::auth::{BreakGlass, BreakGlassRequest, break_glass_problem};
+use crate::auth::{BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, break_glass_problem};
 use crate::ids::TenantId;
 use crate::message::strict_object;
 
@@ -32,7 +26,39 @@ struct Ask {
     minutes: u64,
 }
 
-pub(super) async fn ask(
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let one = || {
+        object(json!({
+            "number": count(), "tenant_id": id(), "requester": id(), "reason": text(), "minutes": count(),
+            "asked_at_unix": signed(), "approved_by": nullable(id()), "approved_at_unix": nullable(signed()),
+            "ends_at_unix": nullable(signed()),
+        }))
+    };
+    let endpoint = |endpoint: Endpoint| endpoint.tagged("Break-glass");
+    let ask = Endpoint::post("/v1/break-glass", "askBreakGlass", ask)
+        .about("Ask for an emergency right", "A request that had no answer is asked about before it is sent again.")
+        .reads(object(json!({
+            "tenant_id": id(), "minutes": number(1, MINUTES_MAX),
+            "reason": {"type": "string", "minLength": REASON_MIN, "maxLength": REASON_MAX},
+        })))
+        .answers(201, "It waits for a second person.", one())
+        .refuses(&["forbidden", "outcome-unknown"]);
+    let approve = Endpoint::post("/v1/break-glass/{number}/approve", "approveBreakGlass", approve)
+        .about("Give an emergency right", "By a duty manager other than who asked for it.")
+        .answers(200, "It is in force.", one())
+        .refuses(&["forbidden", "outcome-unknown"]);
+    let end = Endpoint::post("/v1/break-glass/{number}/end", "endBreakGlass", end)
+        .about("End an emergency right", "By either of the two.")
+        .answers(200, "It has ended.", one())
+        .refuses(&["forbidden", "outcome-unknown"]);
+    let all = Endpoint::get("/v1/break-glass", "listBreakGlass", list)
+        .about("Emergency rights that wait or are in force", "Those of which the operator may know.")
+        .answers(200, "All of them", object(json!({"break_glass": openapi::list(one())})))
+        .refuses(&["outcome-unknown"]);
+    [ask, approve, end, all].map(endpoint).into()
+}
+
+async fn ask(
     State(producer): State<Arc<Producer>>,
     Caller { token }: Caller,
     request: Request,
@@ -45,27 +71,29 @@ pub(super) async fn ask(
     Ok((StatusCode::CREATED, Json(only(&asked))))
 }
 
-pub(super) async fn decide(
+async fn approve(
     State(producer): State<Arc<Producer>>,
-    path: Result<Path<(u64, String)>, PathRejection>,
+    path: Result<Path<u64>, PathRejection>,
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
-    let Path((number, verb)) = path.map_err(|error| Problem::invalid("number", error.body_text()))?;
-    let request = match verb.as_str() {
-        "approve" => BreakGlassRequest::Approve { number },
-        "end" => BreakGlassRequest::End { number },
-        _ => {
-            let detail = format!("a break-glass is approved or ended; there is no {verb:?}");
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail));
-        }
-    };
-    Ok(Json(only(&answer(&producer, &token, request).await?)))
+    let number = number_of(path)?;
+    Ok(Json(only(&answer(&producer, &token, BreakGlassRequest::Approve { number }).await?)))
 }
 
-pub(super) async fn list(
+async fn end(
     State(producer): State<Arc<Producer>>,
+    path: Result<Path<u64>, PathRejection>,
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
+    let number = number_of(path)?;
+    Ok(Json(only(&answer(&producer, &token, BreakGlassRequest::End { number }).await?)))
+}
+
+fn number_of(path: Result<Path<u64>, PathRejection>) -> Result<u64, Problem> {
+    path.map(|Path(number)| number).map_err(|error| Problem::invalid("number", error.body_text()))
+}
+
+async fn list(State(producer): State<Arc<Producer>>, Caller { token }: Caller) -> Result<Json<Value>, Problem> {
     let open = answer(&producer, &token, BreakGlassRequest::List).await?;
     Ok(Json(json!({ "break_glass": open.iter().map(show).collect::<Vec<_>>() })))
 }

@@ -64,6 +64,11 @@ pub(crate) async fn serve_bounded(listener: Box<dyn Listener>, router: Router, m
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Source(pub(super) Arc<str>);
 
+/// Cancelled when what is answered on a connection should end: at a stop, and when the certificate of it expires. An answer
+/// that would go on for ever ends by itself then, and need not be cut.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending(pub(super) CancellationToken);
+
 impl Source {
     fn of(peer: &str) -> Self {
         // On a listener for both, a client of IPv4 has an address of IPv6: all of them the same /64.
@@ -117,8 +122,11 @@ async fn converse(channel: Channel, peer: String, source: Source, router: Router
     let routes = TowerToHyperService::new(router);
     let mut stream = TimeoutStream::new(channel.stream);
     stream.set_write_timeout(Some(WRITE_DEADLINE));
+    let ending = Ending(stop.child_token());
+    let told = ending.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(source.clone());
+        request.extensions_mut().insert(told.clone());
         routes.call(request)
     });
     let connection = http1::Builder::new()
@@ -140,6 +148,7 @@ async fn converse(channel: Channel, peer: String, source: Source, router: Router
             // A browser keeps its connection as long as it may: longer than our certificate, if we let it.
             () = channel.expiry.passed(), if !stopping => {
                 (stopping, cut) = (true, Some(Instant::now() + STOP_GRACE));
+                ending.0.cancel();
                 connection.as_mut().graceful_shutdown();
             }
             () = sleep_until(cut.unwrap_or_else(Instant::now)), if cut.is_some() => return,

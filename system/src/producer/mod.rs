@@ -9,9 +9,11 @@ mod audit;
 mod books;
 mod break_glass;
 mod http;
+mod openapi;
 mod problem;
 mod schemas;
 mod sealing;
+mod stream;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::secret::{KeyCache, KeyProvider};
 pub use api::{StatusQuery, WAIT_MAX_MS, router};
 pub use http::serve;
 pub(crate) use http::serve_bounded;
+pub use openapi::document;
 pub use problem::Problem;
 
 /// What the API works with.
@@ -42,6 +45,7 @@ pub struct Producer {
     reporter: Reporter,
     audit: Option<Arc<dyn Audit>>,
     monitor: Monitor,
+    streams: Arc<stream::Streams>,
 }
 
 impl Producer {
@@ -59,7 +63,8 @@ impl Producer {
         let verifier = Verifier::new(authority.clone(), clock.clone());
         let (limiter, keys) = (Limiter::new(limits), KeyCache::new(keys));
         let (reporter, monitor, audit) = (Reporter::none(), Monitor::default(), None);
-        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, audit, monitor }
+        let streams = stream::Streams::new(&monitor);
+        Self { broker, authority, ledger, verifier, clock, limiter, keys, reporter, audit, monitor, streams }
     }
 
     /// Reports what it refuses to `reporter`.
@@ -77,6 +82,7 @@ impl Producer {
     /// Measures what it does in `monitor`.
     #[must_use]
     pub fn monitored(self, monitor: &Monitor) -> Self {
-        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), ..self }
+        let streams = stream::Streams::new(monitor);
+        Self { limiter: self.limiter.monitored(monitor), monitor: monitor.clone(), streams, ..self }
     }
 }

@@ -10,6 +10,46 @@ use crate::grant::VerifyError;
 use crate::message::Refusal;
 use crate::rate_limit::Limited;
 
+/// One kind of problem: its stable name, its status, and what it means.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) status: u16,
+    pub(super) about: &'static str,
+}
+
+/// Every kind there is.
+pub(super) const KINDS: &[Kind] = &[
+    kind("invalid", 400, "the request is not what it should be; `field` says where, if it is in one place"),
+    kind("unauthenticated", 401, "there is no token, or one that is not believed"),
+    kind("forbidden", 403, "the operator may not do this"),
+    kind("no-such-resource", 404, "there is nothing under this path"),
+    kind("no-such-command", 404, "the tenant has no such message"),
+    kind("no-such-schema", 404, "there is no schema of this name"),
+    kind("no-such-tile", 404, "this is no tile, or the tree has not grown to it"),
+    kind("method-not-allowed", 405, "what is here is not asked with this method"),
+    kind("body-too-slow", 408, "the body did not arrive in time"),
+    kind("message-id-reused", 409, "another message of the tenant has this id"),
+    kind("message-id-spent", 409, "a message of the tenant has this id, and which can't be told any more"),
+    kind("changed-meanwhile", 409, "someone else was faster; look, and ask again if need be"),
+    kind("too-large", 413, "the body is larger than any may be"),
+    kind("rate-limited", 429, "the address, the operator or the tenant asks too often"),
+    kind("overloaded", 429, "too many commands of the tenant wait"),
+    kind("too-many-streams", 429, "too many streams are open: of the process, the address or the operator"),
+    kind("internal", 500, "something is wrong on our side"),
+    kind("unavailable", 503, "a service can't be reached; nothing happened"),
+    kind("outcome-unknown", 504, "it may have happened; the same request again is safe"),
+    kind("half-done", 504, "a part of it has happened; the same request again does the rest"),
+];
+
+const fn kind(name: &'static str, status: u16, about: &'static str) -> Kind {
+    Kind { name, status, about }
+}
+
+/// The `type` of the kind called `name`.
+pub(super) fn urn(name: &str) -> String {
+    format!("urn:tenantry:problem:{name}")
+}
+
 /// What clients are told to wait when a service can't be reached, in seconds.
 const UNAVAILABLE_RETRY_SECONDS: u64 = 1;
 
@@ -31,9 +71,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem called `name`.
+    /// A problem called `name`, one of [`KINDS`].
     pub fn new(status: StatusCode, name: &str, title: &'static str, detail: impl ToString) -> Self {
-        let kind = format!("urn:tenantry:problem:{name}");
+        debug_assert!(
+            KINDS.iter().any(|kind| kind.name == name && kind.status == status.as_u16()),
+            "{name}, a {status}, is not in KINDS"
+        );
+        let kind = urn(name);
         let (status, detail) = (status.as_u16(), detail.to_string());
         Self { kind, title, status, detail, field: None, retry_after_seconds: None }
     }
@@ -48,6 +92,11 @@ impl Problem {
     /// Whether a body was larger than any may be.
     pub(super) fn is_too_large(&self) -> bool {
         self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16()
+    }
+
+    /// Whether the same request may be answered otherwise a little later: nobody has said no.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status >= 500 || self.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
     }
 
     /// What happened, in words.

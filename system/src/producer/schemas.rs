@@ -4,23 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{StatusCode, header};
-use axum::routing::get;
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Problem, Producer};
+use super::Problem;
+use super::openapi::{self, Endpoint, object, text};
 use crate::message::quoted;
 use crate::schema;
 
 /// RFC 6839 and the JSON Schema specification, section 14.
 const CONTENT_TYPE: &str = "application/schema+json";
 
-/// The routes, with every schema written out once.
-pub(super) fn routes() -> Router<Arc<Producer>> {
+/// The endpoints, with every schema written out once.
+pub(super) fn endpoints() -> Vec<Endpoint> {
     let listed = list();
     let texts: Arc<BTreeMap<&'static str, Bytes>> = Arc::new(schema::all().into_iter().map(written).collect());
     let one = move |path: Result<Path<String>, PathRejection>| async move {
@@ -28,7 +28,20 @@ pub(super) fn routes() -> Router<Arc<Producer>> {
         let text = texts.get(name.as_str()).cloned().ok_or_else(|| unknown(&name))?;
         Ok::<_, Problem>(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
     };
-    Router::new().route("/v1/schemas", get(move || async move { Json(listed) })).route("/v1/schemas/{name}", get(one))
+    let schema = object(json!({"name": text(), "id": text(), "url": text()}));
+    vec![
+        Endpoint::get("/v1/schemas", "listSchemas", move || async move { Json(listed) })
+            .about("The JSON Schemas of what clients send", "")
+            .tagged("Schemas")
+            .open()
+            .answers(200, "All of them", object(json!({"schemas": openapi::list(schema)}))),
+        Endpoint::get("/v1/schemas/{name}", "readSchema", one)
+            .about("One JSON Schema (draft 2020-12)", "Of the message, or of an action's payload.")
+            .tagged("Schemas")
+            .open()
+            .answers_as(200, "The schema", CONTENT_TYPE, json!({"type": "object", "required": ["$schema", "$id"]}))
+            .refuses(&["no-such-schema"]),
+    ]
 }
 
 fn written((name, schema): (&'static str, schemars::Schema)) -> (&'static str, Bytes) {
@@ -57,9 +70,12 @@ mod tests {
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
 
+    use axum::Router;
+
     use super::*;
     use crate::action::REGISTRY;
     use crate::broker::{EmbeddedBroker, Limits};
+    use crate::producer::Producer;
     use crate::producer::http::Source;
     use crate::rate_limit::{Rate, RateLimits};
     use crate::testing::Bench;

@@ -136,8 +136,8 @@ async fn answer(command: Command) -> anyhow::Result<bool> {
         Command::Search { data: Data { data }, tenant, user, action, message, from, to, limit } => {
             let (audit, mut left) = (open(&data).await?, limit);
             let (from, to) = (from.map(Timestamp::as_millisecond), to.map(Timestamp::as_millisecond));
-            let mut query =
-                Query { tenant, user, action, message, from_unix_ms: from, to_unix_ms: to, after: 0, max: 0 };
+            let asked = Query { tenant, user, action, message, ..Query::default() };
+            let mut query = Query { from_unix_ms: from, to_unix_ms: to, ..asked };
             while left > 0 {
                 query.max = left.min(PAGE_MAX) as u32;
                 let found = audit.search(&query).await.context("failed to search the audit log")?;

@@ -15,7 +15,7 @@ use hyper::{Method, Request};
 use serde_json::Value;
 use tenantry_system::capability::{SystemClock, Tcp, file_error};
 use tenantry_system::outside::{Answer, Client, Roots, Url};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::development;
 
@@ -24,6 +24,13 @@ const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The most that is read of an answer: a page of records with their proofs.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// "Not now" is taken for an answer after this time.
+pub(crate) const AGAIN_FOR: Duration = Duration::from_secs(60);
+
+/// Between two tries: as long as the server says, within these.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Where the API is, and who asks.
 #[derive(clap::Args, Debug)]
@@ -110,9 +117,47 @@ impl Api {
         serde_json::from_slice(&body).with_context(|| format!("the answer of {} is no JSON", self.client.url()))
     }
 
-    /// Asks, and leaves what is answered to be read as it comes. A refusal is an error, in the words of the API.
+    /// PUTs `body` to `path`.
+    pub(crate) async fn put(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Value> {
+        self.ask(Method::PUT, path, body.into()).await
+    }
+
+    /// POSTs `body` to `path`, again and again while the answer is "not now" or "perhaps": for what may be done twice and is
+    /// one. Waits as long as it is told to, for a minute in all.
+    pub(crate) async fn post_until_answered(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Value> {
+        let (body, give_up) = (body.into(), Instant::now() + AGAIN_FOR);
+        loop {
+            let error = match self.post(path, body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let passing = error.downcast_ref::<Refused>().filter(|refused| refused.is_passing());
+            let Some(pause) = passing.map(Refused::pause).filter(|pause| Instant::now() + *pause < give_up) else {
+                return Err(error);
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Asks, and leaves what is answered to be read as it comes. A refusal is a [`Refused`].
     pub(crate) async fn open(&self, method: Method, path: &str, accept: &str, body: Bytes) -> anyhow::Result<Answer> {
-        let request = Request::builder()
+        self.open_after(method, path, accept, body, None).await
+    }
+
+    /// The same, after the event of a stream whose id is `last`.
+    pub(crate) async fn open_after(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Bytes,
+        last: Option<&str>,
+    ) -> anyhow::Result<Answer> {
+        let mut request = Request::builder();
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
@@ -126,14 +171,38 @@ impl Api {
         if status.is_success() {
             return Ok(answer);
         }
+        let retry_after =
+            answer.header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
         let body = answer.whole(ANSWER_BYTES_MAX).await.map_err(|why| anyhow!(why)).with_context(failed)?;
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let [title, detail, field] = ["title", "detail", "field"].map(|name| problem[name].as_str());
-        match (title, detail, field) {
-            (Some(title), Some(detail), Some(field)) => bail!("{title} ({status}): {field}: {detail}"),
-            (Some(title), Some(detail), None) => bail!("{title} ({status}): {detail}"),
-            _ => bail!("{} answered {status}", self.client.url()),
-        }
+        let words = match (title, detail, field) {
+            (Some(title), Some(detail), Some(field)) => format!("{title} ({status}): {field}: {detail}"),
+            (Some(title), Some(detail), None) => format!("{title} ({status}): {detail}"),
+            _ => format!("{} answered {status}", self.client.url()),
+        };
+        Err(Refused { status: status.as_u16(), retry_after, words }.into())
+    }
+}
+
+/// A refusal, in the words of the API.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Refused {
+    status: u16,
+    retry_after: Option<Duration>,
+    words: String,
+}
+
+impl Refused {
+    /// Whether the same request may be answered otherwise a little later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.status, 429 | 502..=504)
+    }
+
+    /// How long to wait before it.
+    pub(crate) fn pause(&self) -> Duration {
+        self.retry_after.unwrap_or(PAUSE_MIN).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::Value;
 use tenantry_system::capability::file_error;
 use tenantry_system::ids::{MessageId, TenantId};
 
 use crate::client::{Access, print_json};
+use crate::watch;
 
 /// What can be done.
 #[derive(Subcommand)]
@@ -18,6 +19,9 @@ pub(crate) enum Command {
     Send {
         /// The file of its message, as JSON; `-` for standard input.
         file: PathBuf,
+        /// Then wait up to this many milliseconds for its outcome, at most 30000; exits with 1 if it is not applied by then.
+        #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=30_000))]
+        wait: Option<u64>,
         #[command(flatten)]
         access: Access,
     },
@@ -30,8 +34,24 @@ pub(crate) enum Command {
         #[arg(long, value_parser = TenantId::parse)]
         tenant: TenantId,
         /// Wait up to this many milliseconds for its outcome, at most 30000.
-        #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+        #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=30_000))]
         wait: u64,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Follow what happens to a tenant's commands, a line each, until Ctrl-C; or to one command, until it has ended.
+    ///
+    /// With --json each line is one JSON document. A connection that breaks is made anew, and nothing is missed.
+    Watch {
+        /// The message id of the one command to follow, from its beginning.
+        #[arg(value_parser = MessageId::parse)]
+        message_id: Option<MessageId>,
+        /// The tenant.
+        #[arg(long, value_parser = TenantId::parse)]
+        tenant: TenantId,
+        /// Begin after this place in the audit log; 0 is its beginning. Without it a tenant is followed from now on.
+        #[arg(long, value_name = "PLACE")]
+        after: Option<u64>,
         #[command(flatten)]
         access: Access,
     },
@@ -40,7 +60,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Send { file, access } => {
+        Command::Send { file, wait, access } => {
             let message = if file == Path::new("-") {
                 let mut text = Vec::new();
                 std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
@@ -48,7 +68,20 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             } else {
                 std::fs::read(&file).map_err(|error| file_error(&error, "read", &file))?
             };
-            let accepted = access.api()?.post("/v1/commands", message).await?;
+            let api = access.api()?;
+            let accepted = api.post_until_answered("/v1/commands", message).await?;
+            if let Some(wait) = wait {
+                let at = accepted["status_url"].as_str().context("the answer names no status_url")?;
+                let status = api.get(&format!("{at}&wait_ms={wait}")).await?;
+                match access.json {
+                    true => print_json(&status)?,
+                    false => writeln!(std::io::stdout(), "{}", line(&status))?,
+                }
+                return match status["status"].as_str() {
+                    Some("applied") => Ok(()),
+                    other => bail!("the command is {}, not applied", other.unwrap_or("of no status")),
+                };
+            }
             if access.json {
                 return print_json(&accepted);
             }
@@ -64,11 +97,14 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
             Ok(writeln!(std::io::stdout(), "{}", line(&status))?)
         }
+        Command::Watch { message_id, tenant, after, access } => {
+            watch::run(&access, &tenant, message_id.as_ref(), after).await
+        }
     }
 }
 
 /// A command's status in one line.
-fn line(status: &Value) -> String {
+pub(crate) fn line(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default();
     let told = format!("{} of {}: {}", text("message_id"), text("tenant_id"), text("status"));
     match (&status["changes"], &status["reason"]) {

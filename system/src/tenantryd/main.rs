@@ -12,7 +12,9 @@ mod monitoring;
 mod policies;
 mod reconcile;
 mod serve;
+mod tenant;
 mod up;
+mod watch;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -98,9 +100,12 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Ask a running system what became of a command.
+    /// Send commands to a running system, and follow what becomes of them.
     #[command(subcommand)]
     Command(command::Command),
+    /// Look at a tenant of a running system; pause and resume it.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -127,6 +132,8 @@ enum Command {
     },
     /// Print the default configuration of `serve`.
     Config,
+    /// Print the API's OpenAPI document, as GET /v1/openapi.json has it.
+    Openapi,
 }
 
 #[derive(Subcommand)]
@@ -200,6 +207,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Audit(command) => return Ok(audit::run(command).await),
         Command::Command(command) => command::run(command).await,
+        Command::Tenant(command) => tenant::run(command).await,
+        Command::Openapi => client::print_json(&tenantry_system::producer::document()),
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

@@ -12,6 +12,7 @@ mod g5_order;
 mod g6_billing;
 mod g7_attempts;
 mod g7_steps;
+mod g7_stream;
 mod g7_tamper_evident;
 mod g8_fair_share;
 mod g9_confidentiality;
@@ -104,6 +105,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     // Where nobody sends a secret there is none to be found.
     if case.seen.canaries.is_some() {
         checks.push(g9_confidentiality::check);
+    }
+    if !case.seen.followed.is_empty() {
+        checks.push(g7_stream::check);
     }
     checks.iter().map(|check| check(case)).collect()
 }

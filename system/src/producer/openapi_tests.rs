@@ -1,0 +1,312 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use jsonschema::Validator;
+use tokio::time::advance;
+
+use super::*;
+use crate::action::Permission;
+use crate::audit::{EmbeddedAudit, Event, Step, StepKind};
+use crate::broker::{EmbeddedBroker, Limits, Position};
+use crate::ledger::{Ledger, Run, Work};
+use crate::message::MAX_BODY_BYTES;
+use crate::producer::http::Source;
+use crate::rate_limit::{Rate, RateLimits};
+use crate::rights::Role;
+use crate::testing::{Bench, OPERATOR, credit, message_id, tenant};
+
+const METHODS: [&str; 3] = ["get", "post", "put"];
+
+/// Every operation of `document`: path, method, operation.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths
+        .flat_map(|(path, item)| {
+            METHODS.into_iter().filter_map(move |method| Some((path.as_str(), method, item.get(method)?)))
+        })
+        .collect()
+}
+
+/// A server that answers, and the document that says how.
+struct Api {
+    bench: Bench,
+    router: Router,
+    document: Value,
+    /// Operations that were seen to answer well, by id and status.
+    seen: BTreeSet<(String, u16)>,
+}
+
+impl Api {
+    async fn new() -> Self {
+        let bench = Bench::new().await;
+        let audit = Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap());
+        let step = |number| {
+            let step = Step::new(number as i64, Role::Broker, StepKind::Published, number);
+            Event::Step(Step { tenant: Some(tenant("acme")), message_id: Some(message_id("m-1")), ..step })
+        };
+        crate::audit::Audit::append(&*audit, "broker", 1, (1..=256).map(step).collect()).await.unwrap();
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let ledger = bench.ledger().await;
+        let run = |id: &'static str, sequence, permit: bool| {
+            let bench = &bench;
+            async move {
+                let decision = match permit {
+                    true => bench.permit("acme", Permission::IssueCredit),
+                    false => bench.deny("acme", "no"),
+                };
+                let command = bench.credit("acme", id, 5).await;
+                Run::new(vec![Work { command, decision, position: Position { epoch: 1, sequence } }]).unwrap()
+            }
+        };
+        ledger.apply(&run("m-1", 1, true).await).await.unwrap();
+        ledger.apply(&run("m-2", 2, false).await).await.unwrap();
+        let limits = RateLimits { source: Rate::new(50, 50), ..RateLimits::default() };
+        let (auth, clock) = (bench.authority.clone(), bench.world.clock.clone());
+        let producer = Producer::new(broker, auth, ledger, clock, &limits, bench.keys()).auditing(audit);
+        let router = crate::producer::router(Arc::new(producer));
+        advance(Duration::from_secs(2)).await;
+        let document = document();
+        Self { bench, router, document, seen: BTreeSet::new() }
+    }
+
+    async fn send(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> axum::response::Response {
+        let mut request = Request::builder().method(method.to_uppercase().as_str()).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut request = request.body(Body::from(body.to_owned())).unwrap();
+        request.extensions_mut().insert(Source("here".into()));
+        TowerToHyperService::new(self.router.clone()).call(request).await.unwrap()
+    }
+
+    /// What is answered, which must be `status` and what the document says of `template`.
+    async fn check(
+        &mut self,
+        (method, template, path): (&str, &str, &str),
+        token: Option<&str>,
+        body: &str,
+        status: u16,
+    ) {
+        // Each gets its share, but for those that are to get none.
+        advance(Duration::from_millis(100)).await;
+        let answer = self.send(method, path, token, body).await;
+        self.judge((method, template, path), answer, status).await;
+    }
+
+    async fn judge(
+        &mut self,
+        (method, template, path): (&str, &str, &str),
+        answer: axum::response::Response,
+        status: u16,
+    ) {
+        let at = format!("{method} {path}");
+        let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let told = answer.status().as_u16();
+        let retry = answer.headers().contains_key(header::RETRY_AFTER);
+        let body = match kind.as_str() {
+            "text/event-stream" => Bytes::new(),
+            _ => answer.into_body().collect().await.unwrap().to_bytes(),
+        };
+        let shown = String::from_utf8_lossy(&body);
+        assert_eq!(told, status, "{at}: {shown}");
+        let operation = &self.document["paths"][template][method];
+        let response = &operation["responses"][status.to_string()];
+        assert!(response.is_object(), "{at}: {status} is not in the document: {shown}");
+        let listed = response["content"].as_object().unwrap();
+        let schema =
+            listed.get(&kind).unwrap_or_else(|| panic!("{at}: {kind} is not in the document"))["schema"].clone();
+        assert!(!retry || response["headers"]["Retry-After"].is_object(), "{at}: Retry-After is not in the document");
+        if kind.ends_with("json") {
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let wrong: Vec<_> = self.validator(schema).iter_errors(&body).map(|error| error.to_string()).collect();
+            assert!(wrong.is_empty(), "{at}: {wrong:?}: {body}");
+        }
+        if status < 300 {
+            self.seen.insert((operation["operationId"].as_str().unwrap().to_owned(), status));
+        }
+    }
+
+    /// A validator of a schema that stands in the document.
+    fn validator(&self, schema: Value) -> Validator {
+        validator(&json!({"allOf": [schema], "components": self.document["components"]}))
+    }
+}
+
+fn validator(schema: &Value) -> Validator {
+    jsonschema::draft202012::options().build(schema).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_document_is_one_of_openapi_and_says_it_all() {
+    let document = document();
+    let schema: Value = serde_json::from_str(include_str!("../../tests/openapi/schema-3.1.json")).unwrap();
+    let wrong: Vec<_> = validator(&schema).iter_errors(&document).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let (mut ids, mut types) = (BTreeSet::new(), String::new());
+    for (path, method, operation) in operations(&document) {
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}: its id is another's, too");
+        assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path}: what for?");
+        let tag = operation["tags"][0].as_str().unwrap();
+        assert!(TAGS.iter().any(|(name, _)| *name == tag), "{method} {path}: {tag} is no tag");
+        types += &operation["responses"].to_string();
+    }
+    for kind in KINDS.iter().filter(|kind| !matches!(kind.name, "no-such-resource" | "method-not-allowed")) {
+        assert!(types.contains(&format!("{:?}", urn(kind.name))), "{} comes from nowhere", kind.name);
+    }
+    assert!(DESCRIPTION.contains(&MAX_BODY_BYTES.to_string()));
+    // Every schema of it can be used, its references resolved.
+    for name in document["components"]["schemas"].as_object().unwrap().keys() {
+        let whole = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
+        validator(&whole);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_path_of_the_document_answers_and_it_is_served_to_whoever_asks() {
+    let mut api = Api::new().await;
+    let document = api.document.clone();
+    for (path, method, _) in operations(&document) {
+        let asked = path.replace("{tenant_id}", "acme").replace("{name}", "message").replace("{path}", "0/000");
+        let asked = asked.replace("{message_id}", "m-1").replace("{number}", "1");
+        let answer = api.send(method, &asked, None, "{}").await;
+        assert!(!matches!(answer.status().as_u16(), 404 | 405), "{method} {asked}: {}", answer.status());
+    }
+    let served = api.send("get", PATH, None, "").await.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&served).unwrap(), document);
+    api.check(("get", PATH, PATH), None, "", 200).await;
+    let nowhere = api.send("get", "/v1/tenants/acme/nothing", None, "").await;
+    assert_eq!(nowhere.status(), 404);
+    assert_eq!(api.send("put", "/v1/tenants/acme/limits", None, "").await.status(), 405);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_is_what_its_row_says() {
+    let mut api = Api::new().await;
+    let (ana, mallory) = (api.bench.token(OPERATOR), api.bench.token("mallory"));
+    let (ana, mallory) = (Some(ana.as_str()), Some(mallory.as_str()));
+    let none = Some("no.such.token");
+
+    let send = ("post", "/v1/commands", "/v1/commands");
+    let body = credit("acme", "m-9", 7);
+    api.check(send, ana, &body, 202).await;
+    api.check(send, ana, &body, 200).await;
+    api.check(send, ana, &credit("acme", "m-9", 8), 409).await;
+    api.check(send, ana, "{}", 400).await;
+    api.check(send, none, &body, 401).await;
+    api.check(send, None, &body, 401).await;
+    api.check(send, ana, &credit("initech", "m-9", 7), 403).await;
+    api.check(send, ana, &"x".repeat(MAX_BODY_BYTES + 1), 413).await;
+
+    let command = "/v1/commands/{message_id}";
+    for (id, query, token, status) in [
+        ("m-1", "?tenant_id=acme", ana, 200),
+        ("m-2", "?tenant_id=acme", ana, 200),
+        ("m-9", "?tenant_id=acme&wait_ms=10", ana, 200),
+        ("m-8", "?tenant_id=acme", ana, 404),
+        ("m-1", "", ana, 400),
+        ("M", "?tenant_id=acme", ana, 400),
+        ("m-1", "?tenant_id=acme", none, 401),
+        ("m-1", "?tenant_id=acme", mallory, 403),
+    ] {
+        api.check(("get", command, &format!("/v1/commands/{id}{query}")), token, "", status).await;
+    }
+
+    let parts = ["limits", "entitlements", "plan", "suspension", "credits", "paused", "credentials", "journal"];
+    for part in parts.into_iter().chain(["reconciliation", "events"]) {
+        let template = format!("/v1/tenants/{{tenant_id}}/{part}");
+        for (name, token, status) in
+            [("acme", ana, 200), ("acme", mallory, 403), ("acme", none, 401), ("acme", None, 401), ("Acme", ana, 400)]
+        {
+            api.check(("get", &template, &format!("/v1/tenants/{name}/{part}")), token, "", status).await;
+        }
+    }
+    let paused = ("put", "/v1/tenants/{tenant_id}/paused", "/v1/tenants/acme/paused");
+    for (token, body, status) in [
+        (ana, r#"{"paused": true}"#, 200),
+        (ana, r#"{"paused": false}"#, 200),
+        (ana, r#"{"paused": 1}"#, 400),
+        (mallory, r#"{"paused": true}"#, 403),
+        (none, r#"{"paused": true}"#, 401),
+    ] {
+        api.check(paused, token, body, status).await;
+    }
+
+    let glass = ("post", "/v1/break-glass", "/v1/break-glass");
+    let wish = r#"{"tenant_id": "acme", "reason": "the pager rang at night", "minutes": 30}"#;
+    api.check(glass, ana, wish, 201).await;
+    api.check(glass, ana, "{}", 400).await;
+    api.check(glass, none, wish, 401).await;
+    api.check(("get", glass.1, glass.2), ana, "", 200).await;
+    for verb in ["approve", "end"] {
+        let template = format!("/v1/break-glass/{{number}}/{verb}");
+        api.check(("post", &template, &format!("/v1/break-glass/one/{verb}")), ana, "", 400).await;
+        api.check(("post", &template, &format!("/v1/break-glass/1/{verb}")), none, "", 401).await;
+    }
+    // Nobody approves their own.
+    api.check(("post", "/v1/break-glass/{number}/approve", "/v1/break-glass/1/approve"), ana, "", 403).await;
+    api.check(("post", "/v1/break-glass/{number}/end", "/v1/break-glass/1/end"), ana, "", 200).await;
+
+    let search = "/v1/audit/events";
+    for (query, token, status) in [
+        ("?tenant=acme&limit=3", ana, 200),
+        ("", ana, 400),
+        ("?tenant=acme", mallory, 403),
+        ("?tenant=acme", none, 401),
+    ] {
+        api.check(("get", search, &format!("{search}{query}")), token, "", status).await;
+    }
+    api.check(("get", "/v1/audit/checkpoint", "/v1/audit/checkpoint"), ana, "", 200).await;
+    api.check(("get", "/v1/audit/checkpoint", "/v1/audit/checkpoint"), none, "", 401).await;
+    let tile = "/v1/audit/tile/{path}";
+    for (path, token, status) in [("0/000", ana, 200), ("0/001", ana, 404), ("x", ana, 404), ("0/000", none, 401)] {
+        api.check(("get", tile, &format!("/v1/audit/tile/{path}")), token, "", status).await;
+    }
+    api.check(("get", "/v1/schemas", "/v1/schemas"), None, "", 200).await;
+    api.check(("get", "/v1/schemas/{name}", "/v1/schemas/message"), None, "", 200).await;
+    api.check(("get", "/v1/schemas/{name}", "/v1/schemas/none"), None, "", 404).await;
+    api.check(("get", "/healthz", "/healthz"), None, "", 200).await;
+    api.check(("get", PATH, PATH), None, "", 200).await;
+
+    // Whoever asks too often is told so as the document says, whatever they ask.
+    while api.send("get", "/v1/schemas", None, "").await.status() == 200 {}
+    for (template, path) in
+        [("/v1/schemas", "/v1/schemas"), ("/v1/tenants/{tenant_id}/events", "/v1/tenants/acme/events")]
+    {
+        let answer = api.send("get", path, ana, "").await;
+        api.judge(("get", template, path), answer, 429).await;
+    }
+
+    let good = |operation: &Value| -> Vec<u16> {
+        let statuses = operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap());
+        statuses.filter(|status| *status < 300).collect()
+    };
+    for (path, method, operation) in operations(&api.document) {
+        for status in good(operation) {
+            // Its approval takes a duty manager, whom the bench has not.
+            let id = operation["operationId"].as_str().unwrap();
+            let seen = api.seen.contains(&(id.to_owned(), status)) || id == "approveBreakGlass";
+            assert!(seen, "{method} {path}: {status} was never seen: ask for it above");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_the_stream_is_what_the_document_says() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let mut body = api.send("get", "/v1/tenants/acme/events?after=0", Some(&token), "").await.into_body();
+    let mut text = String::new();
+    while !text.contains("data: ") {
+        let frame = body.frame().await.unwrap().unwrap();
+        text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
+    }
+    let schema = api.validator(json!({"$ref": "#/components/schemas/Event"}));
+    let events: Vec<Value> =
+        text.lines().filter_map(|line| Some(serde_json::from_str(line.strip_prefix("data: ")?).unwrap())).collect();
+    assert!(!events.is_empty() && events.iter().all(|event| schema.is_valid(event)), "{events:?}");
+}
