@@ -441,7 +441,7 @@ impl Seen {
         for id in &self.forged {
             let message_id = MessageId::parse(id).map_err(unreadable)?;
             for tenant in &tenants {
-                if let Some(letter) = broker.dead_letter(tenant, &message_id).map_err(unreadable)? {
+                if let Some(letter) = broker.kept_letter(tenant, &message_id).map_err(unreadable)? {
                     letters.insert(id.clone(), format!("{letter:?}"));
                 }
             }
@@ -458,7 +458,7 @@ impl Seen {
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
-            dead_letters: broker.dead_letters().map_err(unreadable)?,
+            dead_letters: broker.dead_letters_kept().map_err(unreadable)?,
             depth: broker.depth(),
             measured: Measured::default(),
         })

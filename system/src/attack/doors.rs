@@ -13,7 +13,7 @@ use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
-use crate::broker::{BrokerService, Lease, Settlement};
+use crate::broker::{BrokerService, Lease, Settlement, Triage};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose};
 use crate::ledger::remote::Request as LedgerRequest;
@@ -196,6 +196,7 @@ fn invented_decision() -> AuditEntry {
         at_unix_ms: 0,
         tenant_id: tenant_id(BYSTANDER),
         user_id: user_id(HONEST),
+        replayed_by: None,
         action: REGISTRY[0].name.into(),
         message_id: message_id("invented"),
         body: Bytes::new(),
@@ -211,12 +212,22 @@ pub(super) fn broker_requests() -> Vec<BrokerRequest> {
     let (tenant, message_id) = (tenant_id(BYSTANDER), message_id("x-role"));
     let envelope = Envelope { body: Bytes::new(), grant: "".into(), trace: None };
     let lease = Lease { tenant: tenant.clone(), token: 1 };
+    let triage = Triage { by: user_id(HONEST), reason: String::new(), sequence: 1, body_sha256: [0; 32] };
     vec![
         BrokerRequest::Publish { tenant: tenant.clone(), message_id: message_id.clone(), envelope },
         BrokerRequest::Fetch { max: 1, wait_ms: 0 },
         BrokerRequest::Settle { lease, settlement: Settlement::again("") },
-        BrokerRequest::Standing { tenant: tenant.clone(), message_id },
-        BrokerRequest::Pause { tenant, generation: PauseGeneration(1) },
+        BrokerRequest::Standing { tenant: tenant.clone(), message_id: message_id.clone() },
+        BrokerRequest::Pause { tenant: tenant.clone(), generation: PauseGeneration(1) },
+        BrokerRequest::DeadLetters { tenant: tenant.clone(), after: None, max: 1 },
+        BrokerRequest::DeadLetter { tenant: tenant.clone(), message_id: message_id.clone() },
+        BrokerRequest::Replay {
+            tenant: tenant.clone(),
+            message_id: message_id.clone(),
+            triage: triage.clone(),
+            grant: "".into(),
+        },
+        BrokerRequest::Discard { tenant, message_id, triage },
     ]
 }
 

@@ -151,17 +151,21 @@ impl EmbeddedAuthority {
         grant::issue(self.state().signing_key(then), subject, tenant, purpose, then)
     }
 
-    fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
+    /// All that it takes. To replay takes both: the right to do what the letter asks for, and the right to deal with letters.
+    /// At the effect only the first is asked for again: whoever holds that may send the same as a command of their own.
+    fn permissions(purpose: &Purpose) -> Result<Vec<Permission>, Denied> {
         match purpose {
-            Purpose::Read => Ok(Permission::Read),
-            Purpose::Pause => Ok(Permission::PauseTenant),
-            Purpose::Command { action, .. } | Purpose::Seal { action, .. } => {
+            Purpose::Read => Ok(vec![Permission::Read]),
+            Purpose::Pause => Ok(vec![Permission::PauseTenant]),
+            Purpose::Discard { .. } => Ok(vec![Permission::ManageDeadLetters]),
+            Purpose::Command { action, .. } | Purpose::Seal { action, .. } | Purpose::Replay { action, .. } => {
                 let denied = |why| Denied::Forbidden(format!("nobody may do {action:?}: {why}"));
                 let spec = action::find(action).ok_or_else(|| denied("there is no such action"))?;
                 // Whoever may seal is shown the tenant's wrapped keys.
                 match purpose {
                     Purpose::Seal { .. } if !spec.has_secret() => Err(denied("it has no secret to seal")),
-                    _ => Ok(spec.permission),
+                    Purpose::Replay { .. } => Ok(vec![spec.permission, Permission::ManageDeadLetters]),
+                    _ => Ok(vec![spec.permission]),
                 }
             }
         }
@@ -194,10 +198,10 @@ impl EmbeddedAuthority {
             true => Code::Forbidden,
             false => Code::CrossTenant,
         };
-        let permission = Self::permission(&request.purpose).map_err(|denied| (code, denied))?;
-        match self.rule(&state, &subject, &request.tenant, permission) {
-            Ruling::Permit(_) => {}
-            Ruling::Deny(why) => return Err((code, Denied::Forbidden(why))),
+        for permission in Self::permissions(&request.purpose).map_err(|denied| (code, denied))? {
+            if let Ruling::Deny(why) = self.rule(&state, &subject, &request.tenant, permission) {
+                return Err((code, Denied::Forbidden(why)));
+            }
         }
         Ok(grant::issue(state.signing_key(now), subject, request.tenant.clone(), request.purpose.clone(), now))
     }

@@ -282,12 +282,13 @@ impl Consumer {
     ) -> Result<Decision, Again> {
         let (message, tenant) = (command.message(), command.scope().tenant());
         // Whoever can publish past the producer is slowed down here.
-        self.limiter.command(tenant, &message.user_id).map_err(|limited| Again {
+        self.limiter.command(tenant, command.actor()).map_err(|limited| Again {
             // Long enough for several: a transaction for each one that is let through would cost more than it saves.
             after_ms: Some(limited.retry_after.max(THROTTLED_MIN).as_millis() as u64 + 1),
             reason: limited.to_string(),
         })?;
-        let (user, permission) = (&message.user_id, message.action.permission());
+        // Of a replayed letter the replayer's, whatever its author may do by now.
+        let (user, permission) = (command.actor(), message.action.permission());
         if let Some((.., known)) = decisions.iter().find(|(u, p, _)| (u, *p) == (user, permission)) {
             return Ok(known.clone());
         }
@@ -434,7 +435,7 @@ mod tests {
 
         reporter.fill();
         consumer.clone().handle(fetch().await).await;
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 0), "put aside without a word");
+        assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (1, 0), "put aside without a word");
         // It comes again, and whoever can report it puts it aside.
         assert_eq!(fetch().await.messages[0].attempt, 2);
     }
@@ -516,7 +517,7 @@ mod tests {
         assert!((9..=11).contains(&version), "{version} in a second at ten a second, from an empty bucket");
         sleep(Duration::from_secs(3)).await;
         assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().version, 30);
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (0, 0));
+        assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (0, 0));
         stop.cancel();
         working.await.unwrap();
     }

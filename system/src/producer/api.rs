@@ -7,6 +7,7 @@
 //! | `GET /v1/tenants/{tenant_id}/limits` (or `entitlements`, `plan`, `credits`, `credentials`, `paused`, `suspension`) | the tenant's state; 400, 401, 403, 404, 503 |
 //! | `GET /v1/tenants/{tenant_id}/journal?from=N&max=M` | its credits as transactions, from its version N; 400, 401, 403, 503 |
 //! | `GET /v1/tenants/{tenant_id}/reconciliation` | whether what it has is what its outcomes made of it; 400, 401, 403, 503 |
+//! | `GET /v1/tenants/{tenant_id}/dead-letters`, `.../{message_id}`, `POST .../replay`, `.../discard` | see `dead_letters.rs` |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
@@ -35,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
+use super::{Problem, Producer, audit, books, break_glass, dead_letters, schemas, sealing};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -74,6 +75,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
         .merge(books::routes())
+        .merge(dead_letters::routes())
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
@@ -272,6 +274,7 @@ async fn status(
         }
         let standing = match producer.broker.standing(&tenant, &message_id).await.map_err(unchanged)? {
             Some(Standing::DeadLettered { reason }) => json!({"status": "dead_lettered", "reason": reason}),
+            Some(Standing::Discarded { reason }) => json!({"status": "discarded", "reason": reason}),
             // Settled: the outcome was written between the two questions, so the next turn finds it.
             Some(Standing::Pending | Standing::Settled) if Instant::now() < give_up => continue,
             Some(Standing::Pending | Standing::Settled) => json!({"status": "pending"}),

@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod config;
 mod development;
+mod dlq;
 mod evidence;
 mod identity;
 mod keys;
@@ -101,6 +102,9 @@ enum Command {
     /// Ask a running system what became of a command.
     #[command(subcommand)]
     Command(command::Command),
+    /// Look at dead letters, replay or discard them.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -200,6 +204,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Audit(command) => return Ok(audit::run(command).await),
         Command::Command(command) => command::run(command).await,
+        Command::Dlq(command) => dlq::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

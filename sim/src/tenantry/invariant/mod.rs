@@ -179,6 +179,7 @@ mod tests {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
                     user_id: command.operator.clone(),
+                    replayed_by: None,
                     action: "issue_credit".into(),
                     message_id: id(name),
                     body: command.body().into(),
