@@ -203,7 +203,7 @@ impl WatchedLedger {
 
     /// A command has just had its `outcome`, from a ledger that knew of revision `known` of authority before.
     fn decided(&self, work: &Work, outcome: &Outcome, known: u64) {
-        let (user, tenant) = (&work.command.message().user_id, work.command.scope().tenant());
+        let (user, tenant) = (work.command.actor(), work.command.scope().tenant());
         // The ledger's clock, in the very transaction.
         let at = super::world::since_epoch(outcome.at_unix_ms);
         match &outcome.verdict {
@@ -211,7 +211,10 @@ impl WatchedLedger {
                 let revocations = &mut self.evidence.seen().revocations;
                 revocations.applied(user, tenant, at, outcome.authority_revision, known);
             }
-            Err(rejection) if rejection.code == "forbidden" => self.evidence.mark("revoked_in_flight"),
+            Err(rejection) if rejection.code == "forbidden" => {
+                let replayed = work.command.replayed_by().is_some();
+                self.evidence.mark(if replayed { "replay_revoked" } else { "revoked_in_flight" });
+            }
             Err(_) => {}
         }
     }

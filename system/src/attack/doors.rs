@@ -121,6 +121,12 @@ impl Attacker<'_> {
         let command = self.honest_id("a", &REGISTRY[0]);
         requests.push(("GET", format!("/v1/audit/events?tenant={VICTIM}"), ""));
         requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
+        let letters = format!("/v1/tenants/{VICTIM}/dead-letters");
+        requests.push(("GET", letters.clone(), ""));
+        requests.push(("GET", format!("{letters}/{command}"), ""));
+        for verb in ["replay", "discard"] {
+            requests.push(("POST", format!("{letters}/{command}/{verb}"), r#"{"reason":"it is mine now"}"#));
+        }
         requests.push(("PUT", format!("/v1/tenants/{VICTIM}/paused"), r#"{"paused":true}"#));
         for (method, path, body) in requests {
             let token = Some(self.token(ATTACKER));
@@ -139,7 +145,15 @@ impl Attacker<'_> {
     /// The grants that a reader of the victim's would have.
     pub(super) async fn ask_to_read(&self) -> Result<Tried, String> {
         let mut tried = Tried::default();
-        for purpose in [Purpose::Read, Purpose::Pause, self.sealing()] {
+        let body_sha256 = [0x66; 32];
+        let replay = Purpose::Replay {
+            action: REGISTRY[0].name.into(),
+            message_id: message_id("x-replay"),
+            body_sha256,
+            author: user_id(HONEST),
+        };
+        let discard = Purpose::Discard { message_id: message_id("x-discard"), body_sha256 };
+        for purpose in [Purpose::Read, Purpose::Pause, self.sealing(), replay, discard] {
             let request = GrantRequest { token: self.token(ATTACKER), user: None, tenant: tenant_id(VICTIM), purpose };
             match persist(async || self.authority.grant(&request).await).await? {
                 Err(_) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),

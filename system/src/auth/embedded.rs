@@ -753,6 +753,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn to_replay_takes_the_actions_right_and_the_right_to_deal_with_letters() {
+        let bench = Bench::new().await;
+        let id = || crate::testing::message_id("m-1");
+        let replay = |action: &str| Purpose::Replay {
+            action: action.into(),
+            message_id: id(),
+            body_sha256: [7; 32],
+            author: user("eve"),
+        };
+        let discard = || Purpose::Discard { message_id: id(), body_sha256: [7; 32] };
+        let rules = |permits: &str| {
+            let text = format!("@id(\"some\")\npermit (principal, action in [{permits}], resource);");
+            Policies::new(&text, bench.authority.policies().directory().clone()).unwrap()
+        };
+        assert!(bench.grant("acme", replay("issue_credit")).await.is_ok());
+        assert!(bench.grant("acme", discard()).await.is_ok());
+        let refused = async |purpose| bench.grant("acme", purpose).await.unwrap_err().to_string();
+        assert!(refused(replay("issue_credits")).await.contains("there is no such action"));
+        bench.authority.reload(rules(r#"Action::"issue_credit""#)).await.unwrap();
+        assert!(refused(replay("issue_credit")).await.contains("manage_dead_letters"));
+        assert!(refused(discard()).await.contains("manage_dead_letters"));
+        bench.authority.reload(rules(r#"Action::"manage_dead_letters""#)).await.unwrap();
+        assert!(refused(replay("issue_credit")).await.contains("permits issue_credit"));
+        assert!(bench.grant("acme", discard()).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_new_key_is_known_before_it_signs_and_the_old_ones_grants_verify_on() {
         let bench = Bench::new().await;
         let old = bench.envelope("acme", "m-1", credit("acme", "m-1", 1)).await;

@@ -410,7 +410,7 @@ mod tests {
     async fn ask(router: &Router, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
         let builder = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
         let mut request = builder.body(Body::from(body.to_owned())).unwrap();
-        request.extensions_mut().insert(Source("127.0.0.1".parse().unwrap()));
+        request.extensions_mut().insert(Source("127.0.0.1".into()));
         let answer = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
         let (status, body) = (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes());
         (status, serde_json::from_slice(&body).unwrap_or_default())
