@@ -30,6 +30,7 @@ fn decided(number: u64) -> Event {
         at_unix_ms: number as i64,
         tenant_id: TenantId::parse(&format!("tenant-{}", number % 100)).expect("a tenant"),
         user_id: UserId::parse("ana").expect("a user"),
+        replayed_by: None,
         action: "issue_credit".into(),
         message_id: MessageId::parse(&format!("m-{number}")).expect("an id"),
         body: body.into(),

@@ -5,6 +5,10 @@
 //! ordinary token's minutes: that is why auth is asked again at the effect. A second kind allows reading one tenant for a
 //! moment.
 //!
+//! A dead letter that is replayed has a grant of another person than its author: its subject is whoever replays it, and it
+//! is their authority that counts from there on, at the effect too. The author stands in the body, which nobody changes, and
+//! in the grant, so that it is for this letter alone.
+//!
 //! A [`TenantScope`] - the right to touch one tenant's data - is made here and nowhere else.
 
 use std::sync::{Arc, Mutex};
@@ -64,6 +68,26 @@ pub enum Purpose {
         #[serde(with = "hex_hash")]
         body_sha256: BodyHash,
     },
+    /// This one command of someone else's, which was put aside: whose grant this is answers for it.
+    Replay {
+        /// The action's name.
+        action: String,
+        /// The command's identifier.
+        message_id: MessageId,
+        /// SHA-256 of the command's body.
+        #[serde(with = "hex_hash")]
+        body_sha256: BodyHash,
+        /// Whom the message says it is from.
+        author: UserId,
+    },
+    /// Giving up this one dead letter for good.
+    Discard {
+        /// Its identifier.
+        message_id: MessageId,
+        /// SHA-256 of its body.
+        #[serde(with = "hex_hash")]
+        body_sha256: BodyHash,
+    },
     /// Reading the tenant.
     Read,
     /// Pausing the tenant, or resuming it.
@@ -81,7 +105,8 @@ impl Purpose {
     /// Who may rely on a grant for this (RFC 7519, `aud`).
     fn audience(&self) -> &'static str {
         match self {
-            Self::Command { .. } => "tenantry-effects",
+            Self::Command { .. } | Self::Replay { .. } => "tenantry-effects",
+            Self::Discard { .. } => "tenantry-discards",
             Self::Read => "tenantry-reads",
             Self::Pause => "tenantry-pauses",
             Self::Seal { .. } => "tenantry-seals",
@@ -111,8 +136,8 @@ pub(crate) fn issue(
     now_seconds: i64,
 ) -> GrantToken {
     let within = match purpose {
-        Purpose::Command { .. } => PROCESS_WITHIN_SECONDS,
-        Purpose::Read | Purpose::Pause | Purpose::Seal { .. } => READ_WITHIN_SECONDS,
+        Purpose::Command { .. } | Purpose::Replay { .. } => PROCESS_WITHIN_SECONDS,
+        Purpose::Read | Purpose::Pause | Purpose::Seal { .. } | Purpose::Discard { .. } => READ_WITHIN_SECONDS,
     };
     let claims = Claims {
         iss: ISSUER.into(),
@@ -189,9 +214,22 @@ pub struct VerifiedCommand {
     message: Message,
     envelope: Envelope,
     publish_by: i64,
+    replayed_by: Option<UserId>,
 }
 
 impl VerifiedCommand {
+    /// Whose authority it takes effect by: its author's, or that of whoever has replayed it.
+    #[must_use]
+    pub fn actor(&self) -> &UserId {
+        self.replayed_by.as_ref().unwrap_or(&self.message.user_id)
+    }
+
+    /// Who has replayed it, if it was a dead letter.
+    #[must_use]
+    pub fn replayed_by(&self) -> Option<&UserId> {
+        self.replayed_by.as_ref()
+    }
+
     /// Until when it had to be published, in seconds since the Unix epoch: who took it from a broker compares that with
     /// the broker's word, for a body and its grant that lay in someone's drawer are no command.
     #[must_use]
@@ -295,6 +333,41 @@ impl VerifiedSeal {
     }
 }
 
+/// A verified right to give up one dead letter.
+#[derive(Debug, Clone)]
+pub struct VerifiedDiscard {
+    scope: TenantScope,
+    user: UserId,
+    message_id: MessageId,
+    body_sha256: BodyHash,
+}
+
+impl VerifiedDiscard {
+    /// Who may.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The tenant whose letter it is.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// Which letter.
+    #[must_use]
+    pub fn message_id(&self) -> &MessageId {
+        &self.message_id
+    }
+
+    /// SHA-256 of its body.
+    #[must_use]
+    pub fn body_sha256(&self) -> BodyHash {
+        self.body_sha256
+    }
+}
+
 /// Why something is not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -355,10 +428,15 @@ impl Verifier {
     pub async fn command(&self, envelope: Envelope) -> Result<VerifiedCommand, VerifyError> {
         let message = Message::parse(envelope.body.clone())?;
         let claims = self.claims(&envelope.grant).await?;
-        let granted = Purpose::Command {
-            action: message.action.name().into(),
-            message_id: message.message_id.clone(),
-            body_sha256: message.body_sha256(),
+        let (action, body_sha256) = (message.action.name().into(), message.body_sha256());
+        let (message_id, author) = (message.message_id.clone(), message.user_id.clone());
+        // In whose name the message is to be: the grant's own, or whose it was when it was put aside.
+        let (in_name_of, replayed_by, granted) = match &claims.purpose {
+            Purpose::Replay { author: of, .. } => {
+                let granted = Purpose::Replay { action, message_id, body_sha256, author };
+                (of, Some(claims.sub.clone()), granted)
+            }
+            _ => (&claims.sub, None, Purpose::Command { action, message_id, body_sha256 }),
         };
         let mismatch = |code, what: String| Err(VerifyError::Mismatch(code, what));
         if claims.tenant != message.tenant_id {
@@ -367,22 +445,26 @@ impl Verifier {
                 format!("it is for tenant {}, the message for {}", claims.tenant, message.tenant_id),
             );
         }
-        if claims.sub != message.user_id {
+        if *in_name_of != message.user_id {
             return mismatch(
                 Code::Impersonation,
-                format!("it is for user {}, the message from {}", claims.sub, message.user_id),
+                format!("it is for user {in_name_of}, the message from {}", message.user_id),
             );
         }
         if claims.purpose != granted {
             let code = match &claims.purpose {
-                Purpose::Command { message_id, .. } if *message_id != message.message_id => Code::ReplayedGrant,
-                Purpose::Command { .. } => Code::SwappedBody,
-                Purpose::Read | Purpose::Pause | Purpose::Seal { .. } => Code::WrongAudience,
+                Purpose::Command { message_id, .. } | Purpose::Replay { message_id, .. }
+                    if *message_id != message.message_id =>
+                {
+                    Code::ReplayedGrant
+                }
+                Purpose::Command { .. } | Purpose::Replay { .. } => Code::SwappedBody,
+                Purpose::Read | Purpose::Pause | Purpose::Seal { .. } | Purpose::Discard { .. } => Code::WrongAudience,
             };
             return mismatch(code, "it is for another command or another body".into());
         }
         let (scope, publish_by) = (TenantScope { tenant: claims.tenant }, claims.publish_by);
-        Ok(VerifiedCommand { scope, message, envelope, publish_by })
+        Ok(VerifiedCommand { scope, message, envelope, publish_by, replayed_by })
     }
 
     /// Checks that `grant` allows reading a tenant.
@@ -409,6 +491,18 @@ impl Verifier {
         match claims.purpose {
             Purpose::Seal { .. } => Ok(VerifiedSeal { scope: TenantScope { tenant: claims.tenant }, grant }),
             _ => Err(VerifyError::Mismatch(Code::WrongAudience, "it is not for sealing".into())),
+        }
+    }
+
+    /// Checks that `grant` allows giving up a dead letter.
+    pub async fn discard(&self, grant: GrantToken) -> Result<VerifiedDiscard, VerifyError> {
+        let claims = self.claims(&grant).await?;
+        let (scope, user) = (TenantScope { tenant: claims.tenant }, claims.sub);
+        match claims.purpose {
+            Purpose::Discard { message_id, body_sha256 } => {
+                Ok(VerifiedDiscard { scope, user, message_id, body_sha256 })
+            }
+            _ => Err(VerifyError::Mismatch(Code::WrongAudience, "it is not for discarding".into())),
         }
     }
 
@@ -522,6 +616,57 @@ mod tests {
             let told = refusal(&bench, body).await;
             assert!(told.contains("another command or another body"), "{told}");
         }
+    }
+
+    fn replay(id: &str, body: &str, author: &str) -> Purpose {
+        Purpose::Replay {
+            action: "issue_credit".into(),
+            message_id: MessageId::parse(id).unwrap(),
+            body_sha256: crate::message::body_sha256(body.as_bytes()),
+            author: UserId::parse(author).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replays_grant_is_of_whoever_replays_and_for_one_letter_of_one_author() {
+        let bench = Bench::new().await;
+        let eves = credit("acme", "m-1", 10).replace("ana", "eve");
+        let grant = bench.grant("acme", replay("m-1", &eves, "eve")).await.unwrap();
+        let beside = async |body: String| {
+            let envelope = Envelope { body: body.into(), grant: grant.clone(), trace: None };
+            bench.verifier.command(envelope).await
+        };
+        let command = beside(eves.clone()).await.unwrap();
+        let ana = UserId::parse("ana").unwrap();
+        assert_eq!((command.actor(), command.replayed_by()), (&ana, Some(&ana)));
+        assert_eq!(command.message().user_id.as_str(), "eve");
+        // A command of one's own is nobody's replay.
+        let own = bench.credit("acme", "m-2", 10).await;
+        assert_eq!((own.actor(), own.replayed_by()), (&ana, None));
+        for (body, code) in [
+            (eves.replace(":10,", ":11,"), Code::SwappedBody),
+            (eves.replace("m-1", "m-2"), Code::ReplayedGrant),
+            (eves.replace("eve", "ana"), Code::Impersonation),
+            (eves.replace("eve", "bob"), Code::Impersonation),
+            (eves.replace("acme", "globex"), Code::CrossTenant),
+        ] {
+            let refused = beside(body.clone()).await.unwrap_err();
+            assert_eq!(refused.code(), Some(code), "{body}: {refused}");
+        }
+        assert_eq!(bench.verifier.read(grant.clone()).await.unwrap_err().code(), Some(Code::WrongAudience));
+        assert_eq!(bench.verifier.discard(grant).await.unwrap_err().code(), Some(Code::WrongAudience));
+    }
+
+    #[tokio::test]
+    async fn a_right_to_discard_is_for_one_letter_and_for_nothing_else() {
+        let bench = Bench::new().await;
+        let (message_id, body_sha256) = (MessageId::parse("m-1").unwrap(), [7; 32]);
+        let grant = bench.grant("acme", Purpose::Discard { message_id, body_sha256 }).await.unwrap();
+        let right = bench.verifier.discard(grant.clone()).await.unwrap();
+        let told = (right.scope().tenant().as_str(), right.user().as_str(), right.message_id().as_str());
+        assert_eq!((told, right.body_sha256()), (("acme", "ana", "m-1"), [7; 32]));
+        let envelope = Envelope { body: credit("acme", "m-1", 10).into(), grant, trace: None };
+        assert_eq!(bench.verifier.command(envelope).await.unwrap_err().code(), Some(Code::WrongAudience));
     }
 
     #[tokio::test]

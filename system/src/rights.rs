@@ -2,7 +2,7 @@
 //!
 //! | asked of | what | by |
 //! |---|---|---|
-//! | broker | publish, standing, pause | producer |
+//! | broker | publish, standing, pause, dead letters: list, show, replay, discard | producer |
 //! | broker | fetch, settle | consumer |
 //! | ledger | apply | consumer |
 //! | ledger | outcome, state, journal, reconcile, pause, data keys | producer |
@@ -107,7 +107,7 @@ mod tests {
     use crate::action::Permission;
     use crate::audit::{Attempt, AuditEntry, AuditService, Claimed, Code, Event, Reporter, Step, StepKind};
     use crate::auth::{Authority, AuthorityService, BreakGlassRequest, GrantRequest};
-    use crate::broker::{BrokerService, Lease, Settlement};
+    use crate::broker::{BrokerService, Lease, Settlement, Triage};
     use crate::grant::{Envelope, Purpose};
     use crate::ids::UserId;
     use crate::ledger::{LedgerService, PauseGeneration};
@@ -133,6 +133,15 @@ mod tests {
         assert_eq!(broker(&Broker::Publish { tenant: acme.clone(), message_id: id.clone(), envelope }), [Producer]);
         assert_eq!(broker(&Broker::Standing { tenant: acme.clone(), message_id: id.clone() }), [Producer]);
         assert_eq!(broker(&Broker::Pause { tenant: acme.clone(), generation }), [Producer]);
+        let triage = Triage { by: user.clone(), reason: String::new(), sequence: 1, body_sha256: [0; 32] };
+        let letter = || (acme.clone(), id.clone(), triage.clone());
+        assert_eq!(broker(&Broker::DeadLetters { tenant: acme.clone(), after: None, max: 1 }), [Producer]);
+        assert_eq!(broker(&Broker::DeadLetter { tenant: acme.clone(), message_id: id.clone() }), [Producer]);
+        let (of, named, how) = letter();
+        let replay = Broker::Replay { tenant: of, message_id: named, triage: how, grant: "".into() };
+        assert_eq!(broker(&replay), [Producer]);
+        let (of, named, how) = letter();
+        assert_eq!(broker(&Broker::Discard { tenant: of, message_id: named, triage: how }), [Producer]);
         assert_eq!(broker(&Broker::Fetch { max: 1, wait_ms: 0 }), [Consumer]);
         assert_eq!(broker(&Broker::Settle { lease, settlement: Settlement::again("") }), [Consumer]);
 
@@ -181,6 +190,7 @@ mod tests {
             at_unix_ms: 0,
             tenant_id: tenant("acme"),
             user_id: UserId::parse("ana").unwrap(),
+            replayed_by: None,
             action: String::new(),
             message_id: message_id("m-1"),
             body: "".into(),

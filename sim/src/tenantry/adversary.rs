@@ -40,11 +40,7 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds());
         let envelope = envelope(&*authority, token, &forgery, &evidence).await;
         let id = message_id(&forgery.command);
-        let lane = if matches!(forgery.trick, Trick::SwappedBody | Trick::MovedCiphertext) {
-            &forgery.own_tenant
-        } else {
-            &forgery.command.tenant
-        };
+        let lane = forgery.lane();
         loop {
             let published = broker.publish(lane, &id, envelope.clone()).await;
             evidence.record(HOST, "forged", &format!("{id} {:?} {published:?}", forgery.trick));
@@ -70,9 +66,9 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
 
 /// What is published.
 async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, evidence: &Evidence) -> Envelope {
-    let victims = &forgery.command;
+    let (published, victims) = (forgery.published(), &forgery.command);
     let own = Command { tenant: forgery.own_tenant.clone(), ..victims.clone() };
-    let (body, granted) = match forgery.trick {
+    let body = match forgery.trick {
         Trick::AlienSignature => {
             let genuine = grant(authority, token, &own).await;
             return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into(), trace: None };
@@ -81,11 +77,9 @@ async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, e
             let body = own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string());
             return Envelope { grant: grant_for(authority, token, &own, &body).await, body: body.into(), trace: None };
         }
-        Trick::OthersGrant => (victims.body(), own),
-        Trick::WrongLane => (own.body(), own),
-        Trick::SwappedBody => (Command { ask: own.ask.another(), ..own.clone() }.body(), own),
+        Trick::OthersGrant | Trick::WrongLane | Trick::SwappedBody => published.body(),
     };
-    Envelope { body: body.into(), grant: grant(authority, token, &granted).await, trace: None }
+    Envelope { body: body.into(), grant: grant(authority, token, &own).await, trace: None }
 }
 
 /// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`.

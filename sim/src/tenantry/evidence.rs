@@ -19,8 +19,9 @@ use super::canary::Canaries;
 use super::followers::Followed;
 use super::measured::Measured;
 use super::model::Ask;
+use super::triage::Told;
 use super::witness::Witness;
-use super::workload::Command;
+use super::workload::{Command, Triage};
 use crate::engine::trace::Trace;
 
 /// Every mark a run can reach, for scenarios to name under `sometimes`.
@@ -28,6 +29,7 @@ pub const MARKS: &[&str] = &[
     "closed_at_ledger",
     "conflict_at_ledger",
     "dead_lettered",
+    "discarded",
     "disk_refused",
     "duplicate_apply",
     "duplicate_publish",
@@ -51,6 +53,7 @@ pub const MARKS: &[&str] = &[
     "identity_key_dropped",
     "identity_key_rotated",
     "late_settlement",
+    "not_replayable",
     "outside_guardrail",
     "overtaken",
     "paused",
@@ -59,6 +62,9 @@ pub const MARKS: &[&str] = &[
     "process_died",
     "reconciled",
     "redelivered",
+    "replay_recognised",
+    "replay_revoked",
+    "replayed",
     "reports_waited_at_crash",
     "rejected_as_suspended",
     "resend_came_first",
@@ -75,6 +81,8 @@ pub const MARKS: &[&str] = &[
     "stream_ended",
     "stream_resumed",
     "suspended",
+    "triage_refused",
+    "triaged_too_late",
     "unsynced_bytes_lost",
 ];
 
@@ -109,6 +117,12 @@ pub struct Seen {
     pub leaks_secrets: bool,
     /// How many the plan has them forge.
     pub forgeries: usize,
+    /// What stands in the messages that they forge, by message id: the plan's.
+    pub forged_bodies: BTreeMap<String, Command>,
+    /// What operators were told of the dead letters that they dealt with: when they began to ask, and when they knew.
+    pub triaged: Vec<(Triage, Told, Duration, Duration)>,
+    /// How many the plan has them deal with.
+    pub triages: usize,
     /// What was seen of tenants while they were paused.
     pub pauses: Pauses,
     /// What was seen of operators whose role was taken away.
@@ -344,6 +358,8 @@ pub struct Kept {
     pub dead_letters: u64,
     /// Whose they are.
     pub letters_of: BTreeSet<(TenantId, MessageId)>,
+    /// Those that were discarded.
+    pub discarded: BTreeSet<(TenantId, MessageId)>,
     /// What the dead letters of forged messages say, by message id.
     pub letters: BTreeMap<String, String>,
     /// How many messages still wait.
@@ -432,6 +448,12 @@ impl Seen {
         self.checkpoints.extend(newest);
     }
 
+    /// What operators were to do with the dead letter of this name, as far as they have an answer.
+    pub fn triages_of(&self, (tenant, id): &(TenantId, MessageId)) -> impl Iterator<Item = &Triage> {
+        let named = move |triage: &&Triage| (&triage.tenant, triage.message_id.as_str()) == (tenant, id.as_str());
+        self.triaged.iter().map(|(triage, ..)| triage).filter(named)
+    }
+
     /// Reads what the stores hold.
     ///
     /// # Errors
@@ -446,7 +468,7 @@ impl Seen {
         for id in &self.forged {
             let message_id = MessageId::parse(id).map_err(unreadable)?;
             for tenant in &tenants {
-                if let Some(letter) = broker.dead_letter(tenant, &message_id).map_err(unreadable)? {
+                if let Some(letter) = broker.kept_letter(tenant, &message_id).map_err(unreadable)? {
                     letters.insert(id.clone(), format!("{letter:?}"));
                 }
             }
@@ -462,8 +484,9 @@ impl Seen {
             steps: audit.steps().map_err(unreadable)?,
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
+            discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
-            dead_letters: broker.dead_letters().map_err(unreadable)?,
+            dead_letters: broker.dead_letters_kept().map_err(unreadable)?,
             depth: broker.depth(),
             measured: Measured::default(),
         })

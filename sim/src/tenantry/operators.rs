@@ -46,7 +46,7 @@ pub struct Operators {
     provider: Idp,
     clock: Arc<dyn Clock>,
     tokens: Mutex<BTreeMap<UserId, (Instant, String)>>,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     pausing: BTreeMap<TenantId, tokio::sync::Mutex<()>>,
 }
 
@@ -74,6 +74,7 @@ impl Operators {
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
+                    Act::Triage(triage) => operators.triage(&triage).await,
                     Act::Forge(_) | Act::Rotate(_) | Act::Revoke(_) | Act::RotateKey => unreachable!("others do that"),
                 }
             });
@@ -124,7 +125,7 @@ impl Operators {
     }
 
     /// Sends a request, the same again and again, until its answer is final; `tell` is told of every answer.
-    async fn request(
+    pub(super) async fn request(
         &self,
         method: Method,
         path: &str,

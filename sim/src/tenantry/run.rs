@@ -176,6 +176,7 @@ impl Setup {
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
+        let triages = acts.iter().filter(|(_, act)| matches!(act, Act::Triage(_))).count();
         let commands = acts.iter().filter_map(|(_, act)| match act {
             Act::Send(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
@@ -188,6 +189,9 @@ impl Setup {
             seen.catalogue_planned = self.catalogue;
             seen.followed = self.followers.clone();
             seen.forgeries = forgeries.len();
+            let body = |forgery: &Forgery| (forgery.command.message_id.clone(), forgery.published());
+            seen.forged_bodies = forgeries.iter().map(|(_, forgery)| body(forgery)).collect();
+            seen.triages = triages;
             // Producer, broker, auth and ledger; the audit log's own lies beside it.
             seen.reporting = 4 + self.consumers.len();
         }

@@ -61,6 +61,9 @@ pub struct Workload {
     /// Messages put straight into the broker, past the producer, with grants that are not theirs, 0 to 1,000.
     #[serde(default = "none")]
     pub forged: Spanned<u64>,
+    /// Share of the dead letters that `forged` leaves that operators replay or discard, 0 to 1.
+    #[serde(default = "zero")]
+    pub triage: Spanned<f64>,
     /// How many times the share of any other the first tenant gets of the commands, 1 to 1,000.
     #[serde(default = "one")]
     pub noisy: Spanned<f64>,
@@ -146,6 +149,7 @@ impl Section for Workload {
         let fewest = u64::from(!self.catalogue);
         within("commands", &self.commands, fewest, if self.catalogue { 0 } else { 100_000 })?;
         within("forged", &self.forged, 0, 1000)?;
+        within("triage", &self.triage, 0.0, 1.0)?;
         within("cross_tenant", &self.cross_tenant, 0.0, 1.0)?;
         within("resend", &self.resend, 0.0, 1.0)?;
         within("credentials", &self.credentials, 0.0, 1.0)?;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::broker::{
-    Broker, Delivered, Delivery, EmbeddedBroker, Ending, Lease, Published, Settlement, Standing,
+    Broker, DeadLetter, Delivered, Delivery, EmbeddedBroker, Ending, Lease, LetterSummary, Published, Settlement,
+    Standing, Triage, Triaged,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
+use tenantry_system::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
     Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
@@ -17,6 +18,7 @@ use tenantry_system::ledger::{
 };
 
 use super::evidence::{Evidence, Seen};
+use super::witness::Calls;
 use super::workload::Command;
 
 /// A broker that is watched.
@@ -127,6 +129,58 @@ impl Broker for WatchedBroker {
         self.evidence.record("broker", "broker.paused", &format!("{tenant} {generation:?} {answer:?}"));
         answer
     }
+
+    async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        after: Option<&MessageId>,
+        max: usize,
+    ) -> Result<Vec<LetterSummary>, CallError> {
+        self.inner.dead_letters(tenant, after, max).await
+    }
+
+    async fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, CallError> {
+        self.inner.dead_letter(tenant, message_id).await
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantId,
+        message_id: &MessageId,
+        triage: &Triage,
+        grant: GrantToken,
+    ) -> Result<Triaged, CallError> {
+        {
+            let mut seen = self.evidence.seen();
+            let of = seen.witness.triage(tenant, message_id);
+            of.replay.begun += 1;
+            of.replayers.insert(triage.by.clone());
+        }
+        let replayed = self.inner.replay(tenant, message_id, triage, grant).await;
+        let told = format!("{tenant} {message_id} by {} {replayed:?}", triage.by);
+        self.evidence.record("broker", "broker.replayed", &told);
+        answered(&mut self.evidence.seen().witness.triage(tenant, message_id).replay, &replayed);
+        replayed
+    }
+
+    async fn discard(&self, tenant: &TenantId, message_id: &MessageId, triage: &Triage) -> Result<Triaged, CallError> {
+        self.evidence.seen().witness.triage(tenant, message_id).discard.begun += 1;
+        let discarded = self.inner.discard(tenant, message_id, triage).await;
+        let told = format!("{tenant} {message_id} by {} {discarded:?}", triage.by);
+        self.evidence.record("broker", "broker.discarded", &told);
+        answered(&mut self.evidence.seen().witness.triage(tenant, message_id).discard, &discarded);
+        discarded
+    }
+}
+
+/// Counts an answer about a dead letter.
+fn answered(calls: &mut Calls, triaged: &Result<Triaged, CallError>) {
+    calls.answered += u64::from(triaged.is_ok());
+    match triaged {
+        Ok(Triaged::Done { .. }) => calls.done += 1,
+        Ok(Triaged::Stands(_)) => calls.repeated += 1,
+        Ok(Triaged::Overloaded { .. }) | Err(_) => {}
+    }
 }
 
 /// A ledger that is watched: around every effect, every tenant's state is compared.
@@ -149,7 +203,7 @@ impl WatchedLedger {
 
     /// A command has just had its `outcome`, from a ledger that knew of revision `known` of authority before.
     fn decided(&self, work: &Work, outcome: &Outcome, known: u64) {
-        let (user, tenant) = (&work.command.message().user_id, work.command.scope().tenant());
+        let (user, tenant) = (work.command.actor(), work.command.scope().tenant());
         // The ledger's clock, in the very transaction.
         let at = super::world::since_epoch(outcome.at_unix_ms);
         match &outcome.verdict {
@@ -157,7 +211,10 @@ impl WatchedLedger {
                 let revocations = &mut self.evidence.seen().revocations;
                 revocations.applied(user, tenant, at, outcome.authority_revision, known);
             }
-            Err(rejection) if rejection.code == "forbidden" => self.evidence.mark("revoked_in_flight"),
+            Err(rejection) if rejection.code == "forbidden" => {
+                let replayed = work.command.replayed_by().is_some();
+                self.evidence.mark(if replayed { "replay_revoked" } else { "revoked_in_flight" });
+            }
             Err(_) => {}
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenantry_system::ids::{MessageId, TenantId};
+use tenantry_system::ids::{MessageId, TenantId, UserId};
 
 /// A message, as the broker and the ledger know it.
 pub type Message = (TenantId, MessageId);
@@ -31,6 +31,17 @@ impl Calls {
     }
 }
 
+/// What operators had done to one dead letter, at the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Triages {
+    /// Replays.
+    pub replay: Calls,
+    /// In whose names the broker was asked to replay it.
+    pub replayers: BTreeSet<UserId>,
+    /// Discards.
+    pub discard: Calls,
+}
+
 /// All that was seen.
 #[derive(Debug, Default)]
 pub struct Witness {
@@ -40,6 +51,8 @@ pub struct Witness {
     pub delivered: BTreeMap<Message, BTreeSet<u64>>,
     /// Commands brought to the ledger.
     pub applied: BTreeMap<Message, Calls>,
+    /// What was done to dead letters, at the broker.
+    pub triaged: BTreeMap<Message, Triages>,
     /// How often an operator was shown a tenant's credentials.
     pub credentials_read: BTreeMap<TenantId, u64>,
 }
@@ -48,6 +61,11 @@ impl Witness {
     /// A publish of a message begins.
     pub fn publish(&mut self, tenant: &TenantId, message_id: &MessageId) -> &mut Calls {
         self.published.entry((tenant.clone(), message_id.clone())).or_default()
+    }
+
+    /// Something is done to a dead letter.
+    pub fn triage(&mut self, tenant: &TenantId, message_id: &MessageId) -> &mut Triages {
+        self.triaged.entry((tenant.clone(), message_id.clone())).or_default()
     }
 
     /// A command is brought to the ledger.

@@ -25,6 +25,10 @@ const REVOKED_MS: std::ops::RangeInclusive<u64> = 200..=2500;
 /// new tokens by then.
 const DROP_AFTER_MS: std::ops::RangeInclusive<u64> = 1200..=2000;
 
+/// Someone deals with a dead letter this much later than it was sent, in virtual milliseconds: before it is put aside, and
+/// after.
+const TRIAGE_AFTER_MS: std::ops::RangeInclusive<u64> = 10..=2500;
+
 /// Things with their times, in virtual milliseconds since the simulation began.
 pub type Timed<T> = Vec<(u64, T)>;
 
@@ -42,12 +46,50 @@ pub enum Act {
     Forge(Forgery),
     /// An operator pauses a tenant, and resumes it.
     Pause(Pause),
+    /// An operator deals with a dead letter that the adversary has left.
+    Triage(Triage),
     /// Someone takes a role away, and gives it back.
     Revoke(Revocation),
     /// Auth makes a new key for grants.
     RotateKey,
     /// The identity provider gets a new key.
     Rotate(Rotation),
+}
+
+/// What is done with one dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Triage {
+    /// Who deals with it.
+    pub operator: UserId,
+    /// In which tenant's lane it was put aside.
+    pub tenant: TenantId,
+    /// Which.
+    pub message_id: String,
+    /// What they do.
+    pub verb: Verb,
+    /// Whether the model says they may.
+    pub allowed: bool,
+}
+
+/// What can be done with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Have it wait again.
+    Replay,
+    /// Give it up.
+    Discard,
+}
+
+impl Verb {
+    /// As the API spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Discard => "discard",
+        }
+    }
 }
 
 /// A role that is taken away for a while.
@@ -114,6 +156,28 @@ pub enum Trick {
     MovedCiphertext,
 }
 
+impl Forgery {
+    /// The message that is published.
+    #[must_use]
+    pub fn published(&self) -> Command {
+        let own = Command { tenant: self.own_tenant.clone(), ..self.command.clone() };
+        match self.trick {
+            Trick::AlienSignature | Trick::OthersGrant => self.command.clone(),
+            Trick::WrongLane | Trick::MovedCiphertext => own,
+            Trick::SwappedBody => Command { ask: own.ask.another(), ..own },
+        }
+    }
+
+    /// Whose lane it is put into.
+    #[must_use]
+    pub fn lane(&self) -> &TenantId {
+        match self.trick {
+            Trick::SwappedBody | Trick::MovedCiphertext => &self.own_tenant,
+            Trick::OthersGrant | Trick::AlienSignature | Trick::WrongLane => &self.command.tenant,
+        }
+    }
+}
+
 /// The last is only there where there are secrets.
 const TRICKS: [Trick; 5] =
     [Trick::OthersGrant, Trick::SwappedBody, Trick::AlienSignature, Trick::WrongLane, Trick::MovedCiphertext];
@@ -177,7 +241,11 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let chosen = dice.range("workload.own_tenant", &entity, 0, 0..=own.len() as u64 - 1) as usize;
         let own_tenant = own[chosen].clone();
         let command = Command { message_id: format!("f-{index}"), operator, tenant: victim, ask, allowed: false };
-        acts.push((at, Act::Forge(Forgery { command, own_tenant, trick })));
+        let forgery = Forgery { command, own_tenant, trick };
+        if trick != Trick::MovedCiphertext {
+            draw_triage(dice, &entity, workload, cast, &forgery, at, &mut acts);
+        }
+        acts.push((at, Act::Forge(forgery)));
     }
     for index in 0..*workload.pauses.get_ref() {
         let entity = format!("pause-{index}");
@@ -216,6 +284,44 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         acts.push((at, Act::Rotate(Rotation { drop_after_ms })));
     }
     acts
+}
+
+/// What becomes of the dead letter that `forgery` leaves: an admin of its lane deals with it, sometimes two at once, and
+/// sometimes someone else tries first.
+fn draw_triage(
+    dice: &Dice,
+    entity: &str,
+    workload: &Workload,
+    cast: &Cast,
+    forgery: &Forgery,
+    at: u64,
+    acts: &mut Timed<Act>,
+) {
+    if !dice.chance("workload.triage", entity, 0, *workload.triage.get_ref()) {
+        return;
+    }
+    let (tenant, message_id) = (forgery.lane(), &forgery.command.message_id);
+    let (may, may_not): (Vec<_>, Vec<_>) =
+        cast.operators.iter().partition(|operator| cast.part(operator, tenant) == Some(Part::Admin));
+    let mut deal = |among: &[&UserId], allowed, counter| {
+        let Some(last) = (among.len() as u64).checked_sub(1) else { return };
+        let operator = among[dice.range("workload.triage_by", entity, counter, 0..=last) as usize].clone();
+        let replay = dice.chance("workload.triage_verb", entity, counter, 0.7);
+        let verb = if replay { Verb::Replay } else { Verb::Discard };
+        let later = dice.range("workload.triage_at", entity, counter, TRIAGE_AFTER_MS);
+        let (tenant, message_id) = (tenant.clone(), message_id.clone());
+        acts.push((at + later, Act::Triage(Triage { operator, tenant, message_id, verb, allowed })));
+    };
+    if may.is_empty() {
+        return;
+    }
+    deal(&may, true, 0);
+    if dice.chance("workload.triage_twice", entity, 0, 0.3) {
+        deal(&may, true, 1);
+    }
+    if dice.chance("workload.triage_refused", entity, 0, 0.3) {
+        deal(&may_not, false, 2);
+    }
 }
 
 fn draw_ask(dice: &Dice, entity: &str, counter: u64) -> Ask {

@@ -53,6 +53,7 @@ fn entry(number: u64) -> AuditEntry {
         at_unix_ms: 1_767_225_600_000,
         tenant_id: TenantId::parse("acme").unwrap(),
         user_id: UserId::parse("ana").unwrap(),
+        replayed_by: None,
         action: "issue_credit".into(),
         message_id: MessageId::parse(&format!("m-{number}")).unwrap(),
         body: format!("{number:0100}").into(),

@@ -104,11 +104,13 @@ pub enum Permission {
     ChangePlan,
     /// Suspend the tenant, and resume it.
     SuspendTenant,
+    /// Replay dead letters, together with the permission that each asks for, and discard them.
+    ManageDeadLetters,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Read,
         Self::ManageLimits,
         Self::ManageEntitlements,
@@ -118,6 +120,7 @@ impl Permission {
         Self::EraseSecrets,
         Self::ChangePlan,
         Self::SuspendTenant,
+        Self::ManageDeadLetters,
     ];
 
     /// The permission as people and policies spell it.
@@ -133,6 +136,7 @@ impl Permission {
             Self::EraseSecrets => "erase_secrets",
             Self::ChangePlan => "change_plan",
             Self::SuspendTenant => "suspend_tenant",
+            Self::ManageDeadLetters => "manage_dead_letters",
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
-use crate::broker::{BrokerService, Lease, Settlement};
+use crate::broker::{BrokerService, Lease, Settlement, Triage};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose};
 use crate::ledger::remote::Request as LedgerRequest;
@@ -121,6 +121,12 @@ impl Attacker<'_> {
         let command = self.honest_id("a", &REGISTRY[0]);
         requests.push(("GET", format!("/v1/audit/events?tenant={VICTIM}"), ""));
         requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
+        let letters = format!("/v1/tenants/{VICTIM}/dead-letters");
+        requests.push(("GET", letters.clone(), ""));
+        requests.push(("GET", format!("{letters}/{command}"), ""));
+        for verb in ["replay", "discard"] {
+            requests.push(("POST", format!("{letters}/{command}/{verb}"), r#"{"reason":"it is mine now"}"#));
+        }
         requests.push(("PUT", format!("/v1/tenants/{VICTIM}/paused"), r#"{"paused":true}"#));
         for (method, path, body) in requests {
             let token = Some(self.token(ATTACKER));
@@ -139,7 +145,15 @@ impl Attacker<'_> {
     /// The grants that a reader of the victim's would have.
     pub(super) async fn ask_to_read(&self) -> Result<Tried, String> {
         let mut tried = Tried::default();
-        for purpose in [Purpose::Read, Purpose::Pause, self.sealing()] {
+        let body_sha256 = [0x66; 32];
+        let replay = Purpose::Replay {
+            action: REGISTRY[0].name.into(),
+            message_id: message_id("x-replay"),
+            body_sha256,
+            author: user_id(HONEST),
+        };
+        let discard = Purpose::Discard { message_id: message_id("x-discard"), body_sha256 };
+        for purpose in [Purpose::Read, Purpose::Pause, self.sealing(), replay, discard] {
             let request = GrantRequest { token: self.token(ATTACKER), user: None, tenant: tenant_id(VICTIM), purpose };
             match persist(async || self.authority.grant(&request).await).await? {
                 Err(_) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),
@@ -196,6 +210,7 @@ fn invented_decision() -> AuditEntry {
         at_unix_ms: 0,
         tenant_id: tenant_id(BYSTANDER),
         user_id: user_id(HONEST),
+        replayed_by: None,
         action: REGISTRY[0].name.into(),
         message_id: message_id("invented"),
         body: Bytes::new(),
@@ -211,12 +226,22 @@ pub(super) fn broker_requests() -> Vec<BrokerRequest> {
     let (tenant, message_id) = (tenant_id(BYSTANDER), message_id("x-role"));
     let envelope = Envelope { body: Bytes::new(), grant: "".into(), trace: None };
     let lease = Lease { tenant: tenant.clone(), token: 1 };
+    let triage = Triage { by: user_id(HONEST), reason: String::new(), sequence: 1, body_sha256: [0; 32] };
     vec![
         BrokerRequest::Publish { tenant: tenant.clone(), message_id: message_id.clone(), envelope },
         BrokerRequest::Fetch { max: 1, wait_ms: 0 },
         BrokerRequest::Settle { lease, settlement: Settlement::again("") },
-        BrokerRequest::Standing { tenant: tenant.clone(), message_id },
-        BrokerRequest::Pause { tenant, generation: PauseGeneration(1) },
+        BrokerRequest::Standing { tenant: tenant.clone(), message_id: message_id.clone() },
+        BrokerRequest::Pause { tenant: tenant.clone(), generation: PauseGeneration(1) },
+        BrokerRequest::DeadLetters { tenant: tenant.clone(), after: None, max: 1 },
+        BrokerRequest::DeadLetter { tenant: tenant.clone(), message_id: message_id.clone() },
+        BrokerRequest::Replay {
+            tenant: tenant.clone(),
+            message_id: message_id.clone(),
+            triage: triage.clone(),
+            grant: "".into(),
+        },
+        BrokerRequest::Discard { tenant, message_id, triage },
     ]
 }
 

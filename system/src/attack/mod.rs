@@ -92,6 +92,8 @@ pub enum Attack {
     WrongName,
     Hostile(Hostile),
     RevokedRight,
+    ReplayGrant,
+    RevokedReplay,
     ForgedDecision,
     PositionPast,
     PositionFuture,
@@ -151,7 +153,7 @@ pub enum Expected {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ForgedTenant,
         Self::StolenGrant,
         Self::SwappedBody,
@@ -182,6 +184,8 @@ impl Attack {
         Self::Hostile(Hostile::Float),
         Self::Hostile(Hostile::BadUtf8),
         Self::RevokedRight,
+        Self::ReplayGrant,
+        Self::RevokedReplay,
         Self::ForgedDecision,
         Self::PositionPast,
         Self::PositionFuture,
@@ -235,6 +239,10 @@ impl Attack {
             Self::Hostile(Hostile::Float) => ("a float where an integer belongs", "G6"),
             Self::Hostile(Hostile::BadUtf8) => ("bytes that are no UTF-8", "G1"),
             Self::RevokedRight => ("a command that was allowed when it was sent, after the right was taken away", "G2"),
+            Self::ReplayGrant => ("the grant of a dead letter's replay beside another body", "G2"),
+            Self::RevokedReplay => {
+                ("a dead letter of someone who may, replayed by one whose right was taken away", "G2")
+            }
             Self::ForgedDecision => ("a permit that auth never gave, sent to the ledger", "G2"),
             Self::PositionPast => ("a genuine command at a place before the tenant's history", "G5"),
             Self::PositionFuture => ("a command that has its outcome, at a place far ahead", "G5"),
@@ -242,7 +250,9 @@ impl Attack {
             Self::ForgedAuditEntry => ("an audit entry in the name of another source", "G7"),
             Self::AuditGap => ("audit events whose numbers leave some out", "G7"),
             Self::MovedCiphertext => ("one tenant's sealed secret in another's command", "G9"),
-            Self::ReadAnother => ("another tenant's limits, credits, outcomes: whatever is read, and the pause", "G1"),
+            Self::ReadAnother => {
+                ("another tenant's limits, credits, outcomes, dead letters: all that is read or dealt with", "G1")
+            }
         }
     }
 
@@ -298,9 +308,15 @@ impl Attack {
             (Self::RevokedRight, Http | Auth) => Ok(Refused),
             (Self::RevokedRight, Broker) => Err("it is the recorded envelope that comes again: see dead letter"),
             (Self::RevokedRight, Ledger) => Err("the consumer's decision tells: see forged decision"),
+            (Self::RevokedReplay, DeadLetter) => Ok(Rejected),
+            (Self::RevokedReplay, Http | Auth) => Err("who holds nothing is granted nothing: see revoked right"),
+            (Self::RevokedReplay, Broker) => Err("it is a dead letter that is replayed: see dead letter"),
+            (Self::RevokedReplay, Ledger) => Err("the consumer's decision tells: see forged decision"),
             (Self::WrongLane | Self::WrongName, Broker | DeadLetter) => Ok(Refused),
             (Self::WrongLane | Self::WrongName, _) => Err("only the broker has lanes, and names beside the body's"),
-            (Self::SwappedBody | Self::ReplayedGrant | Self::ReadGrant, Http | Auth) => Err(OWN_GRANT),
+            (Self::SwappedBody | Self::ReplayedGrant | Self::ReadGrant | Self::ReplayGrant, Http | Auth) => {
+                Err(OWN_GRANT)
+            }
             (Self::Lookalike(Alias::Prefix), _) => Ok(Refused),
             (Self::Lookalike(_) | Self::Hostile(_), Auth) => Err(TYPED),
             (Self::Hostile(Hostile::Huge), DeadLetter) => Err("the broker keeps none that is beyond the limit"),

@@ -85,7 +85,8 @@ pub async fn run_some(target: &Target, checks: Checks, attacks: &[Attack]) -> Re
     let mut attacker = Attacker::new(target).await?;
     let mut outcomes = Vec::new();
     // First what is published soon after it was granted, or it is refused for that alone.
-    let (fresh, others): (Vec<_>, Vec<_>) = attacks.iter().partition(|attack| **attack == Attack::RevokedRight);
+    let (fresh, others): (Vec<_>, Vec<_>) =
+        attacks.iter().partition(|attack| matches!(attack, Attack::RevokedRight | Attack::RevokedReplay));
     for attack in fresh.into_iter().chain(others).copied() {
         let (tried, skipped): (Vec<_>, Vec<_>) =
             cells().into_iter().filter(|cell| cell.attack == attack).partition(|cell| cell.expected.is_ok());

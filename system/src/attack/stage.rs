@@ -194,18 +194,21 @@ fn policies() -> Policies {
 fn relics(authority: &EmbeddedAuthority, now: i64) -> Relics {
     let mut relics = Relics::default();
     let long_ago = now - PROCESS_WITHIN_SECONDS - 24 * 3600;
-    for (attack, user, tenant, then) in
-        [(Attack::ExpiredGrant, ATTACKER, OWN, long_ago), (Attack::RevokedRight, FORMER, VICTIM, now)]
-    {
+    for (attack, user, author, tenant, then) in [
+        (Attack::ExpiredGrant, ATTACKER, ATTACKER, OWN, long_ago),
+        (Attack::RevokedRight, FORMER, FORMER, VICTIM, now),
+        (Attack::RevokedReplay, FORMER, HONEST, VICTIM, now),
+    ] {
         for cell in cells().into_iter().filter(|cell| cell.attack == attack) {
             let (Some(spec), Ok(_)) = (cell.action, cell.expected) else { continue };
             let id = cell.id();
             let timestamp = Timestamp::from_second(then).unwrap_or_default().to_string();
-            let body = arsenal::body_at(cell.entry, tenant, user, spec, &id, &timestamp);
-            let purpose = Purpose::Command {
-                action: spec.name.into(),
-                message_id: message_id(&id),
-                body_sha256: body_sha256(body.as_bytes()),
+            let body = arsenal::body_at(cell.entry, tenant, author, spec, &id, &timestamp);
+            let (action, message_id) = (spec.name.into(), message_id(&id));
+            let body_sha256 = body_sha256(body.as_bytes());
+            let purpose = match attack {
+                Attack::RevokedReplay => Purpose::Replay { action, message_id, body_sha256, author: user_id(author) },
+                _ => Purpose::Command { action, message_id, body_sha256 },
             };
             // As auth signed it when they had the right to it.
             let grant = authority.issue_at(user_id(user), tenant_id(tenant), purpose, then);

@@ -93,6 +93,18 @@ impl Attacker<'_> {
                 shot.body = own.replacen('{', r#"{"schema_version":1,"#, 1).into();
                 shot.lane = tenant_id(OWN);
             }
+            Attack::ReplayGrant => {
+                let letter = self.body_at(cell.entry, OWN, HONEST, spec, &id);
+                let purpose = Purpose::Replay {
+                    action: spec.name.into(),
+                    message_id: message_id(&id),
+                    body_sha256: body_sha256(letter.as_bytes()),
+                    author: user_id(HONEST),
+                };
+                shot.grant = self.ask(ATTACKER, OWN, purpose).await?;
+                shot.body = letter.replacen('{', r#"{"schema_version":1,"#, 1).into();
+                shot.lane = tenant_id(OWN);
+            }
             Attack::ReplayedGrant => {
                 shot.grant = own_grant().await?;
                 shot.name = format!("{id}-other");
@@ -108,7 +120,7 @@ impl Attacker<'_> {
                 shot.tenant = if former { VICTIM.into() } else { OWN.into() };
                 shot.body = self.body_at(cell.entry, &shot.tenant, shot.user, spec, &id).into();
             }
-            Attack::ExpiredGrant | Attack::RevokedRight => {
+            Attack::ExpiredGrant | Attack::RevokedRight | Attack::RevokedReplay => {
                 let relic = self.target.relics.get(cell.attack, cell.entry, spec.name);
                 let Envelope { body, grant, .. } = relic.ok_or("no such relic was kept")?.clone();
                 let expired = cell.attack == Attack::ExpiredGrant;

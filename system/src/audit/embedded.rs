@@ -592,6 +592,7 @@ mod tests {
             at_unix_ms: 0,
             tenant_id: tenant("acme"),
             user_id: UserId::parse("ana").unwrap(),
+            replayed_by: None,
             action: "issue_credit".into(),
             message_id: message_id(id),
             body: "{}".into(),

@@ -189,7 +189,8 @@ impl Event {
             }
             Self::Decided(entry) => {
                 let AuditEntry { at_unix_ms, tenant_id, user_id, action, message_id, detail, .. } = entry;
-                let line = format!("ledger, {action} {message_id} of {user_id}: {detail}");
+                let replayed = entry.replayed_by.as_ref().map(|by| format!(", replayed by {by}")).unwrap_or_default();
+                let line = format!("ledger, {action} {message_id} of {user_id}{replayed}: {detail}");
                 (*at_unix_ms, entry.code()?.name(), Some(tenant_id.to_string()), line)
             }
             Self::Step(step) => {
@@ -209,6 +210,8 @@ pub struct AuditEntry {
     pub tenant_id: TenantId,
     /// Who asked.
     pub user_id: UserId,
+    /// Who had it replayed when it was a dead letter, and by whose authority it was decided then.
+    pub replayed_by: Option<UserId>,
     /// For what.
     pub action: String,
     /// Under which id.

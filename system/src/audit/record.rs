@@ -96,6 +96,7 @@ mod tests {
             at_unix_ms: 7,
             tenant_id: tenant("acme"),
             user_id: UserId::parse("ana").unwrap(),
+            replayed_by: None,
             action: "issue_credit".into(),
             message_id: message_id("m-1"),
             body: body.into(),

@@ -9,6 +9,8 @@
 //! | `duplicate` | it came again and was recognised | broker, ledger | its place in the broker's order | no |
 //! | `dead_lettered` | a consumer has put it aside: the refusal that it rests on stands beside it, and rings by its own table | broker | the last attempt | no |
 //! | `given_up` | the broker has put it aside: it met nothing but silence, and nobody has refused it | broker | the last attempt | warning |
+//! | `replayed` | an operator has had a dead letter wait again, and answers for it | broker | its new place in the broker's order | no |
+//! | `discarded` | an operator has given a dead letter up for good | broker | the place that it had in the broker's order | no |
 //! | `paused` | nothing of the tenant takes effect any more | ledger | the generation of the pause | no |
 //! | `resumed` | it does again | ledger | the generation of the pause | no |
 //! | `data_key_made` | the tenant has a new data key | ledger | the key's version | no |
@@ -44,6 +46,8 @@ pub enum StepKind {
     Duplicate,
     DeadLettered,
     GivenUp,
+    Replayed,
+    Discarded,
     Paused,
     Resumed,
     DataKeyMade,
@@ -60,13 +64,15 @@ pub enum StepKind {
 
 impl StepKind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Published,
         Self::Delivered,
         Self::CameBack,
         Self::Duplicate,
         Self::DeadLettered,
         Self::GivenUp,
+        Self::Replayed,
+        Self::Discarded,
         Self::Paused,
         Self::Resumed,
         Self::DataKeyMade,
@@ -91,6 +97,8 @@ impl StepKind {
             Self::Duplicate => "duplicate",
             Self::DeadLettered => "dead_lettered",
             Self::GivenUp => "given_up",
+            Self::Replayed => "replayed",
+            Self::Discarded => "discarded",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::DataKeyMade => "data_key_made",
@@ -110,7 +118,13 @@ impl StepKind {
     #[must_use]
     pub fn told_by(self) -> &'static [Role] {
         match self {
-            Self::Published | Self::Delivered | Self::CameBack | Self::DeadLettered | Self::GivenUp => &[Role::Broker],
+            Self::Published
+            | Self::Delivered
+            | Self::CameBack
+            | Self::DeadLettered
+            | Self::GivenUp
+            | Self::Replayed
+            | Self::Discarded => &[Role::Broker],
             Self::Duplicate => &[Role::Broker, Role::Ledger],
             Self::Paused | Self::Resumed | Self::DataKeyMade | Self::DataKeyWrapped | Self::Discrepancy => {
                 &[Role::Ledger]

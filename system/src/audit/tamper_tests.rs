@@ -15,6 +15,7 @@ fn decided(number: u64) -> Event {
         at_unix_ms: number as i64 * 1000,
         tenant_id: tenant("acme"),
         user_id: UserId::parse("ana").unwrap(),
+        replayed_by: None,
         action: "issue_credit".into(),
         message_id: message_id(&id),
         body: credit("acme", &id, 5).into(),

@@ -82,12 +82,19 @@ pub enum BreakGlassRequest {
     List,
 }
 
+/// What would be right, if `reason` says too little, or too much: of whatever people are to judge by later.
+#[must_use]
+pub fn reason_problem(reason: &str) -> Option<String> {
+    let length = reason.chars().count();
+    let wrong = !(REASON_MIN..=REASON_MAX).contains(&length) || reason.chars().any(char::is_control);
+    let right = || format!("must be {REASON_MIN} to {REASON_MAX} characters on one line: it is what others judge by");
+    wrong.then(right)
+}
+
 /// What is wrong with what is asked for, if anything: the field, and what would be right.
 #[must_use]
 pub fn problem(reason: &str, minutes: u64) -> Option<(&'static str, String)> {
-    let length = reason.chars().count();
-    if !(REASON_MIN..=REASON_MAX).contains(&length) || reason.chars().any(char::is_control) {
-        let right = format!("must be {REASON_MIN} to {REASON_MAX} characters on one line: it is what others judge by");
+    if let Some(right) = reason_problem(reason) {
         return Some(("reason", right));
     }
     let right = || format!("is {minutes}; must be 1 to {MINUTES_MAX}");

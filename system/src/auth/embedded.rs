@@ -153,17 +153,21 @@ impl EmbeddedAuthority {
         grant::issue(self.state().signing_key(then), subject, tenant, purpose, then)
     }
 
-    fn permission(purpose: &Purpose) -> Result<Permission, Denied> {
+    /// All that it takes. To replay takes both: the right to do what the letter asks for, and the right to deal with letters.
+    /// At the effect only the first is asked for again: whoever holds that may send the same as a command of their own.
+    fn permissions(purpose: &Purpose) -> Result<Vec<Permission>, Denied> {
         match purpose {
-            Purpose::Read => Ok(Permission::Read),
-            Purpose::Pause => Ok(Permission::PauseTenant),
-            Purpose::Command { action, .. } | Purpose::Seal { action, .. } => {
+            Purpose::Read => Ok(vec![Permission::Read]),
+            Purpose::Pause => Ok(vec![Permission::PauseTenant]),
+            Purpose::Discard { .. } => Ok(vec![Permission::ManageDeadLetters]),
+            Purpose::Command { action, .. } | Purpose::Seal { action, .. } | Purpose::Replay { action, .. } => {
                 let denied = |why| Denied::Forbidden(format!("nobody may do {action:?}: {why}"));
                 let spec = action::find(action).ok_or_else(|| denied("there is no such action"))?;
                 // Whoever may seal is shown the tenant's wrapped keys.
                 match purpose {
                     Purpose::Seal { .. } if !spec.has_secret() => Err(denied("it has no secret to seal")),
-                    _ => Ok(spec.permission),
+                    Purpose::Replay { .. } => Ok(vec![spec.permission, Permission::ManageDeadLetters]),
+                    _ => Ok(vec![spec.permission]),
                 }
             }
         }
@@ -196,10 +200,10 @@ impl EmbeddedAuthority {
             true => Code::Forbidden,
             false => Code::CrossTenant,
         };
-        let permission = Self::permission(&request.purpose).map_err(|denied| (code, denied))?;
-        match self.rule(&state, &subject, &request.tenant, permission) {
-            Ruling::Permit(_) => {}
-            Ruling::Deny(why) => return Err((code, Denied::Forbidden(why))),
+        for permission in Self::permissions(&request.purpose).map_err(|denied| (code, denied))? {
+            if let Ruling::Deny(why) = self.rule(&state, &subject, &request.tenant, permission) {
+                return Err((code, Denied::Forbidden(why)));
+            }
         }
         Ok(grant::issue(state.signing_key(now), subject, request.tenant.clone(), request.purpose.clone(), now))
     }
@@ -748,6 +752,33 @@ mod tests {
         assert!(bench.grant("acme", seal("store_credential")).await.is_ok());
         let refused = bench.grant("acme", seal("issue_credit")).await.unwrap_err().to_string();
         assert!(refused.contains("it has no secret to seal"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn to_replay_takes_the_actions_right_and_the_right_to_deal_with_letters() {
+        let bench = Bench::new().await;
+        let id = || crate::testing::message_id("m-1");
+        let replay = |action: &str| Purpose::Replay {
+            action: action.into(),
+            message_id: id(),
+            body_sha256: [7; 32],
+            author: user("eve"),
+        };
+        let discard = || Purpose::Discard { message_id: id(), body_sha256: [7; 32] };
+        let rules = |permits: &str| {
+            let text = format!("@id(\"some\")\npermit (principal, action in [{permits}], resource);");
+            Policies::new(&text, bench.authority.policies().directory().clone()).unwrap()
+        };
+        assert!(bench.grant("acme", replay("issue_credit")).await.is_ok());
+        assert!(bench.grant("acme", discard()).await.is_ok());
+        let refused = async |purpose| bench.grant("acme", purpose).await.unwrap_err().to_string();
+        assert!(refused(replay("issue_credits")).await.contains("there is no such action"));
+        bench.authority.reload(rules(r#"Action::"issue_credit""#)).await.unwrap();
+        assert!(refused(replay("issue_credit")).await.contains("manage_dead_letters"));
+        assert!(refused(discard()).await.contains("manage_dead_letters"));
+        bench.authority.reload(rules(r#"Action::"manage_dead_letters""#)).await.unwrap();
+        assert!(refused(replay("issue_credit")).await.contains("permits issue_credit"));
+        assert!(bench.grant("acme", discard()).await.is_ok());
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
 
 pub use break_glass::{
-    BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, problem as break_glass_problem,
+    BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, problem as break_glass_problem, reason_problem,
 };
 pub use decision::{Decision, DecisionKey, InForce, Verdict};
 pub use directory::{Binding, Directory, DirectoryError, Role, Segment, Team};
@@ -67,7 +67,8 @@ pub trait Authority: Send + Sync + 'static {
 pub struct GrantRequest {
     /// The operator's token, from the identity provider.
     pub token: String,
-    /// Whom the message says it is from; must be the token's subject. `None` for reading: then the subject asks.
+    /// Whom the message says it is from; must be the token's subject. `None` where the subject asks for themselves: to
+    /// read, and for whatever is done with another one's dead letter.
     pub user: Option<UserId>,
     /// The tenant.
     pub tenant: TenantId,
@@ -81,8 +82,15 @@ impl GrantRequest {
         let user = self.user.as_ref().map(ToString::to_string);
         let claimed = Claimed { user, ..Claimed::tenant(&self.tenant) };
         match &self.purpose {
-            Purpose::Command { action, message_id, body_sha256 } => Claimed {
+            Purpose::Command { action, message_id, body_sha256 }
+            | Purpose::Replay { action, message_id, body_sha256, .. } => Claimed {
                 action: Some(action.clone()),
+                message_id: Some(message_id.to_string()),
+                body_sha256: Some(*body_sha256),
+                ..claimed
+            },
+            Purpose::Discard { message_id, body_sha256 } => Claimed {
+                action: Some("discard".into()),
                 message_id: Some(message_id.to_string()),
                 body_sha256: Some(*body_sha256),
                 ..claimed

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use tokio::time::{advance, sleep};
 
-use super::{Again, Broker, Delivery, Ending, Limits, Published, Settlement, Standing};
+use super::{Again, Broker, Delivery, Ending, Limits, Published, Settlement, Standing, Triage, Triaged};
 use crate::grant::Envelope;
+use crate::ids::UserId;
 use crate::ledger::PauseGeneration;
+use crate::message::body_sha256;
 use crate::testing::{Bench, message_id, tenant};
 
 /// A broker that keeps nothing yet and works by [`Limits::default`].
@@ -67,6 +69,11 @@ pub(super) async fn conforms(make: impl AsyncFn() -> (Bench, Subject)) {
         a_pause_that_the_consumer_asks_for_is_kept
         a_lease_that_ran_out_settles_nothing_and_the_next_does
         a_dead_letter_says_why_and_lets_the_next_message_pass
+        a_replayed_letter_waits_again_at_the_end_with_its_bytes_and_a_new_grant
+        what_is_no_letter_any_more_is_not_replayed_and_stands_as_it_was
+        a_discarded_letter_stays_known_for_good
+        nobody_deals_with_another_letter_than_they_looked_at
+        letters_are_listed_by_tenant_page_by_page
         a_paused_tenant_keeps_its_messages_and_loses_its_leases
         no_tenant_waits_for_another
         a_fetch_waits_for_what_comes
@@ -171,6 +178,121 @@ async fn a_dead_letter_says_why_and_lets_the_next_message_pass(broker: Subject) 
     assert_eq!(fetched(&broker, 9).await.0, ["acme: m-2"]);
 }
 
+/// Publishes `id` and puts it aside.
+async fn put_aside(broker: &Subject, name: &str, id: &str) {
+    publish(broker, name, id).await;
+    let (_, run) = fetched(broker, 1).await;
+    assert!(broker.settle(&run[0].lease, dead("unreadable")).await.unwrap());
+}
+
+/// What someone who has looked at the letter decides about it.
+async fn looked(broker: &Subject, name: &str, id: &str) -> Triage {
+    let letter = broker.dead_letter(&tenant(name), &message_id(id)).await.unwrap().expect("a dead letter");
+    let (by, reason) = (UserId::parse("bob").unwrap(), "it was the other team's outage".to_owned());
+    Triage { by, reason, sequence: letter.position.sequence, body_sha256: body_sha256(&letter.envelope.body) }
+}
+
+async fn replay(broker: &Subject, name: &str, id: &str, triage: &Triage) -> Triaged {
+    broker.replay(&tenant(name), &message_id(id), triage, "bobs grant".into()).await.unwrap()
+}
+
+async fn discard(broker: &Subject, name: &str, id: &str, triage: &Triage) -> Triaged {
+    broker.discard(&tenant(name), &message_id(id), triage).await.unwrap()
+}
+
+async fn a_replayed_letter_waits_again_at_the_end_with_its_bytes_and_a_new_grant(broker: Subject) {
+    put_aside(&broker, "acme", "m-1").await;
+    let before = publish(&broker, "acme", "m-2").await;
+    let triage = looked(&broker, "acme", "m-1").await;
+    let Triaged::Done { sequence } = replay(&broker, "acme", "m-1", &triage).await else { panic!("not replayed") };
+    assert!(sequence > before, "it came in between, at {sequence}");
+    assert_eq!(broker.dead_letter(&tenant("acme"), &message_id("m-1")).await.unwrap(), None, "it is still there, too");
+    assert_eq!(standing(&broker, "acme", "m-1").await, Some(Standing::Pending));
+    let again = broker.publish(&tenant("acme"), &message_id("m-1"), envelope("m-1")).await.unwrap();
+    assert_eq!(again, Published::Duplicate { sequence });
+    let (told, run) = fetched(&broker, 9).await;
+    assert_eq!(told, ["acme: m-2 m-1"]);
+    let replayed = &run[0].messages[1];
+    assert_eq!((&replayed.envelope.body[..], &*replayed.envelope.grant), (&b"m-1"[..], "bobs grant"));
+    assert_eq!((replayed.position.sequence, replayed.attempt), (sequence, 2), "its deliveries count on");
+    assert!(broker.settle(&run[0].lease, done(2)).await.unwrap());
+    assert_eq!(standing(&broker, "acme", "m-1").await, Some(Standing::Settled));
+}
+
+async fn what_is_no_letter_any_more_is_not_replayed_and_stands_as_it_was(broker: Subject) {
+    put_aside(&broker, "acme", "m-1").await;
+    let triage = looked(&broker, "acme", "m-1").await;
+    let stands = async |as_what: Option<Standing>| {
+        for triaged in [replay(&broker, "acme", "m-1", &triage).await, discard(&broker, "acme", "m-1", &triage).await] {
+            assert_eq!(triaged, Triaged::Stands(as_what.clone()));
+        }
+    };
+    assert!(matches!(replay(&broker, "acme", "m-1", &triage).await, Triaged::Done { .. }));
+    stands(Some(Standing::Pending)).await;
+    let (told, run) = fetched(&broker, 9).await;
+    assert_eq!(told, ["acme: m-1"], "it waits twice");
+    stands(Some(Standing::Pending)).await;
+    assert!(broker.settle(&run[0].lease, done(1)).await.unwrap());
+    stands(Some(Standing::Settled)).await;
+    assert!(fetched(&broker, 9).await.0.is_empty(), "it came again");
+    // The same id of another tenant is another's, and there is none.
+    assert_eq!(replay(&broker, "globex", "m-1", &triage).await, Triaged::Stands(None));
+}
+
+async fn a_discarded_letter_stays_known_for_good(broker: Subject) {
+    put_aside(&broker, "acme", "m-1").await;
+    let triage = looked(&broker, "acme", "m-1").await;
+    let Triaged::Done { sequence } = discard(&broker, "acme", "m-1", &triage).await else { panic!("not discarded") };
+    assert_eq!(sequence, triage.sequence);
+    let discarded = || Some(Standing::Discarded { reason: triage.reason.clone() });
+    assert_eq!(standing(&broker, "acme", "m-1").await, discarded());
+    assert_eq!(discard(&broker, "acme", "m-1", &triage).await, Triaged::Stands(discarded()));
+    assert_eq!(replay(&broker, "acme", "m-1", &triage).await, Triaged::Stands(discarded()));
+    for (body, answer) in [("m-1", Published::Duplicate { sequence }), ("other", Published::Conflict)] {
+        let published = broker.publish(&tenant("acme"), &message_id("m-1"), envelope(body)).await.unwrap();
+        assert_eq!(published, answer);
+    }
+    assert_eq!(standing(&broker, "acme", "m-1").await, discarded());
+    assert!(fetched(&broker, 9).await.0.is_empty(), "it came back");
+    assert_eq!(broker.dead_letters(&tenant("acme"), None, 9).await.unwrap(), []);
+}
+
+async fn nobody_deals_with_another_letter_than_they_looked_at(broker: Subject) {
+    put_aside(&broker, "acme", "m-1").await;
+    let triage = looked(&broker, "acme", "m-1").await;
+    let letter = || Triaged::Stands(Some(Standing::DeadLettered { reason: "unreadable".into() }));
+    let another = Triage { body_sha256: [7; 32], ..triage.clone() };
+    assert_eq!(replay(&broker, "acme", "m-1", &another).await, letter());
+    assert_eq!(discard(&broker, "acme", "m-1", &another).await, letter());
+    // Replayed and dead again, it is another letter: what was asked of the first comes too late.
+    assert!(matches!(replay(&broker, "acme", "m-1", &triage).await, Triaged::Done { .. }));
+    let (_, run) = fetched(&broker, 1).await;
+    assert!(broker.settle(&run[0].lease, dead("unreadable")).await.unwrap());
+    assert_eq!(replay(&broker, "acme", "m-1", &triage).await, letter());
+    assert_eq!(discard(&broker, "acme", "m-1", &triage).await, letter());
+    let anew = looked(&broker, "acme", "m-1").await;
+    assert!(matches!(replay(&broker, "acme", "m-1", &anew).await, Triaged::Done { .. }));
+}
+
+async fn letters_are_listed_by_tenant_page_by_page(broker: Subject) {
+    for id in ["m-1", "m-2", "m-3"] {
+        put_aside(&broker, "acme", id).await;
+        put_aside(&broker, "acme-2", id).await;
+    }
+    let page = async |after: Option<&str>, max| {
+        let after = after.map(message_id);
+        let page = broker.dead_letters(&tenant("acme"), after.as_ref(), max).await.unwrap();
+        page.iter().map(|letter| letter.message_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 2).await, ["m-1", "m-2"]);
+    assert_eq!(page(Some("m-2"), 2).await, ["m-3"]);
+    assert!(page(Some("m-3"), 2).await.is_empty());
+    let letter = broker.dead_letters(&tenant("acme"), None, 1).await.unwrap().remove(0);
+    assert_eq!((letter.reason.as_str(), letter.deliveries, letter.user), ("unreadable", 1, None));
+    let whole = broker.dead_letter(&tenant("acme"), &message_id("m-1")).await.unwrap().unwrap();
+    assert_eq!((letter.position, letter.body_sha256), (whole.position, body_sha256(&whole.envelope.body)));
+}
+
 async fn a_paused_tenant_keeps_its_messages_and_loses_its_leases(broker: Subject) {
     publish(&broker, "acme", "m-1").await;
     let (_, run) = fetched(&broker, 9).await;
@@ -247,8 +369,9 @@ mod implementations {
     use super::*;
     use async_trait::async_trait;
 
-    use crate::broker::{BrokerService, EmbeddedBroker, Lease, RemoteBroker};
+    use crate::broker::{BrokerService, DeadLetter, EmbeddedBroker, Lease, LetterSummary, RemoteBroker};
     use crate::call::CallError;
+    use crate::grant::GrantToken;
     use crate::ids::{MessageId, TenantId};
     use crate::rights::Role;
     use crate::rpc;
@@ -303,6 +426,29 @@ mod implementations {
         }
         async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
             self.producer.pause(tenant, generation).await
+        }
+        async fn dead_letters(
+            &self,
+            tenant: &TenantId,
+            after: Option<&MessageId>,
+            max: usize,
+        ) -> Result<Vec<LetterSummary>, CallError> {
+            self.producer.dead_letters(tenant, after, max).await
+        }
+        async fn dead_letter(&self, tenant: &TenantId, id: &MessageId) -> Result<Option<DeadLetter>, CallError> {
+            self.producer.dead_letter(tenant, id).await
+        }
+        async fn replay(
+            &self,
+            tenant: &TenantId,
+            id: &MessageId,
+            triage: &Triage,
+            grant: GrantToken,
+        ) -> Result<Triaged, CallError> {
+            self.producer.replay(tenant, id, triage, grant).await
+        }
+        async fn discard(&self, tenant: &TenantId, id: &MessageId, triage: &Triage) -> Result<Triaged, CallError> {
+            self.producer.discard(tenant, id, triage).await
         }
     }
 }

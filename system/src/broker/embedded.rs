@@ -15,26 +15,31 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::dead_letters::{self, DEAD_LETTERS, Letters, Name};
 use super::lane::{Exhausted, Lanes, Limits, Queued};
 use super::recent::{Key, Known, Recent, key};
-use super::{Attempt, Broker, DeadLetter, Delivery, Ending, Lease, Published, Settlement, Standing};
+use super::{
+    Attempt, Broker, DeadLetter, Delivery, Ending, Lease, LetterSummary, Published, Settlement, Standing, Triage,
+    Triaged, cut_reason,
+};
 use crate::audit::outbox::{self, Outbox};
 use crate::audit::{Event, Outgoing, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
-use crate::grant::Envelope;
+use crate::grant::{Envelope, GrantToken};
 use crate::ids::{MessageId, TenantId};
 use crate::jws::MAX_TOKEN_BYTES;
 use crate::ledger::PauseGeneration;
 use crate::message::{BodyHash, MAX_BODY_BYTES, body_sha256};
 use crate::monitor::{
     DeadReason, DeliveryKind, Label, LaneClass, Metrics, Monitor, Outlet, PublishEnd, SettleEnd, SpanKind, Stage,
+    TriageEnd,
 };
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode, read_id};
@@ -45,8 +50,6 @@ const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
 const ATTEMPTS: TableDefinition<u64, &[u8]> = TableDefinition::new("attempts");
 /// number, in the order of settling -> (key, sequence, body hash) of the messages settled last.
 const SETTLED: TableDefinition<u64, (Key, u64, BodyHash)> = TableDefinition::new("settled");
-/// (tenant, message id) -> [`DeadLetter`].
-const DEAD_LETTERS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("dead_letters");
 /// tenant -> the last generation of its pauses, of tenants that were ever paused.
 const PAUSES: TableDefinition<&str, u64> = TableDefinition::new("pauses");
 /// One row: (the epoch, the last sequence, the last number of [`SETTLED`]).
@@ -142,24 +145,35 @@ impl EmbeddedBroker {
     }
 
     /// How many messages were put aside.
-    pub fn dead_letters(&self) -> Result<u64, redb::Error> {
+    pub fn dead_letters_kept(&self) -> Result<u64, redb::Error> {
         Ok(self.store.read()?.open_table(DEAD_LETTERS)?.len()?)
     }
 
-    /// A message that was put aside.
-    pub fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, redb::Error> {
-        let row = self.store.read()?.open_table(DEAD_LETTERS)?.get((tenant.as_str(), message_id.as_str()))?;
-        row.map(|row| decode(row.value())).transpose()
+    /// A dead letter as committed: for checking, not for serving.
+    pub fn kept_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, redb::Error> {
+        dead_letters::one(&*self.store.read()?, tenant, message_id)
     }
 
     /// Every message that was put aside, by its tenant and id: for reconciliation, not for serving.
     pub fn every_dead_letter(&self) -> Result<Vec<(TenantId, MessageId)>, redb::Error> {
-        let key = |row: Result<(AccessGuard<'_, (&str, &str)>, _), redb::StorageError>| {
-            let (key, _): (_, AccessGuard<'_, &[u8]>) = row?;
-            let (tenant, message_id) = key.value();
-            Ok((read_id(TenantId::parse, tenant)?, read_id(MessageId::parse, message_id)?))
-        };
-        self.store.read()?.open_table(DEAD_LETTERS)?.iter()?.map(key).collect()
+        dead_letters::every_name(&*self.store.read()?, false)
+    }
+
+    /// Every message that was discarded, by its tenant and id: for reconciliation, not for serving.
+    pub fn every_discarded(&self) -> Result<Vec<(TenantId, MessageId)>, redb::Error> {
+        dead_letters::every_name(&*self.store.read()?, true)
+    }
+
+    async fn triage(&self, name: Name, triage: &Triage, grant: Option<GrantToken>) -> Result<Triaged, CallError> {
+        let (machine, mut triage) = (self.store.machine(), triage.clone());
+        if machine.outbox.is_full() {
+            return Ok(Triaged::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS });
+        }
+        cut_reason(&mut triage.reason);
+        match self.store.execute(Command::Triage { name, triage, grant }).await? {
+            Answer::Triaged { triaged, .. } => Ok(triaged),
+            answer => unreachable!("asked to deal with a dead letter, answered {answer:?}"),
+        }
     }
 
     async fn settle_durably(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
@@ -172,13 +186,14 @@ impl EmbeddedBroker {
     }
 
     fn look_up(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, redb::Error> {
-        if let Some(letter) = self.dead_letter(tenant, message_id)? {
+        let read = self.store.read()?;
+        if let Some(letter) = dead_letters::one(&read, tenant, message_id)? {
             return Ok(Some(Standing::DeadLettered { reason: letter.reason }));
         }
-        let state = self.store.machine().lock();
-        let known = state.recent.get(&key(tenant, message_id));
-        let pending = |known: &Known| state.lanes.contains(tenant, known.sequence);
-        Ok(known.map(|known| if pending(&known) { Standing::Pending } else { Standing::Settled }))
+        if let Some(discarded) = dead_letters::tombstone(&read, tenant, message_id)? {
+            return Ok(Some(discarded.standing()));
+        }
+        Ok(self.store.machine().lock().in_memory(tenant, &key(tenant, message_id)))
     }
 
     /// Counts what goes out, and ends its wait: each delivery is a span under the publish that its message came with.
@@ -310,6 +325,39 @@ impl Broker for EmbeddedBroker {
             answer => unreachable!("asked to pause, answered {answer:?}"),
         }
     }
+
+    async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        after: Option<&MessageId>,
+        max: usize,
+    ) -> Result<Vec<LetterSummary>, CallError> {
+        let page = self.store.read().and_then(|read| dead_letters::page(&read, tenant, after, max));
+        page.map_err(CallError::failed)
+    }
+
+    async fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, CallError> {
+        let letter = self.store.read().and_then(|read| dead_letters::one(&read, tenant, message_id));
+        letter.map_err(CallError::failed)
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantId,
+        message_id: &MessageId,
+        triage: &Triage,
+        grant: GrantToken,
+    ) -> Result<Triaged, CallError> {
+        if grant.len() > MAX_TOKEN_BYTES {
+            let why = format!("a grant of {} bytes: at most {MAX_TOKEN_BYTES} are taken", grant.len());
+            return Err(CallError::failed(why));
+        }
+        self.triage((tenant.clone(), message_id.clone()), triage, Some(grant)).await
+    }
+
+    async fn discard(&self, tenant: &TenantId, message_id: &MessageId, triage: &Triage) -> Result<Triaged, CallError> {
+        self.triage((tenant.clone(), message_id.clone()), triage, None).await
+    }
 }
 
 /// Whether it is larger than any message may be.
@@ -329,7 +377,9 @@ fn count(answer: &Answer, metrics: &Metrics) {
             let dead = endings.filter(|ending| matches!(ending, Ending::DeadLetter { .. })).count();
             metrics.dead_letters.add(*why, dead as u64);
         }
-        Answer::NotHeld | Answer::Paused { .. } | Answer::Resumed { .. } | Answer::Flushed => {}
+        Answer::Triaged { triaged: Triaged::Done { .. }, end } => metrics.dead_letters_triaged.inc(*end),
+        Answer::Triaged { .. } | Answer::NotHeld | Answer::Paused { .. } | Answer::Resumed { .. } | Answer::Flushed => {
+        }
     }
 }
 
@@ -396,6 +446,12 @@ impl State {
     fn is_behind(&self) -> bool {
         !self.settled.is_empty() || self.lanes.has_news()
     }
+
+    /// What became of a message that is neither a dead letter nor discarded.
+    fn in_memory(&self, tenant: &TenantId, key: &Key) -> Option<Standing> {
+        let pending = |known: Known| self.lanes.contains(tenant, known.sequence);
+        self.recent.get(key).map(|known| if pending(known) { Standing::Pending } else { Standing::Settled })
+    }
 }
 
 #[derive(Debug)]
@@ -431,6 +487,12 @@ enum Command {
         tenant: TenantId,
         generation: PauseGeneration,
     },
+    /// Replays a dead letter with `grant`, or discards it.
+    Triage {
+        name: Name,
+        triage: Triage,
+        grant: Option<GrantToken>,
+    },
     Flush,
 }
 
@@ -444,6 +506,7 @@ enum Answer {
     NotHeld,
     Paused { generation: PauseGeneration },
     Resumed { tenant: TenantId, generation: PauseGeneration },
+    Triaged { triaged: Triaged, end: TriageEnd },
     Flushed,
 }
 
@@ -452,7 +515,7 @@ enum Answer {
 struct Decided {
     answers: Vec<Answer>,
     arrivals: Vec<(TenantId, Queued)>,
-    letters: Vec<(TenantId, MessageId, DeadLetter)>,
+    letters: Letters,
     settled: Vec<Settled>,
     news: Vec<(u64, (u32, Vec<Attempt>))>,
     steps: Vec<Step>,
@@ -504,15 +567,7 @@ impl Mailroom {
             recent.insert(key, Known { sequence, body_hash });
             recent.settle(number.value(), key);
         }
-        let mut dead_bytes = 0;
-        for row in within.open_table(DEAD_LETTERS)?.iter()? {
-            let (ids, letter) = row?;
-            let (tenant, message_id) = ids.value();
-            dead_bytes += letter.value().len();
-            let letter: DeadLetter = decode(letter.value())?;
-            let known = Known { sequence: letter.position.sequence, body_hash: body_sha256(&letter.envelope.body) };
-            recent.insert(key(&read_id(TenantId::parse, tenant)?, &read_id(MessageId::parse, message_id)?), known);
-        }
+        let dead_bytes = dead_letters::load(within, &mut recent)?;
         let (arriving, settled) = (Vec::new(), Vec::new());
         let state = State {
             lanes,
@@ -537,8 +592,8 @@ impl Mailroom {
 }
 
 impl State {
-    /// Decides `batch` at `unix_ms`.
-    fn decide(&mut self, batch: Vec<Command>, unix_ms: i64) -> Decided {
+    /// Decides `batch` at `unix_ms`; `letters` is what is on disk of the dead letters that it names.
+    fn decide(&mut self, batch: Vec<Command>, mut letters: Letters, unix_ms: i64) -> Decided {
         let mut decided = Decided { settled: std::mem::take(&mut self.settled), ..Decided::default() };
         let mut steps = Vec::new();
         // What this batch itself accepts: nobody else may see it before it is durable.
@@ -584,7 +639,8 @@ impl State {
                                 let step = message.step(&lease.tenant, kind, message.deliveries.into());
                                 steps.push(Step { detail: reason.clone(), ..step });
                                 self.dead_bytes += message.bytes();
-                                decided.letters.push((lease.tenant.clone(), message.message_id.clone(), letter));
+                                let name = (lease.tenant.clone(), message.message_id.clone());
+                                letters.put_aside(name, letter);
                             }
                             decided.settled.extend(ended.iter().zip(&settlement.ended).map(|(message, ending)| {
                                 let dead = matches!(ending, Ending::DeadLetter { .. });
@@ -610,6 +666,39 @@ impl State {
                         Answer::Resumed { tenant, generation }
                     }
                 }
+                Command::Triage { name, triage, grant } => {
+                    let end = if grant.is_some() { TriageEnd::Replayed } else { TriageEnd::Discarded };
+                    let (count, bytes) = coming.get(&name.0).copied().unwrap_or_default();
+                    let triaged = match (letters.meant(&name, &triage), grant) {
+                        (None, _) => {
+                            let memory = self.in_memory(&name.0, &key(&name.0, &name.1));
+                            Triaged::Stands(letters.standing(&name).or(memory))
+                        }
+                        (Some(_), Some(_)) if self.lanes.is_full(&name.0, count, bytes) => {
+                            Triaged::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS }
+                        }
+                        (Some(letter), Some(grant)) => {
+                            self.last_sequence += 1;
+                            let message = letter.replayed(&name, grant, self.last_sequence, unix_ms);
+                            self.dead_bytes = self.dead_bytes.saturating_sub(message.bytes());
+                            coming.insert(name.0.clone(), (count + 1, bytes + message.bytes()));
+                            steps.push(triage.step(&name, StepKind::Replayed, message.sequence, message.action()));
+                            decided.news.push((message.sequence, (message.deliveries, Vec::new())));
+                            decided.arrivals.push((name.0.clone(), message));
+                            letters.end(name, None);
+                            Triaged::Done { sequence: self.last_sequence }
+                        }
+                        (Some(letter), None) => {
+                            let sequence = letter.position.sequence;
+                            self.dead_bytes = self.dead_bytes.saturating_sub(letter.bytes());
+                            let (_, action) = Queued::named(&letter.envelope.body);
+                            steps.push(triage.step(&name, StepKind::Discarded, sequence, action));
+                            letters.end(name, Some(triage.tombstone(unix_ms)));
+                            Triaged::Done { sequence }
+                        }
+                    };
+                    Answer::Triaged { triaged, end }
+                }
                 Command::Flush => Answer::Flushed,
             };
             decided.answers.push(answer);
@@ -623,6 +712,7 @@ impl State {
             self.last_settled += 1;
             decided.forgotten.extend(self.recent.settle(self.last_settled, settled.key));
         }
+        decided.letters = letters;
         decided.last = (self.epoch, self.last_sequence, self.last_settled);
         decided
     }
@@ -633,7 +723,12 @@ impl Machine for Mailroom {
     type Answer = Answer;
 
     fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Answer>, redb::Error> {
-        let decided = self.lock().decide(batch, self.clock.now().as_millisecond());
+        let named = batch.iter().filter_map(|command| match command {
+            Command::Triage { name, .. } => Some(name),
+            _ => None,
+        });
+        let letters = Letters::find(within, named)?;
+        let decided = self.lock().decide(batch, letters, self.clock.now().as_millisecond());
         let mut outbox = self.outbox.open(within)?;
         for step in decided.steps {
             outbox.push(&Event::Step(step))?;
@@ -663,12 +758,7 @@ impl Machine for Mailroom {
         for number in &decided.forgotten {
             settled.remove(number)?;
         }
-        if !decided.letters.is_empty() {
-            let mut dead_letters = within.open_table(DEAD_LETTERS)?;
-            for (tenant, message_id, letter) in &decided.letters {
-                dead_letters.insert((tenant.as_str(), message_id.as_str()), encode(letter).as_slice())?;
-            }
-        }
+        decided.letters.write(within)?;
         if !decided.pauses.is_empty() {
             let mut pauses = within.open_table(PAUSES)?;
             for (tenant, generation) in &decided.pauses {

@@ -109,8 +109,8 @@ async fn a_dead_letter_outlives_a_restart_with_its_reason_and_every_attempt() {
     drop(broker);
 
     let broker = open(&bench).await;
-    assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (0, 1));
-    let letter = broker.dead_letter(&tenant("acme"), &message_id("m-1")).unwrap().unwrap();
+    assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (0, 1));
+    let letter = broker.kept_letter(&tenant("acme"), &message_id("m-1")).unwrap().unwrap();
     assert_eq!((letter.reason, letter.envelope), (reason, envelope("poison")));
     let ends: Vec<_> = letter.attempts.into_iter().map(|attempt| attempt.end).collect();
     assert_eq!(ends, [AttemptEnd::Again("the ledger is down".into()), AttemptEnd::Silent]);
@@ -174,7 +174,7 @@ async fn a_pause_in_the_very_commit_of_a_dead_letter_loses_nothing() {
         broker.pause(&acme, PauseGeneration(2))
     );
     assert!(settled.unwrap() && paused.is_ok() && resumed.is_ok());
-    assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 1));
+    assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (1, 1));
     assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-2 #1"]);
 }
 
@@ -337,4 +337,117 @@ async fn with_a_full_outbox_nothing_new_is_taken_or_goes_out_and_what_is_out_may
     assert_eq!(broker.fetch(9, NO_WAIT).await.unwrap(), []);
     assert!(broker.settle(&run.lease, done(1)).await.unwrap());
     assert_eq!(broker.depth(), 1);
+}
+
+/// Has `m-1` of acme put aside, and returns what someone who looked at it decides.
+async fn put_aside(broker: &EmbeddedBroker, name: &str) -> Triage {
+    publish(broker, name, "m-1", "poison").await;
+    // Twice in silence first: what counts against a letter must not count against its replay.
+    for attempt in 1..=3 {
+        let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+        if attempt < 3 {
+            sleep(Limits::default().lease + Limits::default().backoff_max * 2).await;
+            continue;
+        }
+        let ended = vec![Ending::DeadLetter { reason: "unreadable".into() }];
+        assert!(broker.settle(&run.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+    }
+    let letter = broker.kept_letter(&tenant(name), &message_id("m-1")).unwrap().unwrap();
+    let (by, reason) = (crate::ids::UserId::parse("bob").unwrap(), "it was an outage".to_owned());
+    Triage { by, reason, sequence: letter.position.sequence, body_sha256: body_sha256(b"poison") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_and_a_discard_outlive_a_restart_and_leave_no_letter_behind() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    let (acme, globex, id) = (tenant("acme"), tenant("globex"), message_id("m-1"));
+    let (replayed, discarded) = (put_aside(&broker, "acme").await, put_aside(&broker, "globex").await);
+    assert_eq!(broker.replay(&acme, &id, &replayed, "bobs".into()).await.unwrap(), Triaged::Done { sequence: 3 });
+    assert_eq!(broker.discard(&globex, &id, &discarded).await.unwrap(), Triaged::Done { sequence: 2 });
+    // Not flushed: as after a crash.
+    drop(broker);
+
+    let broker = open(&bench).await;
+    assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (1, 0));
+    assert_eq!(broker.every_discarded().unwrap(), [(globex.clone(), id.clone())]);
+    let standing = broker.standing(&globex, &id).await.unwrap();
+    assert_eq!(standing, Some(Standing::Discarded { reason: "it was an outage".into() }));
+    assert_eq!(publish(&broker, "globex", "m-1", "other").await, Published::Conflict);
+    assert_eq!(publish(&broker, "globex", "m-1", "poison").await, Published::Duplicate { sequence: 2 });
+    let delivery = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);
+    let message = &delivery.messages[0];
+    assert_eq!((message.position.sequence, message.attempt, &*message.envelope.grant), (3, 4, "bobs"));
+    assert!(broker.settle(&delivery.lease, done(1)).await.unwrap());
+    assert!(broker.fetch(9, NO_WAIT).await.unwrap().is_empty(), "the letter came back");
+    let attempts = broker.store.read().unwrap().open_table(ATTEMPTS).unwrap().len().unwrap();
+    broker.flush().await.unwrap();
+    let after = broker.store.read().unwrap().open_table(ATTEMPTS).unwrap().len().unwrap();
+    assert_eq!((attempts, after), (1, 0), "rows of attempts that nobody needs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_replays_and_discards_that_share_a_commit_one_is_done() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    let (acme, id) = (tenant("acme"), message_id("m-1"));
+    let triage = put_aside(&broker, "acme").await;
+    let replay = || broker.replay(&acme, &id, &triage, "bobs".into());
+    let answers = tokio::join!(replay(), replay(), broker.discard(&acme, &id, &triage));
+    let pending = Triaged::Stands(Some(Standing::Pending));
+    let all = [answers.0.unwrap(), answers.1.unwrap(), answers.2.unwrap()];
+    assert_eq!(all, [Triaged::Done { sequence: 2 }, pending.clone(), pending]);
+    assert_eq!(ids(&broker.fetch(9, NO_WAIT).await.unwrap()), ["m-1 #4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_replays_and_who_discards_is_on_record_with_the_reason() {
+    let bench = Bench::new().await;
+    let broker = Arc::new(open(&bench).await);
+    let audit = Arc::new(crate::audit::EmbeddedAudit::open(&bench.world).await.unwrap());
+    let (acme, id) = (tenant("acme"), message_id("m-1"));
+    let triage = put_aside(&broker, "acme").await;
+    broker.replay(&acme, &id, &triage, "bobs".into()).await.unwrap();
+    let again = put_aside_again(&broker, &triage).await;
+    broker.discard(&acme, &id, &again).await.unwrap();
+    let relaying = tokio::spawn(crate::audit::relay(broker.outgoing(), audit.clone()));
+    let told = |kind| {
+        let steps = audit.steps().unwrap().into_iter().map(|(_, step)| step);
+        steps.filter(|step| step.kind == kind).collect::<Vec<_>>()
+    };
+    while told(StepKind::Discarded).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    relaying.abort();
+    let line = |kind| told(kind).iter().map(Step::line).collect::<Vec<_>>();
+    assert_eq!(line(StepKind::Replayed), ["broker, replayed 2 m-1 of bob: it was an outage"]);
+    assert_eq!(line(StepKind::Discarded), ["broker, discarded 2 m-1 of bob: it was an outage"]);
+    let attempts: Vec<_> = told(StepKind::Delivered).iter().map(|step| step.number).collect();
+    assert_eq!(attempts, [1, 2, 3, 4], "each delivery has a number of its own");
+}
+
+/// Puts the replayed letter aside once more.
+async fn put_aside_again(broker: &EmbeddedBroker, triage: &Triage) -> Triage {
+    let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+    let ended = vec![Ending::DeadLetter { reason: "unreadable".into() }];
+    assert!(broker.settle(&run.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
+    let letter = broker.kept_letter(&run.lease.tenant, &run.messages[0].message_id).unwrap().unwrap();
+    assert!(letter.attempts.is_empty(), "the silences before the replay count: {:?}", letter.attempts);
+    Triage { sequence: letter.position.sequence, ..triage.clone() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_lane_takes_no_replay_and_the_letter_stays() {
+    let bench = Bench::new().await;
+    let limits = Limits { depth_max: 2, ..Limits::default() };
+    let broker = EmbeddedBroker::open(&bench.world, limits).await.unwrap();
+    let (acme, id) = (tenant("acme"), message_id("m-1"));
+    let triage = put_aside(&broker, "acme").await;
+    publish(&broker, "acme", "m-2", "body").await;
+    publish(&broker, "acme", "m-3", "body").await;
+    let refused = broker.replay(&acme, &id, &triage, "bobs".into()).await.unwrap();
+    assert!(matches!(refused, Triaged::Overloaded { .. }), "{refused:?}");
+    assert_eq!(broker.dead_letters_kept().unwrap(), 1);
+    // What takes no room is done all the same.
+    assert!(matches!(broker.discard(&acme, &id, &triage).await.unwrap(), Triaged::Done { .. }));
 }

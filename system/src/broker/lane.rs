@@ -117,10 +117,7 @@ impl Queued {
         published_at_unix_ms: i64,
         envelope: Envelope,
     ) -> Self {
-        // A body that is no message is the consumer's to refuse.
-        let named: Named<'_> = serde_json::from_slice(&envelope.body).unwrap_or_default();
-        let user = named.user_id.and_then(|user| UserId::parse(&user).ok());
-        let action = named.action.and_then(|name| action::find(&name)).map(|spec| spec.name);
+        let (user, action) = Self::named(&envelope.body);
         Self {
             sequence: 0,
             message_id,
@@ -133,6 +130,18 @@ impl Queued {
             deliveries: 0,
             attempts: VecDeque::new(),
         }
+    }
+
+    /// In whose name and what for, as `body` says. One that is no message is the consumer's to refuse.
+    pub(super) fn named(body: &[u8]) -> (Option<UserId>, Option<&'static str>) {
+        let named: Named<'_> = serde_json::from_slice(body).unwrap_or_default();
+        let user = named.user_id.and_then(|user| UserId::parse(&user).ok());
+        (user, named.action.and_then(|name| action::find(&name)).map(|spec| spec.name))
+    }
+
+    /// What it asks for, as its body says.
+    pub(super) fn action(&self) -> Option<&'static str> {
+        self.action
     }
 
     /// Gives it the deliveries of a former life.
@@ -160,6 +169,7 @@ impl Queued {
             envelope: self.envelope.clone(),
             reason: reason.to_owned(),
             at_unix_ms,
+            deliveries: self.deliveries,
             attempts: self.attempts.iter().cloned().collect(),
         }
     }

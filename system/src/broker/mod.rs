@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod dead_letters;
 mod embedded;
 mod lane;
 mod recent;
@@ -22,10 +23,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::call::CallError;
-use crate::grant::Envelope;
+use crate::grant::{Envelope, GrantToken};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
 
+pub use dead_letters::{DeadLetter, LETTERS_PAGE_MAX, LetterSummary, Triage, Triaged};
 pub use embedded::EmbeddedBroker;
 pub use lane::{Lanes, Limits};
 pub use remote::{BrokerService, RemoteBroker};
@@ -60,6 +62,32 @@ pub trait Broker: Send + Sync + 'static {
     /// Answers once that is durable with the generation it stands at: from then on nothing of a paused tenant goes out, and
     /// no lease on anything of it holds. Messages are taken and kept meanwhile.
     async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError>;
+
+    /// The tenant's dead letters by their ids, from the first after `after`: at most `max`, at most [`LETTERS_PAGE_MAX`]. A
+    /// full page may have others behind it.
+    async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        after: Option<&MessageId>,
+        max: usize,
+    ) -> Result<Vec<LetterSummary>, CallError>;
+
+    /// One dead letter. `None`: there is none of this id, or no longer.
+    async fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, CallError>;
+
+    /// Has a dead letter wait again, at the end of its tenant's order, under the same id, with the same bytes and with
+    /// `grant`. Answers once that is durable. Doing it again changes nothing.
+    async fn replay(
+        &self,
+        tenant: &TenantId,
+        message_id: &MessageId,
+        triage: &Triage,
+        grant: GrantToken,
+    ) -> Result<Triaged, CallError>;
+
+    /// Gives a dead letter up for good. Answers once that is durable. Doing it again changes nothing, and neither its id nor
+    /// its bytes are ever taken in again.
+    async fn discard(&self, tenant: &TenantId, message_id: &MessageId, triage: &Triage) -> Result<Triaged, CallError>;
 }
 
 /// The answer to a publish.
@@ -163,6 +191,11 @@ pub struct Again {
     pub after_ms: Option<u64>,
 }
 
+/// Keeps of a reason what people need.
+fn cut_reason(reason: &mut String) {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+}
+
 impl Settlement {
     /// Keeps of each reason what people need: it is stored with the message.
     pub(crate) fn cut_reasons(&mut self) {
@@ -170,10 +203,7 @@ impl Settlement {
             Ending::Done => None,
             Ending::DeadLetter { reason } => Some(reason),
         });
-        for reason in reasons.chain([&mut self.again.reason]) {
-            let end = (0..=REASON_BYTES_MAX.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
-            reason.truncate(end.unwrap_or(0));
-        }
+        reasons.chain([&mut self.again.reason]).for_each(cut_reason);
     }
 
     /// All comes again, after a pause that grows.
@@ -201,21 +231,6 @@ pub enum AttemptEnd {
     Again(String),
 }
 
-/// A message that was put aside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// Its place in the order.
-    pub position: Position,
-    /// What was published.
-    pub envelope: Envelope,
-    /// Why it was put aside.
-    pub reason: String,
-    /// When, in milliseconds since the Unix epoch, by the broker's clock.
-    pub at_unix_ms: i64,
-    /// The deliveries before the last, the latest of them.
-    pub attempts: Vec<Attempt>,
-}
-
 /// What became of a message, as far as the broker knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
@@ -225,6 +240,11 @@ pub enum Standing {
     Settled,
     /// Kept aside.
     DeadLettered {
+        /// Why.
+        reason: String,
+    },
+    /// Put aside, and given up for good by an operator.
+    Discarded {
         /// Why.
         reason: String,
     },

@@ -7,11 +7,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::embedded::is_oversized;
-use super::{Broker, Delivery, Lease, Published, Settlement, Standing};
+use super::{
+    Broker, DeadLetter, Delivery, LETTERS_PAGE_MAX, Lease, LetterSummary, Published, Settlement, Standing, Triage,
+    Triaged,
+};
 use crate::audit::{Claimed, Code, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::Envelope;
+use crate::grant::{Envelope, GrantToken};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
 use crate::message::body_sha256;
@@ -32,6 +35,10 @@ pub enum Request {
     Settle { lease: Lease, settlement: Settlement },
     Standing { tenant: TenantId, message_id: MessageId },
     Pause { tenant: TenantId, generation: PauseGeneration },
+    DeadLetters { tenant: TenantId, after: Option<MessageId>, max: u32 },
+    DeadLetter { tenant: TenantId, message_id: MessageId },
+    Replay { tenant: TenantId, message_id: MessageId, triage: Triage, grant: GrantToken },
+    Discard { tenant: TenantId, message_id: MessageId, triage: Triage },
 }
 
 /// What it answers.
@@ -42,6 +49,9 @@ pub enum Reply {
     Settled(bool),
     Standing(Option<Standing>),
     Paused(PauseGeneration),
+    DeadLetters(Vec<LetterSummary>),
+    DeadLetter(Option<DeadLetter>),
+    Triaged(Triaged),
 }
 
 /// Offers any broker to the network.
@@ -60,6 +70,8 @@ impl Service for BrokerService {
     fn may(client: Role, request: &Request) -> bool {
         match request {
             Request::Publish { .. } | Request::Standing { .. } | Request::Pause { .. } => client == Role::Producer,
+            Request::DeadLetters { .. } | Request::DeadLetter { .. } => client == Role::Producer,
+            Request::Replay { .. } | Request::Discard { .. } => client == Role::Producer,
             Request::Fetch { .. } | Request::Settle { .. } => client == Role::Consumer,
         }
     }
@@ -89,6 +101,18 @@ impl Service for BrokerService {
                 self.broker.standing(&tenant, &message_id).await.map(Reply::Standing)
             }
             Request::Pause { tenant, generation } => self.broker.pause(&tenant, generation).await.map(Reply::Paused),
+            Request::DeadLetters { tenant, after, max } => {
+                self.broker.dead_letters(&tenant, after.as_ref(), max as usize).await.map(Reply::DeadLetters)
+            }
+            Request::DeadLetter { tenant, message_id } => {
+                self.broker.dead_letter(&tenant, &message_id).await.map(Reply::DeadLetter)
+            }
+            Request::Replay { tenant, message_id, triage, grant } => {
+                self.broker.replay(&tenant, &message_id, &triage, grant).await.map(Reply::Triaged)
+            }
+            Request::Discard { tenant, message_id, triage } => {
+                self.broker.discard(&tenant, &message_id, &triage).await.map(Reply::Triaged)
+            }
         }
     }
 
@@ -105,6 +129,12 @@ impl Service for BrokerService {
                 ("standing", Claimed { message_id: Some(message_id.to_string()), ..Claimed::tenant(tenant) })
             }
             Request::Pause { tenant, .. } => ("pause", Claimed::tenant(tenant)),
+            Request::DeadLetters { tenant, .. } => ("dead_letters", Claimed::tenant(tenant)),
+            Request::DeadLetter { tenant, message_id } => {
+                ("dead_letter", Claimed { message_id: Some(message_id.to_string()), ..Claimed::tenant(tenant) })
+            }
+            Request::Replay { tenant, message_id, triage, .. } => ("replay", triaged(tenant, message_id, triage)),
+            Request::Discard { tenant, message_id, triage } => ("discard", triaged(tenant, message_id, triage)),
         }
     }
 }
@@ -113,6 +143,16 @@ impl Service for BrokerService {
 fn claimed(tenant: &TenantId, message_id: &MessageId, envelope: &Envelope) -> Claimed {
     let (tenant, message_id) = (Some(tenant.to_string()), Some(message_id.to_string()));
     Claimed { tenant, message_id, body_sha256: Some(body_sha256(&envelope.body)), ..Claimed::default() }
+}
+
+/// What is claimed about a dead letter that is to be dealt with.
+fn triaged(tenant: &TenantId, message_id: &MessageId, triage: &Triage) -> Claimed {
+    Claimed {
+        user: Some(triage.by.to_string()),
+        message_id: Some(message_id.to_string()),
+        body_sha256: Some(triage.body_sha256),
+        ..Claimed::tenant(tenant)
+    }
 }
 
 /// A broker somewhere else.
@@ -177,6 +217,50 @@ impl Broker for RemoteBroker {
     async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {
         match self.client.call(&Request::Pause { tenant: tenant.clone(), generation }, DURABLE_DEADLINE).await? {
             Reply::Paused(generation) => Ok(generation),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        after: Option<&MessageId>,
+        max: usize,
+    ) -> Result<Vec<LetterSummary>, CallError> {
+        let max = max.min(LETTERS_PAGE_MAX) as u32;
+        let request = Request::DeadLetters { tenant: tenant.clone(), after: after.cloned(), max };
+        match self.client.call(&request, DEADLINE).await? {
+            Reply::DeadLetters(page) => Ok(page),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn dead_letter(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<DeadLetter>, CallError> {
+        let request = Request::DeadLetter { tenant: tenant.clone(), message_id: message_id.clone() };
+        match self.client.call(&request, DEADLINE).await? {
+            Reply::DeadLetter(letter) => Ok(letter),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantId,
+        message_id: &MessageId,
+        triage: &Triage,
+        grant: GrantToken,
+    ) -> Result<Triaged, CallError> {
+        let (tenant, message_id, triage) = (tenant.clone(), message_id.clone(), triage.clone());
+        match self.client.call(&Request::Replay { tenant, message_id, triage, grant }, DURABLE_DEADLINE).await? {
+            Reply::Triaged(triaged) => Ok(triaged),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn discard(&self, tenant: &TenantId, message_id: &MessageId, triage: &Triage) -> Result<Triaged, CallError> {
+        let (tenant, message_id, triage) = (tenant.clone(), message_id.clone(), triage.clone());
+        match self.client.call(&Request::Discard { tenant, message_id, triage }, DURABLE_DEADLINE).await? {
+            Reply::Triaged(triaged) => Ok(triaged),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

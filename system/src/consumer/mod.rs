@@ -282,12 +282,13 @@ impl Consumer {
     ) -> Result<Decision, Again> {
         let (message, tenant) = (command.message(), command.scope().tenant());
         // Whoever can publish past the producer is slowed down here.
-        self.limiter.command(tenant, &message.user_id).map_err(|limited| Again {
+        self.limiter.command(tenant, command.actor()).map_err(|limited| Again {
             // Long enough for several: a transaction for each one that is let through would cost more than it saves.
             after_ms: Some(limited.retry_after.max(THROTTLED_MIN).as_millis() as u64 + 1),
             reason: limited.to_string(),
         })?;
-        let (user, permission) = (&message.user_id, message.action.permission());
+        // Of a replayed letter the replayer's, whatever its author may do by now.
+        let (user, permission) = (command.actor(), message.action.permission());
         if let Some((.., known)) = decisions.iter().find(|(u, p, _)| (u, *p) == (user, permission)) {
             return Ok(known.clone());
         }
@@ -403,6 +404,48 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_replayed_letter_is_decided_by_the_authority_of_whoever_replayed_it() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let ledger = bench.ledger().await;
+        // Eve wrote both, and may nothing. Ana replays one; the grant of the other is of bob, who may nothing by now.
+        let eves = |id: &str| credit("acme", id, 5).replace("ana", "eve");
+        let replay = |id: &str| crate::grant::Purpose::Replay {
+            action: "issue_credit".into(),
+            message_id: message_id(id),
+            body_sha256: crate::message::body_sha256(eves(id).as_bytes()),
+            author: UserId::parse("eve").unwrap(),
+        };
+        let now = bench.world.clock.unix_seconds();
+        let bobs = bench.authority.issue_at(UserId::parse("bob").unwrap(), tenant("acme"), replay("m-2"), now);
+        let grants = [("m-1", bench.grant("acme", replay("m-1")).await.unwrap()), ("m-2", bobs)];
+        for (id, grant) in grants {
+            let envelope = Envelope { body: eves(id).into(), grant, trace: None };
+            broker.publish(&tenant("acme"), &message_id(id), envelope).await.unwrap();
+        }
+        let (clock, limits) = (bench.world.clock.clone(), RateLimits::default());
+        let consumer = Consumer::new(broker.clone(), bench.authority.clone(), ledger.clone(), clock, &limits);
+        sleep(Duration::from_secs(1)).await;
+        let delivery = broker.fetch(9, Duration::ZERO).await.unwrap().remove(0);
+        Arc::new(consumer).handle(delivery).await;
+        let mut ended = Vec::new();
+        for id in ["m-1", "m-2"] {
+            let outcome = ledger.outcome(&bench.read("acme").await, &message_id(id), Duration::ZERO).await.unwrap();
+            ended.push(outcome.unwrap().verdict.map(drop).map_err(|rejection| rejection.code));
+        }
+        assert_eq!(ended, [Ok(()), Err("forbidden".into())]);
+        let audit = Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap());
+        let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone()));
+        while audit.entries().unwrap().len() < 2 {
+            yield_now().await;
+        }
+        relaying.abort();
+        let told: Vec<_> = audit.entries().unwrap().into_iter().map(|e| (e.user_id, e.replayed_by.unwrap())).collect();
+        let names: Vec<_> = told.iter().map(|(user, by)| (user.as_str(), by.as_str())).collect();
+        assert_eq!(names, [("eve", "ana"), ("eve", "bob")]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_an_answer_from_auth_nothing_takes_effect_and_the_command_waits() {
         let bench = Bench::new().await;
         let (broker, ledger) = handled(&bench, Err(CallError::unknown("auth is cut off"))).await;
@@ -434,7 +477,7 @@ mod tests {
 
         reporter.fill();
         consumer.clone().handle(fetch().await).await;
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (1, 0), "put aside without a word");
+        assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (1, 0), "put aside without a word");
         // It comes again, and whoever can report it puts it aside.
         assert_eq!(fetch().await.messages[0].attempt, 2);
     }
@@ -516,7 +559,7 @@ mod tests {
         assert!((9..=11).contains(&version), "{version} in a second at ten a second, from an empty bucket");
         sleep(Duration::from_secs(3)).await;
         assert_eq!(ledger.state(&bench.read("acme").await).await.unwrap().version, 30);
-        assert_eq!((broker.depth(), broker.dead_letters().unwrap()), (0, 0));
+        assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (0, 0));
         stop.cancel();
         working.await.unwrap();
     }

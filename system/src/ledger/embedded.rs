@@ -541,7 +541,7 @@ impl Books {
         }
         // In the effect's own transaction, too: no revocation that is known here can come between.
         let (scope, permission) = (command.scope(), message.action.permission());
-        if let Err(unheeded) = self.fence.check(decision, &message.user_id, scope.tenant(), permission) {
+        if let Err(unheeded) = self.fence.check(decision, command.actor(), scope.tenant(), permission) {
             return Ok(match unheeded {
                 Unheeded::Forged => Applied::Forged,
                 Unheeded::Closed | Unheeded::Stale { .. } => Applied::Undecided(unheeded.to_string()),
@@ -700,6 +700,7 @@ fn entry(command: &VerifiedCommand, outcome: &Outcome, policies: Vec<String>) ->
         at_unix_ms: outcome.at_unix_ms,
         tenant_id: command.scope().tenant().clone(),
         user_id: message.user_id.clone(),
+        replayed_by: command.replayed_by().cloned(),
         action: message.action.name().into(),
         message_id: message.message_id.clone(),
         body: message.body.clone(),

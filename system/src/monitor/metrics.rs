@@ -116,6 +116,11 @@ label! {
 }
 
 label! {
+    /// What an operator did with a dead letter.
+    TriageEnd = "end" { Replayed = "replayed", Discarded = "discarded", }
+}
+
+label! {
     /// Whether a settlement came in time.
     SettleEnd = "answer" { Settled = "settled", Late = "late", }
 }
@@ -203,6 +208,8 @@ catalogue! {
     settlements: Counter<SettleEnd> = "tenantry_broker_settlements_total";
     /// Messages that the broker has put aside: refused for good, or after silence only.
     dead_letters: Counter<DeadReason> = "tenantry_broker_dead_letters_total";
+    /// Dead letters that operators have dealt with.
+    dead_letters_triaged: Counter<TriageEnd> = "tenantry_broker_dead_letters_triaged_total";
     /// Messages that lie aside and that someone should look at.
     dead_letters_kept: Gauge<()> = "tenantry_broker_dead_letters";
     /// Tenants whose lane is not empty, by what it waits for. Those that are out are the leases.

@@ -25,7 +25,7 @@ use super::http::Source;
 use super::openapi::{
     Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, signed, text,
 };
-use super::{Problem, Producer, audit, books, break_glass, openapi, schemas, sealing, stream};
+use super::{Problem, Producer, audit, books, break_glass, dead_letters, openapi, schemas, sealing, stream};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -76,8 +76,14 @@ pub fn router(producer: Arc<Producer>) -> Router {
 /// Every endpoint there is, each file's beside its handlers.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let own = [commands(), tenants(), vec![health()]];
-    let others =
-        [books::endpoints(), stream::endpoints(), break_glass::endpoints(), audit::endpoints(), schemas::endpoints()];
+    let others = [
+        dead_letters::endpoints(),
+        books::endpoints(),
+        stream::endpoints(),
+        break_glass::endpoints(),
+        audit::endpoints(),
+        schemas::endpoints(),
+    ];
     own.into_iter().chain(others).flatten().collect()
 }
 
@@ -95,8 +101,9 @@ fn commands() -> Vec<Endpoint> {
         object(properties)
     };
     let waiting = object(json!({"tenant_id": id(), "message_id": id(), "status": one_of(&["pending"])}));
-    let aside =
-        object(json!({"tenant_id": id(), "message_id": id(), "status": one_of(&["dead_lettered"]), "reason": text()}));
+    let aside = object(json!({
+        "tenant_id": id(), "message_id": id(), "status": one_of(&["dead_lettered", "discarded"]), "reason": text(),
+    }));
     let status = json!({"oneOf": [
         decided("applied", "changes", list(json!({"type": "object", "minProperties": 1, "maxProperties": 1}))),
         decided("rejected", "reason", rejection), waiting, aside,
@@ -400,6 +407,7 @@ async fn status_of(
         }
         let standing = match producer.broker.standing(&tenant, &message_id).await.map_err(unchanged)? {
             Some(Standing::DeadLettered { reason }) => json!({"status": "dead_lettered", "reason": reason}),
+            Some(Standing::Discarded { reason }) => json!({"status": "discarded", "reason": reason}),
             // Settled: the outcome was written between the two questions, so the next turn finds it.
             Some(Standing::Pending | Standing::Settled) if Instant::now() < give_up => continue,
             Some(Standing::Pending | Standing::Settled) => json!({"status": "pending"}),
@@ -414,7 +422,7 @@ async fn status_of(
     }
 }
 
-fn merge(body: &mut Value, more: Value) {
+pub(super) fn merge(body: &mut Value, more: Value) {
     if let (Value::Object(body), Value::Object(more)) = (body, more) {
         body.extend(more);
     }

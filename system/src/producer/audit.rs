@@ -198,6 +198,7 @@ mod tests {
                 at_unix_ms: number * 1000,
                 tenant_id: tenant(name),
                 user_id: UserId::parse(if number % 2 == 0 { "ana" } else { "bob" }).unwrap(),
+                replayed_by: None,
                 action: "issue_credit".into(),
                 message_id: message_id(&id),
                 body: credit(name, &id, 5).into(),

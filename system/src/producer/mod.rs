@@ -8,6 +8,7 @@ mod api;
 mod audit;
 mod books;
 mod break_glass;
+mod dead_letters;
 mod http;
 mod openapi;
 mod problem;

@@ -19,7 +19,7 @@
 //! what its row says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::handler::Handler;
 use axum::http::Method;
@@ -31,6 +31,7 @@ use serde_json::{Map, Value, json};
 
 use super::Producer;
 use super::problem::{KINDS, urn};
+use crate::auth::{REASON_MAX, REASON_MIN};
 use crate::ids::MAX_ID_BYTES;
 use crate::schema;
 use crate::whole::WHOLE_MAX;
@@ -48,6 +49,7 @@ const WITH_TOKEN: &[&str] = &["unauthenticated", "internal", "unavailable"];
 const TAGS: &[(&str, &str)] = &[
     ("Commands", "Send a command and learn what became of it."),
     ("Tenants", "What a tenant has: limits, entitlements, plan, credits, credentials; pause and resume it."),
+    ("Dead letters", "Commands that were put aside: looked at, replayed under one's own authority, discarded."),
     ("Live stream", "A tenant's audit records as they are logged, as server-sent events."),
     ("Audit", "The tamper-evident log: records with proofs, checkpoints, tiles of its tree."),
     ("Break-glass", "Emergency rights, for which it takes two."),
@@ -65,6 +67,9 @@ address, commands also per operator and per tenant: 429 says in `Retry-After`, i
 **Errors** are problem details (RFC 9457): `type` is stable and for programs, `detail` is for people, `field` names what is \
 wrong with the request. 503 means that nothing happened, 504 that it may have: the same request again is safe, for a command \
 under its `message_id`.";
+
+/// The document as it is served: made when somebody first asks.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| format!("{:#}\n", document()).into());
 
 /// One row: how an endpoint is asked, how it answers, and who answers.
 pub(super) struct Endpoint {
@@ -262,12 +267,11 @@ fn by_status(names: &[&'static str]) -> BTreeMap<u16, Vec<&'static super::proble
 /// The routes of `endpoints`, and the one of their document.
 pub(super) fn routes(endpoints: Vec<Endpoint>) -> Router<Arc<Producer>> {
     let endpoints = complete(endpoints);
-    let document: Bytes = format!("{:#}\n", document_of(&endpoints)).into();
-    let served = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
+    let served = || async { ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()) };
     let mut router = Router::new();
     for Endpoint { method, path, handler, .. } in endpoints {
         let filter = MethodFilter::try_from(method).expect("one of GET, POST and PUT");
-        let handler = if path == PATH { on(filter, served.clone()) } else { handler };
+        let handler = if path == PATH { on(filter, served) } else { handler };
         router = router.route(path, handler);
     }
     router
@@ -413,6 +417,24 @@ pub(super) fn signed() -> Value {
 /// Any text.
 pub(super) fn text() -> Value {
     json!({"type": "string"})
+}
+
+/// A SHA-256, in hexadecimal.
+pub(super) fn sha256() -> Value {
+    json!({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+}
+
+/// Why somebody asks for something that others will look at.
+pub(super) fn reason() -> Value {
+    json!({"type": "string", "minLength": REASON_MIN, "maxLength": REASON_MAX})
+}
+
+/// What may be left out of `object`, besides.
+pub(super) fn with_optional(mut object: Value, properties: Value) -> Value {
+    for (name, schema) in properties.as_object().into_iter().flatten() {
+        object["properties"][name] = schema.clone();
+    }
+    object
 }
 
 /// True or false.

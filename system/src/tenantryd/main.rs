@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod config;
 mod development;
+mod dlq;
 mod evidence;
 mod identity;
 mod keys;
@@ -106,6 +107,9 @@ enum Command {
     /// Look at a tenant of a running system; pause and resume it.
     #[command(subcommand)]
     Tenant(tenant::Command),
+    /// Look at dead letters, replay or discard them.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -209,6 +213,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Command(command) => command::run(command).await,
         Command::Tenant(command) => tenant::run(command).await,
         Command::Openapi => client::print_json(&tenantry_system::producer::document()),
+        Command::Dlq(command) => dlq::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

@@ -20,8 +20,14 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.expect(outcomes == logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
     let (forged, planned) = (case.seen.forged.len(), case.seen.forgeries);
     finding.expect(forged == planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
-    let (forged, dead) = ((case.seen.forged.len() - case.seen.moved.len()) as u64, case.kept.dead_letters);
-    finding.expect(forged == dead, || format!("{forged} forged messages, but {dead} dead letters at {by} ms"));
+    let forged = (case.seen.forged.len() - case.seen.moved.len()) as u64;
+    let decided = case.kept.outcomes.keys().filter(|(_, id)| case.forged(id.as_str()).is_some()).count();
+    let (dead, gone) = (case.kept.dead_letters, (decided + case.kept.discarded.len()) as u64);
+    finding.expect(forged == dead + gone, || {
+        format!("{forged} forged messages, but {dead} dead letters and {gone} dealt with at {by} ms")
+    });
+    let (told, triages) = (case.seen.triaged.len(), case.seen.triages);
+    finding.expect(told == triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
     finding.expect(case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));
     finding
 }

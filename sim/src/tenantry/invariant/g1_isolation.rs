@@ -29,6 +29,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
                     )
                 });
             }
+            // Forged, and replayed by someone who answers for it: who that was, and whether they might, is judged there.
+            None if case.forged(id).is_some_and(|forged| forged.tenant == *tenant)
+                && case.seen.witness.triaged.contains_key(&(tenant.clone(), message_id.clone())) => {}
             // Genuine, but for a ciphertext that is not theirs: what becomes of it is G9's affair.
             None if case.seen.moved.contains(id) => {}
             None => finding.expect(false, || format!("{id}: nobody may have sent it, and {tenant} has its outcome")),

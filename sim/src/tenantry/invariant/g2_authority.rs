@@ -5,6 +5,8 @@
 //! that had the role in question taken away already, nor later than the stated bound after that was in force. What is
 //! rejected as forbidden was forbidden.
 
+use tenantry_system::ids::{MessageId, TenantId, UserId};
+
 use super::{Case, Finding};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
@@ -17,16 +19,20 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.violations.extend(revocations.violations.iter().cloned());
     for ((tenant, message_id), outcome) in &case.kept.outcomes {
         if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden")
-            && let Some(command) = case.seen.commands.get(message_id.as_str())
+            && let Some(actor) = actor(case, tenant, message_id)
         {
             let at = crate::tenantry::world::since_epoch(outcome.at_unix_ms);
-            finding.expect(revocations.explains(&command.operator, tenant, at), || {
-                format!(
-                    "{message_id}: {} was rejected on {tenant}, where nobody had taken their role",
-                    command.operator
-                )
+            finding.expect(revocations.explains(actor, tenant, at), || {
+                format!("{message_id}: {actor} was rejected on {tenant}, where nobody had taken their role")
             });
         }
     }
     finding
+}
+
+/// By whose authority a message was decided: of a replayed letter that of whoever replayed it.
+fn actor<'c>(case: &'c Case<'_>, tenant: &TenantId, message_id: &MessageId) -> Option<&'c UserId> {
+    let author = case.seen.commands.get(message_id.as_str()).map(|command| &command.operator);
+    let logged = case.kept.audit.iter().find(|entry| (&entry.tenant_id, &entry.message_id) == (tenant, message_id));
+    author.or_else(|| logged?.replayed_by.as_ref())
 }

@@ -60,7 +60,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let entries = logged.remove(key).unwrap_or_default();
         finding.expect(entries.len() == 1, || format!("{key:?}: {} audit entries", entries.len()));
         let code = outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.as_str(), |_| "applied");
-        let Some(command) = case.seen.commands.get(key.1.as_str()) else { continue };
+        let id = key.1.as_str();
+        let Some(command) = case.seen.commands.get(id).or_else(|| case.forged(id)) else { continue };
         let ask = case.seen.reused_first.get(&command.message_id).unwrap_or(&command.ask);
         let sent = Command { ask: ask.clone(), ..command.clone() };
         for entry in entries {

@@ -7,9 +7,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Case, Finding};
+use crate::tenantry::triage::Told;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G5-order");
+    // A replayed letter has its place in the order from its replay on.
+    let mut replayed: BTreeMap<&str, (Duration, Option<Duration>)> = BTreeMap::new();
+    for (triage, _, began, knew) in case.seen.triaged.iter().filter(|(_, told, ..)| *told == Told::Replayed) {
+        let (sent_at, accepted_at) = replayed.entry(&triage.message_id).or_insert((*began, None));
+        *sent_at = (*sent_at).min(*began);
+        *accepted_at = Some(accepted_at.map_or(*knew, |known: Duration| known.max(*knew)));
+    }
     let mut histories: BTreeMap<_, Vec<(u64, &str)>> = BTreeMap::new();
     for ((tenant, message_id), outcome) in &case.kept.outcomes {
         histories.entry(tenant).or_default().push((outcome.version, message_id.as_str()));
@@ -19,17 +27,18 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         // From the last effect backwards: the earliest "accepted" among all later effects.
         let mut earliest: Option<(Duration, &str)> = None;
         for (_, id) in history.into_iter().rev() {
-            let Some(client) = case.seen.clients.get(id) else { continue };
+            let client = case.seen.clients.get(id).map(|client| (client.sent_at, client.accepted_at));
+            let Some((sent_at, confirmed_at)) = client.or_else(|| replayed.get(id).copied()) else { continue };
             if let Some((accepted_at, later)) = earliest {
-                finding.expect(accepted_at >= client.sent_at, || {
+                finding.expect(accepted_at >= sent_at, || {
                     format!(
                         "{tenant}: {later} was accepted at {} ms, {id} sent at {} ms took effect before it",
                         accepted_at.as_millis(),
-                        client.sent_at.as_millis()
+                        sent_at.as_millis()
                     )
                 });
             }
-            if let Some(accepted_at) = client.accepted_at {
+            if let Some(accepted_at) = confirmed_at {
                 earliest = Some(earliest.map_or((accepted_at, id), |known| known.min((accepted_at, id))));
             }
         }

@@ -30,8 +30,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         history.sort_by_key(|(version, ..)| *version);
         for (_, message_id, outcome) in history {
             let id = message_id.as_str();
-            let asked = case.seen.reused_first.get(id).or(case.seen.commands.get(id).map(|command| &command.ask));
-            let Some(ask) = asked else {
+            let Some(ask) = case.asked(id) else {
                 model.pass();
                 continue;
             };

@@ -11,7 +11,8 @@ use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
-use crate::tenantry::witness::{Calls, Message};
+use crate::tenantry::witness::{Calls, Message, Triages};
+use crate::tenantry::workload::Triage;
 
 /// The steps of each message, by their kind, in the order of the log.
 type Steps<'a> = BTreeMap<(StepKind, Role), BTreeMap<Message, Vec<(u64, &'a Step)>>>;
@@ -33,6 +34,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     check_delivered(case, &published, &delivered, &mut finding);
     check_returned(&delivered, &of(StepKind::CameBack, Role::Broker), &mut finding);
     check_letters(case, &steps, &mut finding);
+    check_triages(case, &steps, &mut finding);
     let witness = &case.seen.witness;
     for (role, calls) in [(Role::Broker, &witness.published), (Role::Ledger, &witness.applied)] {
         check_duplicates(calls, &of(StepKind::Duplicate, role), role, &mut finding);
@@ -117,7 +119,7 @@ fn check_delivered(
             format!("{key:?}: went out under {attempts:?}, on record are {logged:?}")
         });
     }
-    for key in case.kept.outcomes.keys().chain(&case.kept.letters_of) {
+    for key in case.kept.outcomes.keys().chain(&case.kept.letters_of).chain(&case.kept.discarded) {
         finding.expect(!case.quiet_by_deadline || delivered.contains_key(key), || {
             format!("{key:?} has ended, and no delivery of it is on record")
         });
@@ -139,7 +141,28 @@ fn check_returned(
     }
 }
 
-/// As many as there are, once each.
+/// Each replay and each discard that was answered, once, by whoever asked for it; and nothing that nobody asked for.
+fn check_triages(case: &Case<'_>, steps: &Steps<'_>, finding: &mut Finding) {
+    let (nothing, none) = (Triages::default(), BTreeMap::new());
+    let seen = &case.seen.witness.triaged;
+    for kind in [StepKind::Replayed, StepKind::Discarded] {
+        let logged = steps.get(&(kind, Role::Broker)).unwrap_or(&none);
+        for key in seen.keys().chain(logged.keys()).collect::<BTreeSet<_>>() {
+            let of = seen.get(key).unwrap_or(&nothing);
+            let calls = if kind == StepKind::Replayed { of.replay } else { of.discard };
+            let told = logged.get(key).map_or(&[][..], Vec::as_slice);
+            let right = (calls.done..=calls.done + calls.open()).contains(&(told.len() as u64));
+            finding.expect(right, || format!("{key:?}: {kind} {} times by the log, seen were {calls:?}", told.len()));
+            for (_, step) in told {
+                let operator = |triage: &Triage| step.user.as_ref() == Some(&triage.operator) && triage.allowed;
+                let named = case.seen.triages_of(key).any(operator) && !step.detail.is_empty();
+                finding.expect(named, || format!("{step:?}: nobody of that name was to do that"));
+            }
+        }
+    }
+}
+
+/// As many as there are, and as many as there were and are no more, once each.
 fn check_letters(case: &Case<'_>, steps: &Steps<'_>, finding: &mut Finding) {
     let aside = [StepKind::DeadLettered, StepKind::GivenUp].map(|kind| steps.get(&(kind, Role::Broker)));
     let logged: Vec<_> = aside
@@ -148,11 +171,17 @@ fn check_letters(case: &Case<'_>, steps: &Steps<'_>, finding: &mut Finding) {
         .flat_map(|of| of.iter().flat_map(|(key, steps)| std::iter::repeat_n(key, steps.len())))
         .collect();
     let count = |key| logged.iter().filter(|logged| **logged == key).count();
+    let gone = |key: &Message| {
+        let of = |kind| steps.get(&(kind, Role::Broker)).and_then(|of| of.get(key)).map_or(0, Vec::len);
+        of(StepKind::Replayed) + of(StepKind::Discarded)
+    };
     for key in case.kept.letters_of.iter().chain(logged.iter().copied()) {
-        let right = count(key) == 1 && case.kept.letters_of.contains(key);
-        finding.expect(right, || {
-            let kept = case.kept.letters_of.contains(key);
-            format!("{key:?}: {} times put aside by the log; it is a dead letter: {kept}", count(key))
+        let kept = case.kept.letters_of.contains(key);
+        finding.expect(count(key) == gone(key) + usize::from(kept), || {
+            let (aside, gone) = (count(key), gone(key));
+            format!(
+                "{key:?}: {aside} times put aside and {gone} times dealt with by the log; it is a dead letter: {kept}"
+            )
         });
     }
 }

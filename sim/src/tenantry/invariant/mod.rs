@@ -16,6 +16,7 @@ mod g7_stream;
 mod g7_tamper_evident;
 mod g8_fair_share;
 mod g9_confidentiality;
+mod letters;
 mod r4_monitor;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ use tenantry_system::rate_limit::RateLimits;
 
 use super::cast::Cast;
 use super::evidence::{Kept, Seen};
+use super::model::Ask;
+use super::workload::Command;
 
 /// All there is to judge by.
 pub struct Case<'a> {
@@ -47,6 +50,18 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// What was asked for under `id`, whoever sent it.
+    fn asked(&self, id: &str) -> Option<&Ask> {
+        let seen = self.seen;
+        let command = || seen.commands.get(id).or_else(|| self.forged(id)).map(|command| &command.ask);
+        seen.reused_first.get(id).or_else(command)
+    }
+
+    /// What was forged under `id`; of a moved ciphertext nothing, for that is decided as it is.
+    fn forged(&self, id: &str) -> Option<&Command> {
+        self.seen.forged_bodies.get(id).filter(|_| !self.seen.moved.contains(id))
+    }
+
     /// Every outcome by its message id, with the tenant it stands at. One each, if all is well.
     fn outcomes_by_message(&self) -> BTreeMap<&str, Vec<(&TenantId, &Outcome)>> {
         let mut outcomes: BTreeMap<&str, Vec<_>> = BTreeMap::new();
@@ -102,6 +117,10 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g10_liveness::check,
         r4_monitor::check,
     ];
+    // Where nobody deals with dead letters there is nothing to be compared.
+    if case.seen.triages > 0 {
+        checks.push(letters::check);
+    }
     // Where nobody sends a secret there is none to be found.
     if case.seen.canaries.is_some() {
         checks.push(g9_confidentiality::check);
@@ -131,8 +150,6 @@ mod tests {
     use crate::tenantry::cast::Part;
     use crate::tenantry::evidence::{Client, LogCheck};
     use crate::tenantry::measured::Measured;
-    use crate::tenantry::model::Ask;
-    use crate::tenantry::workload::Command;
 
     struct Story {
         cast: Cast,
@@ -183,6 +200,7 @@ mod tests {
                     at_unix_ms: 0,
                     tenant_id: acme.clone(),
                     user_id: command.operator.clone(),
+                    replayed_by: None,
                     action: "issue_credit".into(),
                     message_id: id(name),
                     body: command.body().into(),
