@@ -8,6 +8,8 @@
 //! | `GET /v1/tenants/{tenant_id}/journal?from=N&max=M` | its credits as transactions, from its version N; 400, 401, 403, 503 |
 //! | `GET /v1/tenants/{tenant_id}/reconciliation` | whether what it has is what its outcomes made of it; 400, 401, 403, 503 |
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
+//! | `POST /v1/dry-runs` | what a command would change: see `dry_run.rs` |
+//! | `GET`, `POST /v1/approvals` | a second person's approval of a command: see `approvals.rs` |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
 //! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
@@ -35,7 +37,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
+use super::{Problem, Producer, approvals, audit, books, break_glass, dry_run, schemas, sealing};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -74,6 +76,8 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/commands/{message_id}", get(status))
         .route("/v1/tenants/{tenant_id}/{part}", get(tenant).put(set))
         .merge(books::routes())
+        .merge(dry_run::routes())
+        .merge(approvals::routes())
         .route("/v1/break-glass", get(break_glass::list).post(break_glass::ask))
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
@@ -153,23 +157,11 @@ async fn submit(
 ) -> Result<Response, Problem> {
     let trace = request.extensions().get().and_then(|Traced(trace)| *trace);
     let body = read_body(request.into_body()).await?;
-    let message = match Message::parse_submitted(body.clone()) {
-        Ok(message) => message,
-        Err(refusal) => {
-            let claimed = Claimed::of_body(&body);
-            producer.reporter.attempt(Code::of_body(&refusal), SUBMIT, claimed, &refusal).await?;
-            return Err(refusal.into());
-        }
-    };
-    let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
-    if ahead > FUTURE_MAX_SECONDS {
-        let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
-        return Err(Problem::invalid("timestamp", problem));
-    }
+    let message = producer.submitted(body, SUBMIT).await?;
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
     let published = match message.action.secret() {
         Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear, trace).await?,
-        Some(Secret::Sealed(_)) | None => {
+        Some(Secret::Sealed(_) | Secret::Withheld) | None => {
             let grant = producer.command_grant(token, &message, trace).await?;
             // Only now: before auth has said who this is, anyone could spend another's share.
             producer.limiter.command(tenant, &message.user_id)?;
@@ -286,7 +278,7 @@ async fn status(
     }
 }
 
-fn merge(body: &mut Value, more: Value) {
+pub(super) fn merge(body: &mut Value, more: Value) {
     if let (Value::Object(body), Value::Object(more)) = (body, more) {
         body.extend(more);
     }
@@ -446,6 +438,25 @@ impl Producer {
         Ok(self.verifier.read(grant).await?)
     }
 
+    /// The message that an operator sent to `entry`.
+    pub(super) async fn submitted(&self, body: Bytes, entry: &str) -> Result<Message, Problem> {
+        let message = match Message::parse_submitted(body.clone()) {
+            Ok(message) => message,
+            Err(refusal) => {
+                let claimed = Claimed::of_body(&body);
+                self.reporter.attempt(Code::of_body(&refusal), entry, claimed, &refusal).await?;
+                return Err(refusal.into());
+            }
+        };
+        let ahead = message.timestamp.as_second() - self.clock.unix_seconds();
+        if ahead > FUTURE_MAX_SECONDS {
+            let problem =
+                format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
+            return Err(Problem::invalid("timestamp", problem));
+        }
+        Ok(message)
+    }
+
     /// A grant for exactly this command.
     async fn command_grant(
         &self,
@@ -459,11 +470,7 @@ impl Producer {
             token,
             user: Some(message.user_id.clone()),
             tenant: message.tenant_id.clone(),
-            purpose: Purpose::Command {
-                action: message.action.name().into(),
-                message_id: message.message_id.clone(),
-                body_sha256: message.body_sha256(),
-            },
+            purpose: Purpose::command(message),
         };
         let granted = self.grant(&request).await;
         self.monitor.metrics.stage.observe(Stage::AuthGrant, begun.elapsed().as_secs_f64());

@@ -75,6 +75,12 @@ impl From<Denied> for Problem {
             Denied::Unauthenticated(why) => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "The operator is not authenticated", why)
             }
+            Denied::ApprovalRequired(why) => {
+                let detail = format!(
+                    "{why}: have exactly this message approved with POST /v1/approvals, then send the same bytes again"
+                );
+                Self::new(StatusCode::FORBIDDEN, "approval-required", "A second person must approve this", detail)
+            }
             Denied::Forbidden(why) => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", "The operator may not do this", why)
             }

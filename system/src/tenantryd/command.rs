@@ -10,12 +10,20 @@ use tenantry_system::capability::file_error;
 use tenantry_system::ids::{MessageId, TenantId};
 
 use crate::client::{Access, print_json};
+use crate::dry_run;
 
 /// What can be done.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Send a command. Sent again, the same bytes change nothing.
     Send {
+        /// The file of its message, as JSON; `-` for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Say what a command would change, and change nothing.
+    DryRun {
         /// The file of its message, as JSON; `-` for standard input.
         file: PathBuf,
         #[command(flatten)]
@@ -41,14 +49,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Send { file, access } => {
-            let message = if file == Path::new("-") {
-                let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
-                text
-            } else {
-                std::fs::read(&file).map_err(|error| file_error(&error, "read", &file))?
-            };
-            let accepted = access.api()?.post("/v1/commands", message).await?;
+            let accepted = access.api()?.post("/v1/commands", read_message(&file)?).await?;
             if access.json {
                 return print_json(&accepted);
             }
@@ -56,6 +57,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let again = if accepted["duplicate"] == true { ", as it was before" } else { "" };
             Ok(writeln!(std::io::stdout(), "{id} of {tenant}: accepted{again}")?)
         }
+        Command::DryRun { file, access } => dry_run::run(&file, &access).await,
         Command::Status { message_id, tenant, wait, access } => {
             let path = format!("/v1/commands/{message_id}?tenant_id={tenant}&wait_ms={wait}");
             let status = access.api()?.get(&path).await?;
@@ -65,6 +67,16 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             Ok(writeln!(std::io::stdout(), "{}", line(&status))?)
         }
     }
+}
+
+/// The bytes of a message in `file`, or on standard input.
+pub(crate) fn read_message(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file).map_err(|error| file_error(&error, "read", file));
+    }
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
+    Ok(text)
 }
 
 /// A command's status in one line.

@@ -1,10 +1,12 @@
 //! `tenantryd`: runs the system for real, in one process or one per role.
 
+mod approvals;
 mod audit;
 mod client;
 mod command;
 mod config;
 mod development;
+mod dry_run;
 mod evidence;
 mod identity;
 mod keys;
@@ -101,6 +103,9 @@ enum Command {
     /// Ask a running system what became of a command.
     #[command(subcommand)]
     Command(command::Command),
+    /// Have commands approved by a second person, where policy asks for one.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -200,6 +205,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Audit(command) => return Ok(audit::run(command).await),
         Command::Command(command) => command::run(command).await,
+        Command::Approvals(command) => approvals::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

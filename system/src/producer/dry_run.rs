@@ -1,0 +1,82 @@
+//! What a command would change, before it is sent.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /v1/dry-runs` with exactly the body of the command | 200 with `would`: `apply` or `reject`; 400, 401, 403, 409 (a command of this id has its outcome), 413, 429, 503 |
+//!
+//! Nothing is changed by it, and nothing is published. Whoever may send the command may try it, and nobody else: it shows
+//! what the tenant has. A secret goes no further than here, and no data key is made for it.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::api::{Caller, merge, read_body, unchanged};
+use super::{Problem, Producer};
+use crate::auth::GrantRequest;
+use crate::grant::Purpose;
+use crate::ledger::DryRun;
+use crate::message::Message;
+
+/// The door, as it is called in the audit log.
+const ENTRY: &str = "POST /v1/dry-runs";
+
+/// What nobody should take it for.
+const NOTE: &str = "nothing was changed; whatever changes before the command takes effect - the tenant, the rules, who may \
+    do what - may make its outcome another";
+
+pub(super) fn routes() -> Router<Arc<Producer>> {
+    Router::new().route("/v1/dry-runs", post(dry_run))
+}
+
+async fn dry_run(
+    State(producer): State<Arc<Producer>>,
+    Caller { token }: Caller,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let body = read_body(request.into_body()).await?;
+    let message = producer.submitted(body, ENTRY).await?.withheld()?;
+    let request = GrantRequest {
+        token,
+        user: Some(message.user_id.clone()),
+        tenant: message.tenant_id.clone(),
+        purpose: Purpose::dry_run(&message),
+    };
+    let grant = producer.grant(&request).await?;
+    let right = producer.verifier.dry_run(message.body.clone(), grant).await?;
+    let seen = producer.ledger.dry_run(&right).await.map_err(unchanged)?;
+    if let Some(version) = seen.spent {
+        return Err(spent(&message, version));
+    }
+    let (basis, mut answer) = (right.basis(), show(&message, seen));
+    merge(&mut answer, json!({"permitted_by": basis.policies, "needs_approval": basis.awaits_approval, "note": NOTE}));
+    Ok(Json(answer))
+}
+
+fn spent(Message { tenant_id, message_id, .. }: &Message, version: u64) -> Problem {
+    let detail = format!(
+        "tenant {tenant_id} has an outcome for a message {message_id} since its version {version}: sent again it changes \
+         nothing; try a new command under a new message_id"
+    );
+    Problem::new(StatusCode::CONFLICT, "message-id-reused", "A command of this id has its outcome", detail)
+}
+
+fn show(Message { tenant_id, message_id, action, .. }: &Message, seen: DryRun) -> Value {
+    let DryRun { version, rules_version, paused, suspension, verdict, spent: _ } = seen;
+    let mut shown = json!({
+        "tenant_id": tenant_id, "message_id": message_id, "action": action.name(),
+        "would": if verdict.is_ok() { "apply" } else { "reject" },
+        "version": version, "rules_version": rules_version, "paused": paused,
+        "suspended": suspension.is_some(), "suspension": suspension,
+    });
+    let told = match verdict {
+        Ok(announced) => json!({"changes": announced.changes, "differences": announced.differences}),
+        Err(rejection) => json!({ "reason": rejection }),
+    };
+    merge(&mut shown, told);
+    shown
+}
