@@ -171,7 +171,7 @@ impl Setup {
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
         let commands = acts.iter().filter_map(|(_, act)| match act {
-            Act::Send(command) => Some((command.message_id.clone(), command.clone())),
+            Act::Send(command) | Act::TryAndSend(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
         });
         {
@@ -181,6 +181,7 @@ impl Setup {
             seen.canaries = canaries.clone();
             seen.catalogue_planned = self.catalogue;
             seen.forgeries = forgeries.len();
+            seen.dry_runs_planned = acts.iter().any(|(_, act)| matches!(act, Act::TryAndSend(_)));
             // Producer, broker, auth and ledger; the audit log's own lies beside it.
             seen.reporting = 4 + self.consumers.len();
         }
@@ -249,7 +250,9 @@ impl Setup {
 
     /// Whether the plan has secrets, to be searched for.
     fn has_secrets(&self) -> bool {
-        self.plan.acts().any(|(_, act)| matches!(act, Act::Send(command) if matches!(command.ask, Ask::Store { .. })))
+        self.plan.acts().any(|(_, act)| {
+            matches!(act, Act::Send(command) | Act::TryAndSend(command) if matches!(command.ask, Ask::Store { .. }))
+        })
     }
 
     /// The plan's acts, by whose they are.

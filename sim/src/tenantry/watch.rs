@@ -9,11 +9,11 @@ use tenantry_system::broker::{
     Broker, Delivered, Delivery, EmbeddedBroker, Ending, Lease, Published, Settlement, Standing,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, VerifiedPause, VerifiedRead, VerifiedSeal};
+use tenantry_system::grant::{Envelope, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
-    Work,
+    Applied, DataKeys, DryRun, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, Work,
 };
 
 use super::evidence::{Evidence, Seen};
@@ -236,6 +236,10 @@ impl Ledger for WatchedLedger {
         wait: Duration,
     ) -> Result<Option<Outcome>, CallError> {
         self.inner.outcome(read, message_id, wait).await
+    }
+
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+        self.inner.dry_run(right).await
     }
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
