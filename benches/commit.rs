@@ -167,7 +167,10 @@ impl Mint {
         let command =
             self.verifier.command(Envelope { body: body.into(), grant, trace: None }).await.expect("our own grant");
         let permission = command.message().action.permission();
-        let decided = self.authority.recheck(&self.user, command.scope().tenant(), permission).await;
+        let decided = {
+            let (tenant, body) = (command.scope().tenant(), command.message().body_sha256());
+            self.authority.recheck(&self.user, tenant, permission, &body).await
+        };
         let position = Position { epoch: 1, sequence: index as u64 + 1 };
         Work { command, decision: decided.expect("auth answers"), position }
     }

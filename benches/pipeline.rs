@@ -33,11 +33,11 @@ use tenantry_system::broker::{Broker, EmbeddedBroker, Limits, Published};
 use tenantry_system::call::CallError;
 use tenantry_system::capability::{Network, OsEntropy, Tcp, World};
 use tenantry_system::consumer::Consumer;
-use tenantry_system::grant::{Envelope, Purpose, VerifiedPause, VerifiedRead, VerifiedSeal};
+use tenantry_system::grant::{Envelope, Purpose, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, Name, TenantId, UserId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
-    follow,
+    Applied, DataKeys, DryRun, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, follow,
 };
 use tenantry_system::message::body_sha256;
 use tenantry_system::producer::{self, Producer};
@@ -304,6 +304,10 @@ impl Ledger for Noting {
 
     async fn outcome(&self, r: &VerifiedRead, id: &MessageId, wait: Duration) -> Result<Option<Outcome>, CallError> {
         self.inner.outcome(r, id, wait).await
+    }
+
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+        self.inner.dry_run(right).await
     }
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {

@@ -38,6 +38,7 @@ fn decided(number: u64) -> Event {
         detail: "EUR is 1 now".into(),
         authority_revision: 1,
         policies: vec!["billing-manages-limits-and-credit".into()],
+        approved_by: None,
     })
 }
 

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use tenantry_system::action::{self, Permission, REGISTRY};
 use tenantry_system::audit::AuditService;
 use tenantry_system::auth::{
-    Authority, AuthorityService, Binding, BreakGlass, BreakGlassRequest, Decision, Denied, Directory,
-    EmbeddedAuthority, GrantRequest, IdentityProvider, InForce, Policies, Role,
+    Approval, ApprovalRequest, Authority, AuthorityService, Binding, BreakGlass, BreakGlassRequest, Decision, Denied,
+    Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, InForce, Policies, Role,
 };
 use tenantry_system::broker::BrokerService;
 use tenantry_system::call::CallError;
@@ -25,7 +25,7 @@ use tenantry_system::grant::{GrantToken, Purpose, Verifier};
 use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::jws::{Keyring, MAX_TOKEN_BYTES, PrivateKey, PublicKeys};
 use tenantry_system::ledger::LedgerService;
-use tenantry_system::message::{MAX_BODY_BYTES, Message, Refusal};
+use tenantry_system::message::{BodyHash, MAX_BODY_BYTES, Message, Refusal};
 use tenantry_system::producer::{StatusQuery, WAIT_MAX_MS};
 use tenantry_system::rpc::{Frame, Service};
 
@@ -193,7 +193,7 @@ impl Authority for FixedKeys {
         Err(not_asked())
     }
 
-    async fn recheck(&self, _: &UserId, _: &TenantId, _: Permission) -> Result<Decision, CallError> {
+    async fn recheck(&self, _: &UserId, _: &TenantId, _: Permission, _: &BodyHash) -> Result<Decision, CallError> {
         Err(not_asked())
     }
 
@@ -206,6 +206,10 @@ impl Authority for FixedKeys {
     }
 
     async fn break_glass(&self, _: &str, _: BreakGlassRequest) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+        Err(not_asked())
+    }
+
+    async fn approvals(&self, _: &str, _: ApprovalRequest) -> Result<Result<Vec<Approval>, Denied>, CallError> {
         Err(not_asked())
     }
 }

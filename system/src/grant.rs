@@ -99,9 +99,54 @@ pub enum Purpose {
         /// The command's identifier.
         message_id: MessageId,
     },
+    /// Seeing what this one command would change, its secret left out of it.
+    DryRun {
+        /// The action's name.
+        action: String,
+        /// The command's identifier.
+        message_id: MessageId,
+        /// SHA-256 of the command's body without its secret.
+        #[serde(with = "hex_hash")]
+        body_sha256: BodyHash,
+    },
+}
+
+/// What a grant rests on, for whoever is told so.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Basis {
+    /// The policies that permit it; said of dry runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// The second person who approved the command, where it takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<UserId>,
+    /// Whether the command itself would wait for a second person's approval; said of dry runs and seals.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_approval: bool,
+}
+
+impl Basis {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Purpose {
+    /// Exactly the command `message`.
+    #[must_use]
+    pub fn command(message: &Message) -> Self {
+        let (action, message_id) = (message.action.name().into(), message.message_id.clone());
+        Self::Command { action, message_id, body_sha256: message.body_sha256() }
+    }
+
+    /// Seeing what exactly `message` would change.
+    #[must_use]
+    pub fn dry_run(message: &Message) -> Self {
+        let (action, message_id) = (message.action.name().into(), message.message_id.clone());
+        Self::DryRun { action, message_id, body_sha256: message.body_sha256() }
+    }
+
     /// Who may rely on a grant for this (RFC 7519, `aud`).
     fn audience(&self) -> &'static str {
         match self {
@@ -110,6 +155,7 @@ impl Purpose {
             Self::Read => "tenantry-reads",
             Self::Pause => "tenantry-pauses",
             Self::Seal { .. } => "tenantry-seals",
+            Self::DryRun { .. } => "tenantry-dry-runs",
         }
     }
 }
@@ -122,6 +168,8 @@ struct Claims {
     sub: UserId,
     tenant: TenantId,
     purpose: Purpose,
+    #[serde(default, skip_serializing_if = "Basis::is_none")]
+    basis: Basis,
     iat: i64,
     publish_by: i64,
     process_by: i64,
@@ -133,11 +181,14 @@ pub(crate) fn issue(
     subject: UserId,
     tenant: TenantId,
     purpose: Purpose,
+    basis: Basis,
     now_seconds: i64,
 ) -> GrantToken {
     let within = match purpose {
         Purpose::Command { .. } | Purpose::Replay { .. } => PROCESS_WITHIN_SECONDS,
-        Purpose::Read | Purpose::Pause | Purpose::Seal { .. } | Purpose::Discard { .. } => READ_WITHIN_SECONDS,
+        Purpose::Read | Purpose::Pause | Purpose::Seal { .. } | Purpose::Discard { .. } | Purpose::DryRun { .. } => {
+            READ_WITHIN_SECONDS
+        }
     };
     let claims = Claims {
         iss: ISSUER.into(),
@@ -145,6 +196,7 @@ pub(crate) fn issue(
         sub: subject,
         tenant,
         purpose,
+        basis,
         iat: now_seconds,
         publish_by: now_seconds + PUBLISH_WITHIN_SECONDS,
         process_by: now_seconds + within,
@@ -368,6 +420,41 @@ impl VerifiedDiscard {
     }
 }
 
+/// A verified right to see what one command would change: its message, any secret left out, and the scope to look in.
+#[derive(Debug, Clone)]
+pub struct VerifiedDryRun {
+    scope: TenantScope,
+    message: Message,
+    grant: GrantToken,
+    basis: Basis,
+}
+
+impl VerifiedDryRun {
+    /// The tenant it may look at.
+    #[must_use]
+    pub fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// The command, without its secret.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// What another service verifies for itself, beside the message's body.
+    #[must_use]
+    pub fn grant(&self) -> &GrantToken {
+        &self.grant
+    }
+
+    /// What permits the command now, and whether it would wait for an approval.
+    #[must_use]
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+}
+
 /// Why something is not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -438,6 +525,22 @@ impl Verifier {
             }
             _ => (&claims.sub, None, Purpose::Command { action, message_id, body_sha256 }),
         };
+        Self::fits(&claims, &message, in_name_of, &granted)?;
+        let (scope, publish_by) = (TenantScope { tenant: claims.tenant }, claims.publish_by);
+        Ok(VerifiedCommand { scope, message, envelope, publish_by, replayed_by })
+    }
+
+    /// Checks that `grant` allows to see what the message `body`, its secret left out, would change.
+    pub async fn dry_run(&self, body: Bytes, grant: GrantToken) -> Result<VerifiedDryRun, VerifyError> {
+        let message = Message::parse_withheld(body)?;
+        let claims = self.claims(&grant).await?;
+        Self::fits(&claims, &message, &claims.sub, &Purpose::dry_run(&message))?;
+        let (scope, basis) = (TenantScope { tenant: claims.tenant }, claims.basis);
+        Ok(VerifiedDryRun { scope, message, grant, basis })
+    }
+
+    /// Whether `claims` are for `message`, in the name of `in_name_of`, and for exactly what would have to be `granted`.
+    fn fits(claims: &Claims, message: &Message, in_name_of: &UserId, granted: &Purpose) -> Result<(), VerifyError> {
         let mismatch = |code, what: String| Err(VerifyError::Mismatch(code, what));
         if claims.tenant != message.tenant_id {
             return mismatch(
@@ -451,20 +554,21 @@ impl Verifier {
                 format!("it is for user {in_name_of}, the message from {}", message.user_id),
             );
         }
-        if claims.purpose != granted {
+        if claims.purpose != *granted {
             let code = match &claims.purpose {
-                Purpose::Command { message_id, .. } | Purpose::Replay { message_id, .. }
+                given if given.audience() != granted.audience() => Code::WrongAudience,
+                Purpose::Command { message_id, .. }
+                | Purpose::Replay { message_id, .. }
+                | Purpose::DryRun { message_id, .. }
                     if *message_id != message.message_id =>
                 {
                     Code::ReplayedGrant
                 }
-                Purpose::Command { .. } | Purpose::Replay { .. } => Code::SwappedBody,
-                Purpose::Read | Purpose::Pause | Purpose::Seal { .. } | Purpose::Discard { .. } => Code::WrongAudience,
+                _ => Code::SwappedBody,
             };
             return mismatch(code, "it is for another command or another body".into());
         }
-        let (scope, publish_by) = (TenantScope { tenant: claims.tenant }, claims.publish_by);
-        Ok(VerifiedCommand { scope, message, envelope, publish_by, replayed_by })
+        Ok(())
     }
 
     /// Checks that `grant` allows reading a tenant.
@@ -698,6 +802,7 @@ mod tests {
             sub: UserId::parse("ana").unwrap(),
             tenant: TenantId::parse("acme").unwrap(),
             purpose: Purpose::Read,
+            basis: Basis::default(),
             iat: 0,
             publish_by: i64::MAX,
             process_by: i64::MAX - CLOCK_LEEWAY_SECONDS,

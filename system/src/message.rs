@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::action::{self, Action};
 use crate::ids::{MessageId, TenantId, UserId};
-use crate::secret::{CLEAR_MAX_BYTES, Secret};
+use crate::secret::{CLEAR_MAX_BYTES, Secret, withhold_secret};
 use crate::whole::Whole;
 
 /// The largest accepted body, in bytes. Payloads are a handful of fields; a frame must hold a batch of them.
@@ -132,7 +132,33 @@ impl Message {
         let message = Self::read(body)?;
         match message.action.secret() {
             Some(Secret::Clear(_)) => Err(Refusal::new("payload.secret", "is in clear; it must be sealed here")),
+            Some(Secret::Withheld) => Err(Refusal::new("payload.secret", "is withheld; it must be sealed here")),
             Some(Secret::Sealed(_)) | None => Ok(message),
+        }
+    }
+
+    /// Reads `body` as it is shown to who only looks at it, any secret left out of it.
+    ///
+    /// # Errors
+    /// As [`Message::parse`]; here any secret at all is refused.
+    pub fn parse_withheld(body: Bytes) -> Result<Self, Refusal> {
+        let message = Self::read(body)?;
+        match message.action.secret() {
+            Some(Secret::Clear(_) | Secret::Sealed(_)) => {
+                Err(Refusal::new("payload.secret", "stands here; it must be left out"))
+            }
+            Some(Secret::Withheld) | None => Ok(message),
+        }
+    }
+
+    /// The same message without its secret, if it has one.
+    ///
+    /// # Errors
+    /// As [`Message::parse_withheld`]: never for a message that was read.
+    pub(crate) fn withheld(&self) -> Result<Self, Refusal> {
+        match self.action.secret() {
+            None => Ok(self.clone()),
+            Some(_) => Self::parse_withheld(withhold_secret(&self.body).unwrap_or_default()),
         }
     }
 
@@ -143,8 +169,9 @@ impl Message {
     pub fn parse_submitted(body: Bytes) -> Result<Self, Refusal> {
         let message = Self::read(body)?;
         match message.action.secret() {
-            Some(Secret::Sealed(_)) => {
-                let problem = format!("is sealed already; must be a string of 1 to {CLEAR_MAX_BYTES} bytes");
+            Some(secret @ (Secret::Sealed(_) | Secret::Withheld)) => {
+                let is = if matches!(secret, Secret::Withheld) { "is withheld" } else { "is sealed already" };
+                let problem = format!("{is}; must be a string of 1 to {CLEAR_MAX_BYTES} bytes");
                 Err(Refusal::new("payload.secret", problem))
             }
             Some(Secret::Clear(_)) | None => Ok(message),

@@ -5,13 +5,13 @@
 //! | broker | publish, standing, pause, dead letters: list, show, replay, discard | producer |
 //! | broker | fetch, settle | consumer |
 //! | ledger | apply | consumer |
-//! | ledger | outcome, state, journal, reconcile, pause, data keys | producer |
+//! | ledger | outcome, dry run, state, journal, reconcile, pause, data keys | producer |
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
 //! | audit | append steps, of its own kinds only (`audit/step.rs`) | producer, broker, auth, ledger |
 //! | audit | search, checkpoint, tiles | producer |
 //! | audit | all events, all alerts | nobody |
-//! | auth | grant, break-glass | producer |
+//! | auth | grant, break-glass, approvals | producer |
 //! | auth | recheck | consumer |
 //! | auth | what is in force | ledger |
 //! | auth | keys | producer, consumer, ledger |
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::action::Permission;
     use crate::audit::{Attempt, AuditEntry, AuditService, Claimed, Code, Event, Reporter, Step, StepKind};
-    use crate::auth::{Authority, AuthorityService, BreakGlassRequest, GrantRequest};
+    use crate::auth::{ApprovalRequest, Authority, AuthorityService, BreakGlassRequest, GrantRequest};
     use crate::broker::{BrokerService, Lease, Settlement, Triage};
     use crate::grant::{Envelope, Purpose};
     use crate::ids::UserId;
@@ -148,6 +148,7 @@ mod tests {
         let ledger = |request: &Ledger| who::<LedgerService>(request);
         assert_eq!(ledger(&Ledger::Apply { run: Vec::new() }), [Consumer]);
         assert_eq!(ledger(&Ledger::Outcome { grant: "".into(), message_id: id, wait_ms: 0 }), [Producer]);
+        assert_eq!(ledger(&Ledger::DryRun { body: "".into(), grant: "".into() }), [Producer]);
         assert_eq!(ledger(&Ledger::State { grant: "".into() }), [Producer]);
         assert_eq!(ledger(&Ledger::Journal { grant: "".into(), from: 0, max: 1 }), [Producer]);
         assert_eq!(ledger(&Ledger::Reconcile { grant: "".into() }), [Producer]);
@@ -157,9 +158,14 @@ mod tests {
         let auth = |request: &Auth| who::<AuthorityService>(request);
         let grant = GrantRequest { token: String::new(), user: None, tenant: acme.clone(), purpose: Purpose::Read };
         assert_eq!(auth(&Auth::Grant(grant)), [Producer]);
-        assert_eq!(auth(&Auth::Recheck { user, tenant: acme, permission: Permission::Read }), [Consumer]);
+        assert_eq!(
+            auth(&Auth::Recheck { user, tenant: acme, permission: Permission::Read, body: [0; 32] }),
+            [Consumer]
+        );
         assert_eq!(auth(&Auth::InForce { known: 0, wait_ms: 0 }), [LedgerRole]);
         let listed = Auth::BreakGlass { token: String::new(), request: BreakGlassRequest::List };
+        assert_eq!(auth(&listed), [Producer]);
+        let listed = Auth::Approvals { token: String::new(), request: ApprovalRequest::List };
         assert_eq!(auth(&listed), [Producer]);
         assert_eq!(auth(&Auth::Keys), [Producer, Consumer, LedgerRole]);
 
@@ -198,6 +204,7 @@ mod tests {
             detail: String::new(),
             authority_revision: 1,
             policies: Vec::new(),
+            approved_by: None,
         });
         assert_eq!(audit(&append("ledger", vec![decided.clone()])), [LedgerRole]);
         assert_eq!(audit(&append("consumer/1", vec![decided])), []);

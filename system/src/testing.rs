@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::action::Permission;
 use crate::auth::{
-    Authority, Binding, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, Policies, Role,
-    TrustedIssuer, Verdict,
+    Authority, Binding, DEFAULT_POLICIES, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest,
+    IdentityProvider, Policies, Role, TrustedIssuer, Verdict, without_policy,
 };
 use crate::broker::Position;
 use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
@@ -36,6 +36,11 @@ pub(crate) fn tenant(text: &str) -> TenantId {
 
 pub(crate) fn message_id(text: &str) -> MessageId {
     MessageId::parse(text).unwrap()
+}
+
+/// The default policies, but that one person may do everything: most tests are about something else.
+pub(crate) fn alone(directory: Directory) -> Policies {
+    Policies::new(&without_policy(DEFAULT_POLICIES, "erasing-secrets-takes-two").unwrap(), directory).unwrap()
 }
 
 /// A message that gives `amount_minor` of credit.
@@ -94,7 +99,7 @@ impl Bench {
             tenant: tenant(name),
             role: Role::parse("admin").unwrap(),
         });
-        let policies = Policies::default_over(Directory::new(bindings).unwrap());
+        let policies = alone(Directory::new(bindings).unwrap());
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), policies).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
         let keys = KeySet::generate(Name::parse("test-1").unwrap(), &*world.entropy);

@@ -133,6 +133,10 @@ pub struct Seen {
     pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
     /// Every command that operators send, by message id: the plan's.
     pub commands: BTreeMap<String, Command>,
+    /// What a dry run answered just before the command was sent, by message id.
+    pub announced: BTreeMap<String, serde_json::Value>,
+    /// Whether anyone is to try a command before it is sent.
+    pub dry_runs_planned: bool,
     /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
     pub reused_first: BTreeMap<String, Ask>,
     /// `limits`, `entitlements`, `credits_minor` and `credentials` of each tenant, as the API said at the end.

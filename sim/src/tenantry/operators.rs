@@ -71,6 +71,11 @@ impl Operators {
                 sleep_until(begin + at).await;
                 match act {
                     Act::Send(command) => operators.send(&command, at).await,
+                    Act::TryAndSend(command) => {
+                        operators.dry_run(&command).await;
+                        // Whoever looks first sends later.
+                        operators.send(&command, begin.elapsed()).await;
+                    }
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
@@ -151,6 +156,15 @@ impl Operators {
         match self.post(command).await {
             200 | 202 => self.accepted(command),
             refused => self.client_of(command, |client| client.refused = Some(refused)),
+        }
+    }
+
+    /// Asks what a command would change, and notes the answer.
+    async fn dry_run(&self, command: &Command) {
+        let answer = self.request(Method::POST, "/v1/dry-runs", &command.operator, &command.body(), |_| {}).await;
+        self.evidence.record(HOST, "api.dry_run", &format!("{} {}", command.message_id, answer.body));
+        if answer.status == 200 {
+            self.evidence.seen().announced.insert(command.message_id.clone(), answer.body);
         }
     }
 

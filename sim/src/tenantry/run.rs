@@ -178,7 +178,7 @@ impl Setup {
         let Parts { acts, rotations, forgeries, office } = self.parts();
         let triages = acts.iter().filter(|(_, act)| matches!(act, Act::Triage(_))).count();
         let commands = acts.iter().filter_map(|(_, act)| match act {
-            Act::Send(command) => Some((command.message_id.clone(), command.clone())),
+            Act::Send(command) | Act::TryAndSend(command) => Some((command.message_id.clone(), command.clone())),
             _ => None,
         });
         {
@@ -192,6 +192,7 @@ impl Setup {
             let body = |forgery: &Forgery| (forgery.command.message_id.clone(), forgery.published());
             seen.forged_bodies = forgeries.iter().map(|(_, forgery)| body(forgery)).collect();
             seen.triages = triages;
+            seen.dry_runs_planned = acts.iter().any(|(_, act)| matches!(act, Act::TryAndSend(_)));
             // Producer, broker, auth and ledger; the audit log's own lies beside it.
             seen.reporting = 4 + self.consumers.len();
         }
@@ -263,7 +264,9 @@ impl Setup {
 
     /// Whether the plan has secrets, to be searched for.
     fn has_secrets(&self) -> bool {
-        self.plan.acts().any(|(_, act)| matches!(act, Act::Send(command) if matches!(command.ask, Ask::Store { .. })))
+        self.plan.acts().any(|(_, act)| {
+            matches!(act, Act::Send(command) | Act::TryAndSend(command) if matches!(command.ask, Ask::Store { .. }))
+        })
     }
 
     /// The plan's acts, by whose they are.

@@ -55,6 +55,9 @@ pub struct Workload {
     /// Share of the commands that are sent once more some time later, the same bytes, 0 to 1.
     #[serde(default = "zero")]
     pub resend: Spanned<f64>,
+    /// Share of the commands that their operators try before they send them, if they may, 0 to 1.
+    #[serde(default = "zero")]
+    pub dry_runs: Spanned<f64>,
     /// Share of the commands whose id is used once more for another body, 0 to 1.
     #[serde(default = "zero")]
     pub reuse_id: Spanned<f64>,
@@ -154,6 +157,7 @@ impl Section for Workload {
         within("resend", &self.resend, 0.0, 1.0)?;
         within("credentials", &self.credentials, 0.0, 1.0)?;
         within("billing", &self.billing, 0.0, 1.0)?;
+        within("dry_runs", &self.dry_runs, 0.0, 1.0)?;
         within("reuse_id", &self.reuse_id, 0.0, 1.0)?;
         within("noisy", &self.noisy, 1.0, 1000.0)?;
         within("pauses", &self.pauses, 0, 100)?;

@@ -10,11 +10,11 @@ use tenantry_system::broker::{
     Standing, Triage, Triaged,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
+use tenantry_system::grant::{Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::{
-    Applied, DataKeys, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction,
-    Work,
+    Applied, DataKeys, DryRun, EmbeddedLedger, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
+    Transaction, Work,
 };
 
 use super::evidence::{Evidence, Seen};
@@ -293,6 +293,10 @@ impl Ledger for WatchedLedger {
         wait: Duration,
     ) -> Result<Option<Outcome>, CallError> {
         self.inner.outcome(read, message_id, wait).await
+    }
+
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+        self.inner.dry_run(right).await
     }
 
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {

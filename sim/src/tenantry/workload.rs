@@ -38,6 +38,8 @@ pub type Timed<T> = Vec<(u64, T)>;
 pub enum Act {
     /// An operator sends a command, again and again until there is an answer.
     Send(Command),
+    /// An operator looks at what a command would change, and then sends it.
+    TryAndSend(Command),
     /// The same bytes once more.
     Resend(Command),
     /// Another body under the same id; `command` is what it asks for.
@@ -220,7 +222,9 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
                 acts.push((later("workload.reuse_id"), Act::ReuseId(reuse)));
             }
         }
-        acts.push((at, Act::Send(command)));
+        // Whoever may not send it may not try it either: that is one attempt, and not two.
+        let tries = allowed && dice.chance("workload.dry_runs", &entity, 0, *workload.dry_runs.get_ref());
+        acts.push((at, if tries { Act::TryAndSend(command) } else { Act::Send(command) }));
     }
     for index in 0..*workload.forged.get_ref() {
         let entity = format!("forged-{index}");
@@ -445,7 +449,11 @@ mod tests {
             let dice = Dice::new(seed);
             let cast = Cast::draw(&dice, 4, 3);
             for (_, act) in draw(&dice, &workload(50), &cast, 1000) {
-                let (Act::Send(command) | Act::Resend(command) | Act::ReuseId(command)) = act else { continue };
+                let (Act::Send(command) | Act::TryAndSend(command) | Act::Resend(command) | Act::ReuseId(command)) =
+                    act
+                else {
+                    continue;
+                };
                 assert_eq!(command.allowed, command.ask.allowed(cast.part(&command.operator, &command.tenant)));
             }
         }

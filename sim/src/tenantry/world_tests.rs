@@ -61,6 +61,7 @@ fn entry(number: u64) -> AuditEntry {
         detail: String::new(),
         authority_revision: 1,
         policies: Vec::new(),
+        approved_by: None,
     }
 }
 

@@ -172,7 +172,7 @@ impl Action {
     pub fn sealed(&self) -> Option<&Sealed> {
         match self.secret() {
             Some(Secret::Sealed(sealed)) => Some(sealed),
-            Some(Secret::Clear(_)) | None => None,
+            Some(Secret::Clear(_) | Secret::Withheld) | None => None,
         }
     }
 

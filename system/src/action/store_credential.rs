@@ -53,12 +53,16 @@ fn read(json: &RawValue) -> Result<StoreCredential, Refusal> {
 
 impl Decide for StoreCredential {
     fn decide(&self, tenant: &dyn TenantView) -> Result<Vec<Change>, Declined> {
-        let Secret::Sealed(sealed) = &self.secret else {
-            return Err(Rejection::new("not_sealed", "a secret in clear is stored nowhere").into());
+        let (data_key, sealed_sha256) = match &self.secret {
+            Secret::Clear(_) => return Err(Rejection::new("not_sealed", "a secret in clear is stored nowhere").into()),
+            Secret::Sealed(sealed) => {
+                tenant.check_seal(sealed)?;
+                (sealed.data_key, sealed.sha256())
+            }
+            // A dry run: it would be sealed as everything is from now on, and nobody knows to what.
+            Secret::Withheld => (tenant.data_key(), String::new()),
         };
-        tenant.check_seal(sealed)?;
-        let (credential, sealed_sha256) = (self.credential.clone(), sealed.sha256());
-        Ok(vec![Change::StoreCredential { credential, data_key: sealed.data_key, sealed_sha256 }])
+        Ok(vec![Change::StoreCredential { credential: self.credential.clone(), data_key, sealed_sha256 }])
     }
 
     fn secret(&self) -> Option<&Secret> {

@@ -11,13 +11,14 @@ use crate::action::{Permission, REGISTRY};
 use crate::audit::remote::Request as AuditRequest;
 use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
-use crate::auth::{AuthorityService, BreakGlassRequest, GrantRequest};
+use crate::auth::{ApprovalRequest, AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
 use crate::broker::{BrokerService, Lease, Settlement, Triage};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose};
 use crate::ledger::remote::Request as LedgerRequest;
 use crate::ledger::{LedgerService, PauseGeneration};
+use crate::message::Message;
 use crate::rights::Role;
 use crate::rpc::Service;
 use crate::tlog::Tile;
@@ -93,6 +94,7 @@ impl Attacker<'_> {
         Ok(self
             .ask_the_ledger([
                 LedgerRequest::State { grant: grant.clone() },
+                LedgerRequest::DryRun { body: body.clone().into(), grant: grant.clone() },
                 LedgerRequest::Outcome { grant: grant.clone(), message_id: message_id("x-read"), wait_ms: 0 },
                 LedgerRequest::Journal { grant: grant.clone(), from: 0, max: 1 },
                 LedgerRequest::Reconcile { grant: grant.clone() },
@@ -153,7 +155,8 @@ impl Attacker<'_> {
             author: user_id(HONEST),
         };
         let discard = Purpose::Discard { message_id: message_id("x-discard"), body_sha256 };
-        for purpose in [Purpose::Read, Purpose::Pause, self.sealing(), replay, discard] {
+        let body = self.body(VICTIM, ATTACKER, &REGISTRY[0], "x-dry-run");
+        for purpose in [Purpose::Read, Purpose::Pause, self.sealing(), replay, discard, dry_run_of(&body)?] {
             let request = GrantRequest { token: self.token(ATTACKER), user: None, tenant: tenant_id(VICTIM), purpose };
             match persist(async || self.authority.grant(&request).await).await? {
                 Err(_) => tried.signs.push(Sign::Door(Role::Auth, "grant", NO_ROLE.into())),
@@ -173,9 +176,11 @@ impl Attacker<'_> {
             Ok::<GrantToken, String>(forged.into())
         };
         let message_id = message_id(&self.honest_id("a", &REGISTRY[0]));
+        let body = self.body(VICTIM, ATTACKER, &REGISTRY[0], "x-dry-run-forged");
         Ok(self
             .ask_the_ledger([
                 LedgerRequest::State { grant: bent(Purpose::Read).await? },
+                LedgerRequest::DryRun { grant: bent(dry_run_of(&body)?).await?, body: body.into() },
                 LedgerRequest::Outcome { grant: bent(Purpose::Read).await?, message_id, wait_ms: 0 },
                 LedgerRequest::Journal { grant: bent(Purpose::Read).await?, from: 0, max: 1 },
                 LedgerRequest::Reconcile { grant: bent(Purpose::Read).await? },
@@ -191,7 +196,7 @@ impl Attacker<'_> {
     }
 
     /// Asks the ledger what it must refuse because of the grant.
-    pub(super) async fn ask_the_ledger(&self, requests: [LedgerRequest; 6]) -> Tried {
+    pub(super) async fn ask_the_ledger(&self, requests: [LedgerRequest; 7]) -> Tried {
         let client = self.client::<LedgerService>(&self.target.at.ledger, Role::Producer);
         let mut tried = Tried::default();
         for request in requests {
@@ -203,6 +208,12 @@ impl Attacker<'_> {
         }
         tried
     }
+}
+
+/// Seeing what `body` would change.
+fn dry_run_of(body: &str) -> Result<Purpose, String> {
+    let message = Message::parse(body.to_owned().into()).map_err(|refusal| refusal.to_string())?;
+    Ok(Purpose::dry_run(&message))
 }
 
 fn invented_decision() -> AuditEntry {
@@ -218,6 +229,7 @@ fn invented_decision() -> AuditEntry {
         detail: String::new(),
         authority_revision: 1,
         policies: Vec::new(),
+        approved_by: None,
     }
 }
 
@@ -249,6 +261,7 @@ pub(super) fn ledger_requests() -> Vec<LedgerRequest> {
     vec![
         LedgerRequest::Apply { run: Vec::new() },
         LedgerRequest::Outcome { grant: "".into(), message_id: message_id("x-role"), wait_ms: 0 },
+        LedgerRequest::DryRun { body: Bytes::new(), grant: "".into() },
         LedgerRequest::State { grant: "".into() },
         LedgerRequest::Journal { grant: "".into(), from: 0, max: 1 },
         LedgerRequest::Reconcile { grant: "".into() },
@@ -262,10 +275,11 @@ pub(super) fn auth_requests() -> Vec<AuthRequest> {
     let request = GrantRequest { token: String::new(), user: None, tenant: tenant.clone(), purpose: Purpose::Read };
     vec![
         AuthRequest::Grant(request),
-        AuthRequest::Recheck { user, tenant, permission: Permission::Read },
+        AuthRequest::Recheck { user, tenant, permission: Permission::Read, body: [0; 32] },
         AuthRequest::Keys,
         AuthRequest::InForce { known: 0, wait_ms: 0 },
         AuthRequest::BreakGlass { token: String::new(), request: BreakGlassRequest::List },
+        AuthRequest::Approvals { token: String::new(), request: ApprovalRequest::List },
     ]
 }
 

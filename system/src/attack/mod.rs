@@ -11,6 +11,7 @@
 mod arsenal;
 mod attacker;
 mod doors;
+mod four_eyes;
 mod runner;
 mod sign;
 mod stage;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use crate::action::{self, Spec};
 
 pub use runner::{Checks, Observer, Target, run, run_some};
-pub use stage::{Around, BINDINGS, Relics, Stage};
+pub use stage::{Around, BINDINGS, Relics, Stage, policies};
 pub use table::Table;
 
 /// Spellings that someone may take for another tenant's name.
@@ -102,6 +103,9 @@ pub enum Attack {
     AuditGap,
     MovedCiphertext,
     ReadAnother,
+    EditedAfterApproval,
+    ApprovalForAnother,
+    SelfApproval,
 }
 
 /// A way into the system.
@@ -153,7 +157,7 @@ pub enum Expected {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::ForgedTenant,
         Self::StolenGrant,
         Self::SwappedBody,
@@ -194,6 +198,9 @@ impl Attack {
         Self::AuditGap,
         Self::MovedCiphertext,
         Self::ReadAnother,
+        Self::EditedAfterApproval,
+        Self::ApprovalForAnother,
+        Self::SelfApproval,
     ];
 
     /// Its stable name.
@@ -250,6 +257,9 @@ impl Attack {
             Self::ForgedAuditEntry => ("an audit entry in the name of another source", "G7"),
             Self::AuditGap => ("audit events whose numbers leave some out", "G7"),
             Self::MovedCiphertext => ("one tenant's sealed secret in another's command", "G9"),
+            Self::EditedAfterApproval => ("a command that was edited after a second person approved it", "G2"),
+            Self::ApprovalForAnother => ("a command on the strength of another one's approval", "G2"),
+            Self::SelfApproval => ("who asked for an approval gives it", "G2"),
             Self::ReadAnother => {
                 ("another tenant's limits, credits, outcomes, dead letters: all that is read or dealt with", "G1")
             }
@@ -284,6 +294,16 @@ impl Attack {
             (Self::MovedCiphertext, DeadLetter) => Err("it is decided, and never a dead letter"),
             (Self::MovedCiphertext, Ledger) => Err("it needs a genuine place in the order: see broker"),
             (Self::MovedCiphertext, Auth) => Err("auth grants it to whoever may: what it sees is a hash"),
+            (Self::EditedAfterApproval | Self::ApprovalForAnother, Http | Auth) | (Self::SelfApproval, Http) => {
+                Ok(Refused)
+            }
+            (Self::SelfApproval, Auth) => Err("the producer hands it on as it is: see HTTP"),
+            (
+                Self::EditedAfterApproval | Self::ApprovalForAnother | Self::SelfApproval,
+                Broker | DeadLetter | Ledger,
+            ) => Err(
+                "approvals are auth's: what goes past its grant is told by that, see swapped body and replayed grant",
+            ),
             (Self::ReadAnother, Http | Auth | Ledger) => Ok(Refused),
             (Self::ReadAnother, Broker | DeadLetter) => Err("the broker is read by roles: see role without right"),
             (Self::ForgedDecision, Ledger) => Ok(Refused),

@@ -219,8 +219,10 @@ impl<'a> Attacker<'a> {
             }
             if checks.exact {
                 for (place, event) in &events {
-                    if self.alerts_at(*place).await? != 1 {
-                        breach.get_or_insert(format!("the event at {place} did not ring: {event:?}"));
+                    // Who merely has no approval has done what every panel does first.
+                    let rings = usize::from(cell.attack != Attack::ApprovalForAnother);
+                    if self.alerts_at(*place).await? != rings {
+                        breach.get_or_insert(format!("the event at {place} did not ring as it must: {event:?}"));
                     }
                 }
             }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::runner::{Observer, Target};
 use super::{Attack, Entry, arsenal, cells};
 use crate::audit::{Audit, EmbeddedAudit};
-use crate::auth::{Authority, Binding, Directory, EmbeddedAuthority, IdentityProvider, Policies};
+use crate::auth::{
+    Authority, Binding, DEFAULT_POLICIES, Directory, EmbeddedAuthority, IdentityProvider, Policies, without_policy,
+};
 use crate::broker::{EmbeddedBroker, Limits};
 use crate::capability::{Clock, World};
 use crate::grant::{Envelope, PROCESS_WITHIN_SECONDS, Purpose};
@@ -27,6 +29,8 @@ use crate::secret::{KeyProvider, KeySet};
 pub(super) const ATTACKER: &str = "mallory";
 /// That tenant.
 pub(super) const OWN: &str = "mallory-inc";
+/// A tenant that both administer, where everything takes two.
+pub(super) const PAIR: &str = "mallory-pair";
 /// An honest operator.
 pub(super) const HONEST: &str = "ana";
 /// The tenant that the honest operator administers: the victim.
@@ -109,7 +113,7 @@ impl Stage {
     ) -> io::Result<Self> {
         let (auth_world, outside) = (world(Role::Auth)?, world(Role::Producer)?);
         let provider = IdentityProvider::new("urn:tenantry:attack-stage", &*auth_world.entropy);
-        let authority = EmbeddedAuthority::open(&auth_world, provider.trusted(), policies()).await?;
+        let authority = EmbeddedAuthority::open(&auth_world, provider.trusted(), policies_over_bindings()).await?;
         let relics = Relics::of(&authority, &*auth_world.clock);
         let auth_reports = role::reporter(&auth_world, &at, Role::Auth).await?;
         let engine = Arc::new(authority.reporting(auth_reports.clone()));
@@ -179,16 +183,38 @@ impl Stage {
 }
 
 /// Who may do what while the catalogue runs: operators and the tenants they administer. Nobody administers the bystander.
-pub const BINDINGS: [(&str, &str); 2] = [(ATTACKER, OWN), (HONEST, VICTIM)];
+pub const BINDINGS: [(&str, &str); 4] = [(ATTACKER, OWN), (HONEST, VICTIM), (ATTACKER, PAIR), (HONEST, PAIR)];
 
-/// Who may do what while the catalogue runs, as policies.
-fn policies() -> Policies {
+/// On one tenant everything takes two.
+const TAKES_TWO: &str = r#"
+@id("pairs-take-two")
+forbid (
+  principal,
+  action in [Action::"manage_limits", Action::"issue_credit", Action::"manage_entitlements", Action::"pause_tenant",
+    Action::"manage_credentials", Action::"erase_secrets", Action::"change_plan", Action::"suspend_tenant"],
+  resource == Tenant::"mallory-pair"
+)
+unless { context has approval && context.approval.by != principal };
+"#;
+
+/// The policies that the catalogue runs under: the default ones, but that it takes two for everything on one tenant, and for
+/// nothing on the others.
+///
+/// # Panics
+/// Never: they are tested.
+#[must_use]
+pub fn policies() -> String {
+    without_policy(DEFAULT_POLICIES, "erasing-secrets-takes-two").expect("it is one of them") + TAKES_TWO
+}
+
+fn policies_over_bindings() -> Policies {
     let bindings = BINDINGS.iter().map(|(user, tenant)| Binding {
         user: user_id(user),
         tenant: tenant_id(tenant),
         role: Name::parse("admin").expect("a role"),
     });
-    Policies::default_over(Directory::new(bindings).expect("one role per operator and tenant"))
+    let directory = Directory::new(bindings).expect("one role per operator and tenant");
+    Policies::new(&policies(), directory).expect("the policies of this build are valid")
 }
 
 fn relics(authority: &EmbeddedAuthority, now: i64) -> Relics {

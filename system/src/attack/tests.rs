@@ -8,12 +8,16 @@ use bytes::Bytes;
 use super::*;
 use crate::action::Permission;
 use crate::audit::{Alert, Audit, Event, Found, Query};
-use crate::auth::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce, Verdict};
+use crate::auth::{
+    Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce,
+    Verdict,
+};
 use crate::call::CallError;
 use crate::capability::World;
 use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
+use crate::message::BodyHash;
 use crate::role::Addresses;
 use crate::tlog::Tile;
 
@@ -150,7 +154,13 @@ impl Authority for Obliging {
             Err(_) => self.0.grant(&GrantRequest { purpose: Purpose::Read, ..own }).await,
         }
     }
-    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        _: &BodyHash,
+    ) -> Result<Decision, CallError> {
         let in_force = self.0.in_force(0, Duration::ZERO).await?;
         let permit = Verdict::Permit { policies: Vec::new() };
         Ok(in_force.key.decide(user, tenant, permission, permit, in_force.revision))
@@ -164,6 +174,13 @@ impl Authority for Obliging {
         request: BreakGlassRequest,
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
         self.0.break_glass(token, request).await
+    }
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+        self.0.approvals(token, request).await
     }
     async fn keys(&self) -> Result<PublicKeys, CallError> {
         self.0.keys().await

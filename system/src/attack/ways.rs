@@ -39,6 +39,9 @@ impl Attacker<'_> {
             (Attack::AuditGap, _) => self.gap().await,
             (Attack::CommandGrantToRead, _) => self.read_with_a_commands_grant().await,
             (Attack::ReplayedMessage, _) => self.replay(cell).await,
+            (Attack::EditedAfterApproval | Attack::ApprovalForAnother | Attack::SelfApproval, _) => {
+                self.four_eyes(cell).await
+            }
             (Attack::ReadAnother, Entry::Http) => Ok(self.read_over_http().await),
             (Attack::ReadAnother, Entry::Auth) => self.ask_to_read().await,
             (Attack::ReadAnother, _) => self.read_with_a_forged_grant().await,

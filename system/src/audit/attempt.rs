@@ -17,6 +17,8 @@
 //! | `hostile_body` | a body that two readers may read differently, that names an identifier which is none, or breaks a bound | warning |
 //! | `unauthenticated` | no token, or one that is not believed | warning |
 //! | `forbidden` | an operator asks for more than their role on the tenant allows | warning |
+//! | `approval_misused` | an approval stretched: to another body under its message's id, by whoever asked for it, or of another message than the one that was read | warning |
+//! | `approval_required` | a command that takes a second person's approval and has none: what a panel meets before it asks for one | no |
 //! | `overtaken` | a command that came after its place in the order | warning |
 //! | `malformed` | any other body that is no message: at the producer a typo, anywhere else someone went past the producer | warning, but not at the producer |
 //! | `unchecked` | a token that could not be checked, for want of the identity provider's keys: whose it is stays open | no |
@@ -61,6 +63,8 @@ pub enum Code {
     HostileBody,
     Unauthenticated,
     Forbidden,
+    ApprovalMisused,
+    ApprovalRequired,
     Overtaken,
     Malformed,
     Unchecked,
@@ -79,7 +83,7 @@ pub enum Severity {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::CrossTenant,
         Self::Impersonation,
         Self::ForgedGrant,
@@ -95,6 +99,8 @@ impl Code {
         Self::HostileBody,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::ApprovalMisused,
+        Self::ApprovalRequired,
         Self::Overtaken,
         Self::Malformed,
         Self::Unchecked,
@@ -120,6 +126,8 @@ impl Code {
             Self::HostileBody => "hostile_body",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::ApprovalMisused => "approval_misused",
+            Self::ApprovalRequired => "approval_required",
             Self::Overtaken => "overtaken",
             Self::Malformed => "malformed",
             Self::Unchecked => "unchecked",
@@ -142,12 +150,15 @@ impl Code {
             | Self::Misrouted
             | Self::NoRight
             | Self::Gap => Some(Severity::Critical),
-            Self::ExpiredGrant | Self::HostileBody | Self::Unauthenticated | Self::Forbidden | Self::Overtaken => {
-                Some(Severity::Warning)
-            }
+            Self::ExpiredGrant
+            | Self::HostileBody
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::ApprovalMisused
+            | Self::Overtaken => Some(Severity::Warning),
             Self::Malformed => (service != Role::Producer).then_some(Severity::Warning),
             Self::Conflict => matches!(service, Role::Consumer | Role::Ledger).then_some(Severity::Warning),
-            Self::Unchecked => None,
+            Self::Unchecked | Self::ApprovalRequired => None,
         }
     }
 
@@ -169,6 +180,7 @@ impl Code {
             "byte order mark",
             "surrogate",
             "is sealed already",
+            "is withheld",
         ];
         let beyond = ["recursion limit", "the limit is"];
         let hostile = identifier || number || readers_differ.iter().chain(&beyond).any(|sign| problem.contains(sign));

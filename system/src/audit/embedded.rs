@@ -600,6 +600,7 @@ mod tests {
             detail: String::new(),
             authority_revision: 1,
             policies: Vec::new(),
+            approved_by: None,
         })
     }
 

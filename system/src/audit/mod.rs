@@ -227,6 +227,8 @@ pub struct AuditEntry {
     pub authority_revision: u64,
     /// The policies that permitted it; none where it was denied.
     pub policies: Vec<String>,
+    /// The second person who approved it, where policy asks for one.
+    pub approved_by: Option<UserId>,
 }
 
 impl AuditEntry {

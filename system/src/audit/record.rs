@@ -104,6 +104,7 @@ mod tests {
             detail,
             authority_revision: 1,
             policies: Vec::new(),
+            approved_by: None,
         })
     }
 

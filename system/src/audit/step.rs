@@ -22,6 +22,10 @@
 //! | `break_glass_approved` | a second person gives it | auth | the emergency's | warning |
 //! | `break_glass_ended` | someone takes it back | auth | the emergency's | no |
 //! | `break_glass_expired` | it has ended with its time | auth | the emergency's | no |
+//! | `approval_asked` | someone asks for a second person's approval of a command | auth | the approval's | no |
+//! | `approved` | a second person approves exactly that command | auth | the approval's | no |
+//! | `approval_withdrawn` | someone takes the wish or the approval back | auth | the approval's | no |
+//! | `approval_expired` | it has ended with its time | auth | the approval's | no |
 //! | `credentials_read` | what is known of a tenant's credentials was shown; never the secrets | producer | the tenant's version | no |
 //!
 //! Kind, tenant, message and number name one step, so that it can be told whether it stands once; but a `duplicate` is one
@@ -59,12 +63,16 @@ pub enum StepKind {
     BreakGlassApproved,
     BreakGlassEnded,
     BreakGlassExpired,
+    ApprovalAsked,
+    Approved,
+    ApprovalWithdrawn,
+    ApprovalExpired,
     CredentialsRead,
 }
 
 impl StepKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Published,
         Self::Delivered,
         Self::CameBack,
@@ -84,6 +92,10 @@ impl StepKind {
         Self::BreakGlassApproved,
         Self::BreakGlassEnded,
         Self::BreakGlassExpired,
+        Self::ApprovalAsked,
+        Self::Approved,
+        Self::ApprovalWithdrawn,
+        Self::ApprovalExpired,
         Self::CredentialsRead,
     ];
 
@@ -110,6 +122,10 @@ impl StepKind {
             Self::BreakGlassApproved => "break_glass_approved",
             Self::BreakGlassEnded => "break_glass_ended",
             Self::BreakGlassExpired => "break_glass_expired",
+            Self::ApprovalAsked => "approval_asked",
+            Self::Approved => "approved",
+            Self::ApprovalWithdrawn => "approval_withdrawn",
+            Self::ApprovalExpired => "approval_expired",
             Self::CredentialsRead => "credentials_read",
         }
     }
@@ -134,7 +150,11 @@ impl StepKind {
             | Self::BreakGlassAsked
             | Self::BreakGlassApproved
             | Self::BreakGlassEnded
-            | Self::BreakGlassExpired => &[Role::Auth],
+            | Self::BreakGlassExpired
+            | Self::ApprovalAsked
+            | Self::Approved
+            | Self::ApprovalWithdrawn
+            | Self::ApprovalExpired => &[Role::Auth],
             Self::CredentialsRead => &[Role::Producer],
         }
     }

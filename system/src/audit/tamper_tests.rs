@@ -23,6 +23,7 @@ fn decided(number: u64) -> Event {
         detail: String::new(),
         authority_revision: 1,
         policies: Vec::new(),
+        approved_by: None,
     })
 }
 

@@ -11,6 +11,7 @@ use sha2::Sha256;
 use crate::action::Permission;
 use crate::capability::Entropy;
 use crate::ids::{TenantId, UserId};
+use crate::message::BodyHash;
 
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +28,22 @@ pub enum Verdict {
     },
 }
 
+/// That a verdict is on one command alone, for it asks for a second person's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// The command: SHA-256 of its body.
+    pub body_sha256: BodyHash,
+    /// Who approved it, if anyone did.
+    pub by: Option<UserId>,
+}
+
 /// A verdict on one operator, one tenant and one permission, at one revision of authority.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// What was decided.
     pub verdict: Verdict,
+    /// None: it is the same for every command of the permission.
+    pub approval: Option<Approved>,
     /// The revision of authority it was made at.
     pub revision: u64,
     tag: [u8; 32],
@@ -72,15 +84,16 @@ impl DecisionKey {
         tenant: &TenantId,
         permission: Permission,
         verdict: &Verdict,
+        approval: &Option<Approved>,
         revision: u64,
     ) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        let signed = (user, tenant, permission, verdict, revision);
+        let signed = (user, tenant, permission, verdict, approval, revision);
         mac.update(&postcard::to_stdvec(&signed).expect("our own types become bytes"));
         mac
     }
 
-    /// Makes a decision.
+    /// Makes a decision on every command of the permission.
     pub fn decide(
         &self,
         user: &UserId,
@@ -89,14 +102,27 @@ impl DecisionKey {
         verdict: Verdict,
         revision: u64,
     ) -> Decision {
-        let tag = self.mac(user, tenant, permission, &verdict, revision).finalize().into_bytes().into();
-        Decision { verdict, revision, tag }
+        self.decide_on(user, tenant, permission, verdict, None, revision)
+    }
+
+    /// Makes a decision, on one command alone if there is an `approval` to it.
+    pub fn decide_on(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        verdict: Verdict,
+        approval: Option<Approved>,
+        revision: u64,
+    ) -> Decision {
+        let tag = self.mac(user, tenant, permission, &verdict, &approval, revision).finalize().into_bytes().into();
+        Decision { verdict, approval, revision, tag }
     }
 
     /// Whether `decision` is auth's, on this operator, tenant and permission. Takes as long whatever is wrong with it.
     #[must_use]
     pub fn verify(&self, decision: &Decision, user: &UserId, tenant: &TenantId, permission: Permission) -> bool {
-        let mac = self.mac(user, tenant, permission, &decision.verdict, decision.revision);
+        let mac = self.mac(user, tenant, permission, &decision.verdict, &decision.approval, decision.revision);
         mac.verify_slice(&decision.tag).is_ok()
     }
 }
@@ -128,6 +154,8 @@ mod tests {
         assert!(!key.verify(&Decision { revision: 6, ..decision.clone() }, &ana, &acme, Permission::Read));
         let permit = Verdict::Permit { policies: Vec::new() };
         assert!(!key.verify(&Decision { verdict: permit, ..decision.clone() }, &ana, &acme, Permission::Read));
+        let approval = Some(Approved { body_sha256: [1; 32], by: Some(bob) });
+        assert!(!key.verify(&Decision { approval, ..decision.clone() }, &ana, &acme, Permission::Read));
         assert!(!DecisionKey([8; 32]).verify(&decision, &ana, &acme, Permission::Read));
     }
 }

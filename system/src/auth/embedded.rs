@@ -3,6 +3,9 @@
 //! What it decides by is held in memory; what must not go back - the revision of authority, the keys, emergency rights - is
 //! in its store, and in force only once it is durable.
 
+mod approvals;
+mod emergencies;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
@@ -14,19 +17,21 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::break_glass::{self, BreakGlass, BreakGlassRequest, Emergencies, OPEN_MAX};
-use super::decision::{Decision, DecisionKey, InForce, Verdict};
+use super::approval::{Approval, ApprovalRequest, Approvals};
+use super::break_glass::{BreakGlass, BreakGlassRequest, Emergencies};
+use super::decision::{Approved as ApprovedBody, Decision, DecisionKey, InForce, Verdict};
 use super::oidc::Authenticator;
-use super::policy::{Ask, Policies, Ruling};
+use super::policy::{Approved, Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::audit::outbox::{self, Outbox, Writing};
 use crate::audit::{Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
-use crate::grant::{self, GrantToken, KEYS_STALE_MAX, Purpose};
+use crate::grant::{self, Basis, GrantToken, KEYS_STALE_MAX, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::{PrivateKey, PublicKeys};
+use crate::message::BodyHash;
 use crate::monitor::Outlet;
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
@@ -47,6 +52,10 @@ const REVISION: TableDefinition<(), (u64, [u8; 32])> = TableDefinition::new("rev
 const EMERGENCIES: TableDefinition<u64, &[u8]> = TableDefinition::new("emergencies");
 /// One row: the last number of [`EMERGENCIES`].
 const EMERGENCIES_LAST: TableDefinition<(), u64> = TableDefinition::new("emergencies_last");
+/// number -> [`Approval`], of those that are open.
+const APPROVALS: TableDefinition<u64, &[u8]> = TableDefinition::new("approvals");
+/// One row: the last number of [`APPROVALS`].
+const APPROVALS_LAST: TableDefinition<(), u64> = TableDefinition::new("approvals_last");
 
 /// The embedded auth service.
 pub struct EmbeddedAuthority {
@@ -150,7 +159,7 @@ impl EmbeddedAuthority {
     /// A grant as it was signed at `then`, in seconds since the Unix epoch, whatever was in force: for the catalogue of
     /// attacks, which needs such from the past.
     pub(crate) fn issue_at(&self, subject: UserId, tenant: TenantId, purpose: Purpose, then: i64) -> GrantToken {
-        grant::issue(self.state().signing_key(then), subject, tenant, purpose, then)
+        grant::issue(self.state().signing_key(then), subject, tenant, purpose, Basis::default(), then)
     }
 
     /// All that it takes. To replay takes both: the right to do what the letter asks for, and the right to deal with letters.
@@ -160,7 +169,10 @@ impl EmbeddedAuthority {
             Purpose::Read => Ok(vec![Permission::Read]),
             Purpose::Pause => Ok(vec![Permission::PauseTenant]),
             Purpose::Discard { .. } => Ok(vec![Permission::ManageDeadLetters]),
-            Purpose::Command { action, .. } | Purpose::Seal { action, .. } | Purpose::Replay { action, .. } => {
+            Purpose::Command { action, .. }
+            | Purpose::Seal { action, .. }
+            | Purpose::DryRun { action, .. }
+            | Purpose::Replay { action, .. } => {
                 let denied = |why| Denied::Forbidden(format!("nobody may do {action:?}: {why}"));
                 let spec = action::find(action).ok_or_else(|| denied("there is no such action"))?;
                 // Whoever may seal is shown the tenant's wrapped keys.
@@ -177,11 +189,19 @@ impl EmbeddedAuthority {
         self.operators.authenticate(token, self.clock.unix_seconds()).await
     }
 
-    /// What is in force says to `user`, with the emergency right they hold, if they hold one.
-    fn rule(&self, state: &State, user: &UserId, tenant: &TenantId, permission: Permission) -> Ruling {
+    /// What is in force says to `user`, with the emergency right they hold, if they hold one, and with `approved`.
+    fn rule(
+        &self,
+        state: &State,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        approved: Option<&Approved>,
+    ) -> Ruling {
         let now = self.clock.now();
         let emergency = state.emergencies.of(user, tenant, now.as_second());
-        let ruled = state.policies.rule(user, tenant, Ask::Permission(permission, emergency.as_ref()), now);
+        let ask = Ask::Permission(permission, emergency.as_ref(), approved);
+        let ruled = state.policies.rule(user, tenant, ask, now);
         if let (Ruling::Permit(policies), Some(emergency)) = (&ruled, &emergency) {
             // Never silent, whatever else permits it.
             tracing::warn!(%user, %tenant, permission = permission.name(), ?policies, approved_by = %emergency.approved_by,
@@ -200,120 +220,48 @@ impl EmbeddedAuthority {
             true => Code::Forbidden,
             false => Code::CrossTenant,
         };
-        for permission in Self::permissions(&request.purpose).map_err(|denied| (code, denied))? {
-            if let Ruling::Deny(why) = self.rule(&state, &subject, &request.tenant, permission) {
-                return Err((code, Denied::Forbidden(why)));
+        let (tenant, purpose) = (request.tenant.clone(), request.purpose.clone());
+        let body = match &purpose {
+            Purpose::Command { body_sha256, .. } | Purpose::Replay { body_sha256, .. } => Some(body_sha256),
+            _ => None,
+        };
+        let tells = |policies| if matches!(purpose, Purpose::DryRun { .. }) { policies } else { Vec::new() };
+        let mut basis = Basis::default();
+        for permission in Self::permissions(&purpose).map_err(|denied| (code, denied))? {
+            let Judged { ruling, approved_by, with_approval } = self.judge(&state, &subject, &tenant, permission, body);
+            match (ruling, with_approval) {
+                (Ruling::Permit(policies), _) => {
+                    basis.policies.extend(tells(policies));
+                    basis.approved_by = basis.approved_by.or(approved_by);
+                }
+                (Ruling::Deny(why), Some(policies)) => match &purpose {
+                    // Who replays has the letter approved by nobody: whoever wants it all the same sends it anew.
+                    Purpose::Command { message_id, body_sha256, .. }
+                    | Purpose::Replay { message_id, body_sha256, .. } => {
+                        let code = match state.approvals.is_for_another(&tenant, message_id, body_sha256, now) {
+                            true => Code::ApprovalMisused,
+                            false => Code::ApprovalRequired,
+                        };
+                        return Err((code, Denied::ApprovalRequired(why)));
+                    }
+                    // What is only looked at, or sealed to be asked about, waits for nobody.
+                    _ => {
+                        basis.policies.extend(tells(policies));
+                        basis.awaits_approval = true;
+                    }
+                },
+                (Ruling::Deny(why), None) => return Err((code, Denied::Forbidden(why))),
             }
         }
-        Ok(grant::issue(state.signing_key(now), subject, request.tenant.clone(), request.purpose.clone(), now))
+        Ok(grant::issue(state.signing_key(now), subject, tenant, purpose, basis, now))
     }
 
-    /// Whether `user` may `ask` about the emergency of `open`.
+    /// Whether `user` may `ask` about `tenant`.
     fn check(&self, state: &State, user: &UserId, tenant: &TenantId, ask: Ask<'_>) -> Result<(), Denied> {
         match state.policies.rule(user, tenant, ask, self.clock.now()) {
             Ruling::Permit(_) => Ok(()),
             Ruling::Deny(why) => Err(Denied::Forbidden(why)),
         }
-    }
-
-    async fn emergency(
-        &self,
-        token: &str,
-        request: BreakGlassRequest,
-    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
-        let denied = |why: String| Ok(Err(Denied::Forbidden(why)));
-        let user = match self.authenticate(token).await? {
-            Ok(user) => user,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let (state, now) = (self.state(), self.clock.unix_seconds());
-        let open = |number: u64| {
-            let open = state.emergencies.0.get(&number).filter(|open| now < open.ends_at());
-            open.cloned().ok_or_else(|| Denied::Forbidden(format!("no break-glass {number} waits or is in force")))
-        };
-        let (change, number) = match request {
-            BreakGlassRequest::List => {
-                let may_know = |open: &&BreakGlass| {
-                    let asks = [Ask::ApproveBreakGlass(&open.requester), Ask::EndBreakGlass(&open.requester)];
-                    asks.into_iter().any(|ask| self.check(&state, &user, &open.tenant, ask).is_ok())
-                };
-                let open = state.emergencies.0.values().filter(|open| now < open.ends_at());
-                return Ok(Ok(open.filter(may_know).cloned().collect()));
-            }
-            BreakGlassRequest::Ask { tenant, reason, minutes } => {
-                self.store.machine().outbox.has_room()?;
-                if let Err(denied) = self.check(&state, &user, &tenant, Ask::AskBreakGlass) {
-                    return Ok(Err(denied));
-                }
-                // The API has looked, but it is not the API that is believed here.
-                if let Some((field, problem)) = break_glass::problem(&reason, minutes) {
-                    return denied(format!("the {field} of a break-glass {problem}"));
-                }
-                let mut held = state.emergencies.0.values().filter(|open| now < open.ends_at());
-                if let Some(held) = held.find(|open| open.requester == user && open.tenant == tenant) {
-                    let number = held.number;
-                    return denied(format!("break-glass {number} of {user} on tenant {tenant} is open: end it first"));
-                }
-                if state.emergencies.0.len() >= OPEN_MAX {
-                    return denied(format!("{OPEN_MAX} emergencies are open; end some"));
-                }
-                let number = state.emergencies_last + 1;
-                let asked = BreakGlass {
-                    number,
-                    tenant,
-                    requester: user.clone(),
-                    reason,
-                    minutes,
-                    asked_at: now,
-                    approved: None,
-                };
-                (Change::Open(asked), number)
-            }
-            BreakGlassRequest::Approve { number } => {
-                self.store.machine().outbox.has_room()?;
-                let asked = match open(number) {
-                    Ok(asked) => asked,
-                    Err(denied) => return Ok(Err(denied)),
-                };
-                // Whatever the policies say: it takes two.
-                if asked.requester == user {
-                    return denied(format!(
-                        "break-glass {number} was asked for by {user}: another person must approve it"
-                    ));
-                }
-                if let Some((by, _)) = &asked.approved {
-                    return denied(format!("break-glass {number} is approved by {by} already"));
-                }
-                if let Err(denied) = self.check(&state, &user, &asked.tenant, Ask::ApproveBreakGlass(&asked.requester))
-                {
-                    return Ok(Err(denied));
-                }
-                (Change::Open(BreakGlass { approved: Some((user.clone(), now)), ..asked }), number)
-            }
-            BreakGlassRequest::End { number } => {
-                let asked = match open(number) {
-                    Ok(asked) => asked,
-                    Err(denied) => return Ok(Err(denied)),
-                };
-                if let Err(denied) = self.check(&state, &user, &asked.tenant, Ask::EndBreakGlass(&asked.requester)) {
-                    return Ok(Err(denied));
-                }
-                (Change::End(vec![number], Some(user.clone())), number)
-            }
-        };
-        let opened = match &change {
-            Change::Open(opened) => Some(opened.clone()),
-            _ => None,
-        };
-        let before = state.emergencies.0.get(&number).cloned();
-        self.change(change).await?;
-        let after = self.state().emergencies.0.get(&number).cloned();
-        // Of two who ask at once for one thing, the second to be executed changes nothing.
-        let told = if after == opened { opened.or(before) } else { None };
-        let told = told.ok_or_else(|| CallError::failed(format!("break-glass {number} was changed meanwhile")))?;
-        tracing::error!(number, operator = %user, tenant = %told.tenant, requester = %told.requester, reason = told.reason,
-            minutes = told.minutes, approved = ?told.approved, ended = after.is_none(), "break-glass");
-        Ok(Ok(vec![told]))
     }
 }
 
@@ -342,13 +290,23 @@ impl Authority for EmbeddedAuthority {
         }
     }
 
-    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        body: &BodyHash,
+    ) -> Result<Decision, CallError> {
         let state = self.state();
-        let verdict = match self.rule(&state, user, tenant, permission) {
+        let Judged { ruling, approved_by, with_approval } = self.judge(&state, user, tenant, permission, Some(body));
+        let verdict = match ruling {
             Ruling::Permit(policies) => Verdict::Permit { policies },
             Ruling::Deny(reason) => Verdict::Deny { reason },
         };
-        Ok(state.decision_key.decide(user, tenant, permission, verdict, state.revision))
+        // With an approval or for want of one: either way it is said of this one command.
+        let approval = (approved_by.is_some() || with_approval.is_some())
+            .then(|| ApprovedBody { body_sha256: *body, by: approved_by });
+        Ok(state.decision_key.decide_on(user, tenant, permission, verdict, approval, state.revision))
     }
 
     async fn keys(&self) -> Result<PublicKeys, CallError> {
@@ -368,11 +326,16 @@ impl Authority for EmbeddedAuthority {
                 self.change(Change::End(ended, None)).await?;
                 continue;
             }
+            let ended = state.approvals.ended(now);
+            if !ended.is_empty() {
+                self.change(Change::Withdraw(ended, None)).await?;
+                continue;
+            }
             if state.revision != known || Instant::now() >= give_up {
                 return Ok(self.in_force_now());
             }
-            let until_end =
-                state.emergencies.next_end().map(|end| Duration::from_secs(end.saturating_sub(now).max(1) as u64));
+            let next_end = state.emergencies.next_end().into_iter().chain(state.approvals.next_end()).min();
+            let until_end = next_end.map(|end| Duration::from_secs(end.saturating_sub(now).max(1) as u64));
             let next = until_end.map_or(give_up, |wait| give_up.min(Instant::now() + wait));
             // Whether it changed or the time is over: look again.
             let _ = timeout_at(next, changed.changed()).await;
@@ -388,11 +351,32 @@ impl Authority for EmbeddedAuthority {
         if let Err(denied) = &answered {
             let code = match denied {
                 Denied::Unauthenticated(_) => Code::Unauthenticated,
-                Denied::Forbidden(_) => Code::Forbidden,
+                Denied::Forbidden(_) | Denied::ApprovalRequired(_) => Code::Forbidden,
             };
             self.reporter.attempt(code, "break_glass", Claimed::default(), denied).await?;
         }
         Ok(answered)
+    }
+
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+        let claimed = match &request {
+            ApprovalRequest::Ask { body, .. } => Claimed::of_body(body),
+            ApprovalRequest::Approve { body_sha256, .. } => {
+                Claimed { body_sha256: Some(*body_sha256), ..Claimed::default() }
+            }
+            _ => Claimed::default(),
+        };
+        match self.four_eyes(token, request).await? {
+            Ok(meant) => Ok(Ok(meant)),
+            Err((code, denied)) => {
+                self.reporter.attempt(code, "approvals", claimed, &denied).await?;
+                Ok(Err(denied))
+            }
+        }
     }
 }
 
@@ -406,6 +390,18 @@ struct State {
     keys: BTreeMap<i64, PrivateKey>,
     emergencies: Emergencies,
     emergencies_last: u64,
+    approvals: Approvals,
+    approvals_last: u64,
+}
+
+/// What the policies say to a command.
+struct Judged {
+    /// To it as it stands, with its approval if there is one.
+    ruling: Ruling,
+    /// The second person, if it takes one.
+    approved_by: Option<UserId>,
+    /// The policies that would permit it if it were approved, where only that is wanting.
+    with_approval: Option<Vec<String>>,
 }
 
 impl State {
@@ -437,6 +433,16 @@ enum Change {
     Open(BreakGlass),
     /// Ended by someone, or by the clock.
     End(Vec<u64>, Option<UserId>),
+    /// An approval that is asked for.
+    AskApproval(Box<Approval>),
+    /// One that is given.
+    Approve {
+        number: u64,
+        by: UserId,
+        at: i64,
+    },
+    /// Withdrawn by someone, or ended by the clock.
+    Withdraw(Vec<u64>, Option<UserId>),
 }
 
 impl Office {
@@ -476,8 +482,15 @@ impl Office {
             emergencies.insert(number.value(), decode(open.value())?);
         }
         let emergencies_last = within.open_table(EMERGENCIES_LAST)?.get(())?.map_or(0, |last| last.value());
+        let mut approvals = Approvals::default();
+        for row in within.open_table(APPROVALS)?.iter()? {
+            let (number, open) = row?;
+            approvals.0.insert(number.value(), Arc::new(decode(open.value())?));
+        }
+        let approvals_last = within.open_table(APPROVALS_LAST)?.get(())?.map_or(0, |last| last.value());
         let (policies, emergencies) = (Arc::new(policies), Emergencies(emergencies));
-        let state = State { policies, revision, decision_key, keys, emergencies, emergencies_last };
+        let state =
+            State { policies, revision, decision_key, keys, emergencies, emergencies_last, approvals, approvals_last };
         let (state, next) = (RwLock::new(Arc::new(state)), Mutex::default());
         Ok(Self { state, next, revision: watch::Sender::new(revision), clock, outbox })
     }
@@ -522,6 +535,9 @@ impl Machine for Office {
         let mut answers = Vec::with_capacity(batch.len());
         for change in batch {
             match change {
+                Change::AskApproval(_) | Change::Approve { .. } | Change::Withdraw(..) => {
+                    self.change_approvals(within, &mut state, &mut steps, change)?;
+                }
                 Change::Reload(policies) if policies.fingerprint() == state.policies.fingerprint() => {}
                 Change::Reload(policies) => {
                     state.policies = Arc::from(policies);
@@ -597,13 +613,17 @@ impl Machine for Office {
 }
 
 #[cfg(test)]
+#[path = "approval_tests.rs"]
+mod approval_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::break_glass::APPROVE_WITHIN_MINUTES;
     use crate::auth::{Binding, Directory};
     use crate::grant::{CLOCK_LEEWAY_SECONDS, Envelope, Verifier, VerifyError};
     use crate::ids::Name;
-    use crate::testing::{Bench, OPERATOR, credit, tenant};
+    use crate::testing::{Bench, OPERATOR, alone, credit, tenant};
 
     fn user(name: &str) -> UserId {
         UserId::parse(name).unwrap()
@@ -625,13 +645,14 @@ mod tests {
     #[tokio::test]
     async fn a_role_that_is_taken_away_is_gone_with_the_reload_and_stays_gone_after_a_restart() {
         let bench = Bench::new().await;
-        let asked = async || bench.authority.recheck(&user(OPERATOR), &tenant("acme"), Permission::IssueCredit).await;
+        let asked =
+            async || bench.authority.recheck(&user(OPERATOR), &tenant("acme"), Permission::IssueCredit, &[0; 32]).await;
         let before = asked().await.unwrap();
         assert!(matches!(&before.verdict, Verdict::Permit { policies } if policies == &["admin-manages-everything"]));
-        let same = bench.authority.reload(Policies::default_over(bench.authority.policies().directory().clone())).await;
+        let same = bench.authority.reload(alone(bench.authority.policies().directory().clone())).await;
         assert_eq!(same, Ok(before.revision), "nothing has changed");
         let without = bench.authority.policies().directory().without(&user(OPERATOR), &tenant("acme"));
-        assert_eq!(bench.authority.reload(Policies::default_over(without)).await, Ok(before.revision + 1));
+        assert_eq!(bench.authority.reload(alone(without)).await, Ok(before.revision + 1));
         let after = asked().await.unwrap();
         assert!(matches!(&after.verdict, Verdict::Deny { reason } if reason.contains("holds no role")), "{after:?}");
         assert_eq!(after.revision, before.revision + 1);
@@ -678,7 +699,8 @@ mod tests {
         let auth = &bench.authority;
         auth.reload(policies(EMERGENCY)).await.unwrap();
         let act = async |who: &str, request| auth.break_glass(&bench.token(who), request).await.unwrap();
-        let may = async || auth.recheck(&user("olaf"), &tenant("acme"), Permission::ManageLimits).await.unwrap();
+        let may =
+            async || auth.recheck(&user("olaf"), &tenant("acme"), Permission::ManageLimits, &[0; 32]).await.unwrap();
         assert!(act("ana", ask(30)).await.is_err(), "ana is not on call");
         for (minutes, reason) in [(0, "a long enough reason"), (1 << 62, "a long enough reason"), (30, "short")] {
             let asked = BreakGlassRequest::Ask { tenant: tenant("acme"), reason: reason.into(), minutes };
@@ -794,7 +816,7 @@ mod tests {
         assert_ne!(before.seed(), after.seed());
         let keys = bench.authority.keys().await.unwrap();
         assert!(keys.knows(before.kid()) && keys.knows(after.kid()), "both are published");
-        let later = grant::issue(after, user(OPERATOR), tenant("acme"), Purpose::Read, now);
+        let later = grant::issue(after, user(OPERATOR), tenant("acme"), Purpose::Read, Basis::default(), now);
         let fresh = Verifier::new(bench.authority.clone(), bench.world.clock.clone());
         assert!(fresh.read(later).await.is_ok() && fresh.command(old).await.is_ok());
     }

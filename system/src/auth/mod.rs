@@ -4,6 +4,7 @@
 //! on a tenant, and signs grants. At the moment of effect it is asked again: a grant says that a command was allowed when it
 //! was sent, a [`Decision`] says whether it is allowed now.
 
+mod approval;
 mod break_glass;
 mod decision;
 mod directory;
@@ -23,15 +24,23 @@ use crate::call::CallError;
 use crate::grant::{GrantToken, Purpose};
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
+use crate::message::BodyHash;
 
+pub use approval::{
+    APPROVAL_BODY_BYTES_MAX, APPROVAL_MINUTES, APPROVAL_MINUTES_MAX, Approval, ApprovalRequest,
+    problem as approval_problem,
+};
 pub use break_glass::{
     BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, problem as break_glass_problem, reason_problem,
 };
-pub use decision::{Decision, DecisionKey, InForce, Verdict};
+pub use decision::{Approved, Decision, DecisionKey, InForce, Verdict};
 pub use directory::{Binding, Directory, DirectoryError, Role, Segment, Team};
 pub use embedded::{EmbeddedAuthority, PUBLISHED_BEFORE_SECONDS};
 pub use oidc::{IdentityProvider, TrustedIssuer};
-pub use policy::{Ask, DEFAULT_POLICIES, Emergency, Policies, PolicyError, Ruling, SCHEMA};
+pub use policy::{
+    Approved as SeenApproval, Ask, DEFAULT_POLICIES, Emergency, Policies, PolicyError, Ruling, SCHEMA,
+    without as without_policy,
+};
 pub use remote::{AuthorityService, RemoteAuthority};
 
 /// Authenticates, authorizes, signs.
@@ -43,8 +52,14 @@ pub trait Authority: Send + Sync + 'static {
     /// Also when the token can't be checked now, because the identity provider's keys can't be had.
     async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError>;
 
-    /// Whether `user` holds `permission` on `tenant` at this moment.
-    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError>;
+    /// Whether `user` holds `permission` on `tenant` at this moment, for the command whose body has the hash `body`.
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        body: &BodyHash,
+    ) -> Result<Decision, CallError>;
 
     /// The keys that verify grants.
     async fn keys(&self) -> Result<PublicKeys, CallError>;
@@ -60,6 +75,14 @@ pub trait Authority: Send + Sync + 'static {
         token: &str,
         request: BreakGlassRequest,
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError>;
+
+    /// Asks for a second person's approval of a command, gives, withdraws, shows or lists them, for the operator of
+    /// `token`; answers with those that were meant.
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError>;
 }
 
 /// A wish for a grant.
@@ -83,6 +106,7 @@ impl GrantRequest {
         let claimed = Claimed { user, ..Claimed::tenant(&self.tenant) };
         match &self.purpose {
             Purpose::Command { action, message_id, body_sha256 }
+            | Purpose::DryRun { action, message_id, body_sha256 }
             | Purpose::Replay { action, message_id, body_sha256, .. } => Claimed {
                 action: Some(action.clone()),
                 message_id: Some(message_id.to_string()),
@@ -113,4 +137,7 @@ pub enum Denied {
     /// We do, and they may not.
     #[error("{0}")]
     Forbidden(String),
+    /// They may once a second person has approved it.
+    #[error("{0}; it takes a second person's approval")]
+    ApprovalRequired(String),
 }

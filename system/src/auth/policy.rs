@@ -30,8 +30,10 @@ pub const DEFAULT_POLICIES: &str = include_str!("../../policies/default.cedar");
 /// What is asked of the policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask<'a> {
-    /// Whether an operator holds a permission, with or without an emergency right.
-    Permission(Permission, Option<&'a Emergency>),
+    /// Whether an operator holds a permission, with or without an emergency right and an approval of the command.
+    Permission(Permission, Option<&'a Emergency>, Option<&'a Approved>),
+    /// Whether an operator may approve the command of this one.
+    ApproveCommand(&'a UserId),
     /// Whether an operator may ask for an emergency right.
     AskBreakGlass,
     /// Whether an operator may approve the emergency right that this one asked for.
@@ -43,7 +45,8 @@ pub enum Ask<'a> {
 impl Ask<'_> {
     fn name(self) -> &'static str {
         match self {
-            Self::Permission(permission, _) => permission.name(),
+            Self::Permission(permission, ..) => permission.name(),
+            Self::ApproveCommand(_) => "approve_command",
             Self::AskBreakGlass => "ask_break_glass",
             Self::ApproveBreakGlass(_) => "approve_break_glass",
             Self::EndBreakGlass(_) => "end_break_glass",
@@ -58,6 +61,15 @@ pub struct Emergency {
     pub approved_by: UserId,
     /// When it ends.
     pub until: Timestamp,
+}
+
+/// A second person's approval of the command, as policies see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// The second person.
+    pub by: UserId,
+    /// When they approved.
+    pub at: Timestamp,
 }
 
 /// What the policies say.
@@ -220,6 +232,23 @@ impl Policies {
     }
 }
 
+/// The policies in `text` but the one with this `@id`.
+///
+/// # Errors
+/// When there is none, or the text is no policies.
+pub fn without(text: &str, id: &str) -> Result<String, PolicyError> {
+    let all = named(text)?;
+    let mut left: Vec<_> = all.policies().map(|policy| (policy.id().to_string(), policy.to_string())).collect();
+    let before = left.len();
+    left.retain(|(name, _)| name != id);
+    if left.len() == before {
+        return Err(PolicyError::new(format!("no policy has the @id {id:?}")));
+    }
+    // Cedar keeps them in no order that could be relied on.
+    left.sort_unstable();
+    Ok(left.into_iter().map(|(_, policy)| policy + "\n").collect())
+}
+
 /// The policies in `text`, each under the name that its `@id` gives.
 fn named(text: &str) -> Result<PolicySet, PolicyError> {
     let parsed = PolicySet::from_str(text).map_err(|error| PolicyError(at_line(text, &error)))?;
@@ -313,14 +342,23 @@ fn request(user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Re
     let operator = |user: &UserId| uid(&OPERATOR, user.as_str());
     let mut context = vec![("now".to_owned(), datetime(now))];
     match ask {
-        Ask::Permission(_, Some(Emergency { approved_by, until })) => {
-            let approved_by = RestrictedExpression::new_entity_uid(operator(approved_by));
-            let fields = [("approved_by".to_owned(), approved_by), ("until".to_owned(), datetime(*until))];
-            let emergency = RestrictedExpression::new_record(fields).map_err(|error| error.to_string())?;
-            context.push(("break_glass".to_owned(), emergency));
+        Ask::Permission(_, emergency, approved) => {
+            let mut person_and_time = |name: &str, who: (&str, &UserId), when: (&str, Timestamp)| {
+                let who = (who.0.to_owned(), RestrictedExpression::new_entity_uid(operator(who.1)));
+                let fields = [who, (when.0.to_owned(), datetime(when.1))];
+                let record = RestrictedExpression::new_record(fields).map_err(|error| error.to_string())?;
+                context.push((name.to_owned(), record));
+                Ok::<_, String>(())
+            };
+            if let Some(Emergency { approved_by, until }) = emergency {
+                person_and_time("break_glass", ("approved_by", approved_by), ("until", *until))?;
+            }
+            if let Some(Approved { by, at }) = approved {
+                person_and_time("approval", ("by", by), ("at", *at))?;
+            }
         }
-        Ask::Permission(_, None) | Ask::AskBreakGlass => {}
-        Ask::ApproveBreakGlass(requester) | Ask::EndBreakGlass(requester) => {
+        Ask::AskBreakGlass => {}
+        Ask::ApproveBreakGlass(requester) | Ask::EndBreakGlass(requester) | Ask::ApproveCommand(requester) => {
             context.push(("requester".to_owned(), RestrictedExpression::new_entity_uid(operator(requester))));
         }
     }
@@ -372,7 +410,7 @@ mod tests {
     }
 
     fn may(who: &str, tenant: &str, permission: Permission) -> Result<Vec<String>, String> {
-        ask(who, tenant, Ask::Permission(permission, None))
+        ask(who, tenant, Ask::Permission(permission, None, None))
     }
 
     /// Every permission of the system is an action of the schema, and every default role's rights are these and no others.
@@ -384,7 +422,8 @@ mod tests {
             held.collect::<Vec<_>>()
         };
         assert_eq!(held("ana", "acme"), [Read, ManageLimits, IssueCredit]);
-        assert_eq!(held("ada", "acme"), Permission::ALL);
+        let all_alone = Permission::ALL.into_iter().filter(|permission| *permission != Permission::EraseSecrets);
+        assert_eq!(held("ada", "acme"), all_alone.collect::<Vec<_>>());
         assert_eq!(held("ada", "hooli"), [Read, PauseTenant], "hooli is locked");
         assert_eq!(held("sam", "acme"), [Read]);
         assert_eq!(held("sam", "globex"), [Read]);
@@ -449,8 +488,9 @@ mod tests {
     #[test]
     fn break_glass_takes_another_person_and_ends() {
         let emergency = |by: &str, until| Emergency { approved_by: user(by), until: at(until) };
-        let may =
-            |who, emergency: &Emergency| ask(who, "globex", Ask::Permission(Permission::ManageLimits, Some(emergency)));
+        let may = |who, emergency: &Emergency| {
+            ask(who, "globex", Ask::Permission(Permission::ManageLimits, Some(emergency), None))
+        };
         assert_eq!(may("olaf", &emergency("dan", "2026-01-01T00:00:01Z")).unwrap(), ["break-glass"]);
         assert!(may("olaf", &emergency("dan", "2026-01-01T00:00:00Z")).is_err(), "it has ended");
         assert!(may("olaf", &emergency("olaf", "2026-01-01T00:00:01Z")).is_err(), "one person is not two");
@@ -462,6 +502,36 @@ mod tests {
         assert!(own.ends_with("forbidden by policy nobody-approves-their-own-break-glass"), "{own}");
         assert!(ask("olaf", "globex", Ask::EndBreakGlass(&user("olaf"))).is_ok());
         assert!(ask("ana", "globex", Ask::EndBreakGlass(&user("olaf"))).is_err());
+    }
+
+    #[test]
+    fn erasing_secrets_takes_another_person_whoever_asks() {
+        let at = at("2026-01-01T00:00:00Z");
+        let may = |by: &str| {
+            let approved = Approved { by: user(by), at };
+            ask("ada", "acme", Ask::Permission(Permission::EraseSecrets, None, Some(&approved)))
+        };
+        assert_eq!(may("dan").unwrap(), ["admin-manages-everything"]);
+        assert!(may("ada").unwrap_err().ends_with("forbidden by policy erasing-secrets-takes-two"));
+        let approve =
+            |who, tenant| ask(who, tenant, Ask::ApproveCommand(&user("ana"))).map(|policies| policies.concat());
+        assert_eq!(approve("ada", "acme").unwrap(), "admins-approve-commands");
+        assert_eq!(approve("dan", "globex").unwrap(), "duty-managers-approve-commands");
+        for (who, tenant) in [("ana", "acme"), ("ada", "globex"), ("olaf", "acme"), ("sue", "acme")] {
+            assert!(approve(who, tenant).is_err(), "{who} on {tenant}");
+        }
+        assert!(ask("ada", "acme", Ask::ApproveCommand(&user("ada"))).is_err(), "nobody approves their own");
+    }
+
+    #[test]
+    fn a_policy_is_left_out_by_its_name() {
+        let left = without(DEFAULT_POLICIES, "erasing-secrets-takes-two").unwrap();
+        let policies = Policies::new(&left, Directory::parse(DIRECTORY).unwrap()).unwrap();
+        let ask = Ask::Permission(Permission::EraseSecrets, None, None);
+        let acme = TenantId::parse("acme").unwrap();
+        let ruled = policies.rule(&user("ada"), &acme, ask, at("2026-01-01T00:00:00Z"));
+        assert_eq!(ruled, Ruling::Permit(vec!["admin-manages-everything".into()]));
+        assert!(without(DEFAULT_POLICIES, "no-such").is_err());
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce};
+use super::{
+    Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce,
+};
 use crate::action::Permission;
 use crate::audit::{Claimed, Reporter};
 use crate::call::CallError;
@@ -14,6 +16,7 @@ use crate::capability::Network;
 use crate::grant::GrantToken;
 use crate::ids::{TenantId, UserId};
 use crate::jws::PublicKeys;
+use crate::message::BodyHash;
 use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::rpc::{Client, Service};
@@ -27,10 +30,11 @@ const DURABLE_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     Grant(GrantRequest),
-    Recheck { user: UserId, tenant: TenantId, permission: Permission },
+    Recheck { user: UserId, tenant: TenantId, permission: Permission, body: BodyHash },
     Keys,
     InForce { known: u64, wait_ms: u32 },
     BreakGlass { token: String, request: BreakGlassRequest },
+    Approvals { token: String, request: ApprovalRequest },
 }
 
 /// What it answers.
@@ -41,6 +45,7 @@ pub enum Reply {
     Keys(PublicKeys),
     InForce(InForce),
     BreakGlass(Result<Vec<BreakGlass>, Denied>),
+    Approvals(Result<Vec<Approval>, Denied>),
 }
 
 /// Offers any auth service to the network.
@@ -58,7 +63,7 @@ impl Service for AuthorityService {
 
     fn may(client: Role, request: &Request) -> bool {
         match request {
-            Request::Grant(_) | Request::BreakGlass { .. } => client == Role::Producer,
+            Request::Grant(_) | Request::BreakGlass { .. } | Request::Approvals { .. } => client == Role::Producer,
             Request::InForce { .. } => client == Role::Ledger,
             Request::Recheck { .. } => client == Role::Consumer,
             Request::Keys => matches!(client, Role::Producer | Role::Consumer | Role::Ledger),
@@ -68,8 +73,8 @@ impl Service for AuthorityService {
     async fn handle(&self, request: Request) -> Result<Reply, CallError> {
         match request {
             Request::Grant(request) => self.authority.grant(&request).await.map(Reply::Granted),
-            Request::Recheck { user, tenant, permission } => {
-                self.authority.recheck(&user, &tenant, permission).await.map(Reply::Decided)
+            Request::Recheck { user, tenant, permission, body } => {
+                self.authority.recheck(&user, &tenant, permission, &body).await.map(Reply::Decided)
             }
             Request::Keys => self.authority.keys().await.map(Reply::Keys),
             Request::InForce { known, wait_ms } => {
@@ -77,6 +82,9 @@ impl Service for AuthorityService {
             }
             Request::BreakGlass { token, request } => {
                 self.authority.break_glass(&token, request).await.map(Reply::BreakGlass)
+            }
+            Request::Approvals { token, request } => {
+                self.authority.approvals(&token, request).await.map(Reply::Approvals)
             }
         }
     }
@@ -94,6 +102,7 @@ impl Service for AuthorityService {
             Request::Keys => ("keys", Claimed::default()),
             Request::InForce { .. } => ("in_force", Claimed::default()),
             Request::BreakGlass { .. } => ("break_glass", Claimed::default()),
+            Request::Approvals { .. } => ("approvals", Claimed::default()),
         }
     }
 }
@@ -126,8 +135,14 @@ impl Authority for RemoteAuthority {
         }
     }
 
-    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
-        let request = Request::Recheck { user: user.clone(), tenant: tenant.clone(), permission };
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        body: &BodyHash,
+    ) -> Result<Decision, CallError> {
+        let request = Request::Recheck { user: user.clone(), tenant: tenant.clone(), permission, body: *body };
         match self.client.call(&request, DEADLINE).await? {
             Reply::Decided(decision) => Ok(decision),
             reply => Err(self.client.unexpected(&reply)),
@@ -156,6 +171,17 @@ impl Authority for RemoteAuthority {
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
         match self.client.call(&Request::BreakGlass { token: token.into(), request }, DURABLE_DEADLINE).await? {
             Reply::BreakGlass(answered) => Ok(answered),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+        match self.client.call(&Request::Approvals { token: token.into(), request }, DURABLE_DEADLINE).await? {
+            Reply::Approvals(answered) => Ok(answered),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

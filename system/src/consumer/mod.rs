@@ -292,9 +292,12 @@ impl Consumer {
         if let Some((.., known)) = decisions.iter().find(|(u, p, _)| (u, *p) == (user, permission)) {
             return Ok(known.clone());
         }
-        match self.authority.recheck(user, tenant, permission).await {
+        match self.authority.recheck(user, tenant, permission, &message.body_sha256()).await {
             Ok(decision) => {
-                decisions.push((user.clone(), permission, decision.clone()));
+                // One that looks at an approval is on this command alone.
+                if decision.approval.is_none() {
+                    decisions.push((user.clone(), permission, decision.clone()));
+                }
                 Ok(decision)
             }
             // Closed: without an answer from auth nothing takes effect.
@@ -334,12 +337,15 @@ mod tests {
 
     use super::*;
     use crate::audit::EmbeddedAudit;
-    use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
+    use crate::auth::{Approval, ApprovalRequest, BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
-    use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
+    use crate::grant::{Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
     use crate::jws::PublicKeys;
-    use crate::ledger::{DataKeys, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction};
+    use crate::ledger::{
+        DataKeys, DryRun, EmbeddedLedger, Outcome, PauseGeneration, Paused, Report, TenantState, Transaction,
+    };
+    use crate::message::BodyHash;
     use crate::rate_limit::Rate;
     use crate::rights::Role;
     use crate::testing::{Bench, credit, message_id, tenant};
@@ -355,7 +361,7 @@ mod tests {
         async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
             self.inner.grant(request).await
         }
-        async fn recheck(&self, _: &UserId, _: &TenantId, _: Permission) -> Result<Decision, CallError> {
+        async fn recheck(&self, _: &UserId, _: &TenantId, _: Permission, _: &BodyHash) -> Result<Decision, CallError> {
             self.now.clone()
         }
         async fn keys(&self) -> Result<PublicKeys, CallError> {
@@ -370,6 +376,13 @@ mod tests {
             request: BreakGlassRequest,
         ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
             self.inner.break_glass(token, request).await
+        }
+        async fn approvals(
+            &self,
+            token: &str,
+            request: ApprovalRequest,
+        ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+            self.inner.approvals(token, request).await
         }
     }
 
@@ -505,6 +518,9 @@ mod tests {
         ) -> Result<Option<Outcome>, CallError> {
             self.inner.outcome(r, id, wait).await
         }
+        async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+            self.inner.dry_run(right).await
+        }
         async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
             self.inner.state(read).await
         }
@@ -575,8 +591,14 @@ mod tests {
         async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
             self.inner.grant(request).await
         }
-        async fn recheck(&self, user: &UserId, tenant: &TenantId, of: Permission) -> Result<Decision, CallError> {
-            self.inner.recheck(user, tenant, of).await
+        async fn recheck(
+            &self,
+            user: &UserId,
+            tenant: &TenantId,
+            of: Permission,
+            body: &BodyHash,
+        ) -> Result<Decision, CallError> {
+            self.inner.recheck(user, tenant, of, body).await
         }
         async fn keys(&self) -> Result<PublicKeys, CallError> {
             match self.asleep.swap(false, std::sync::atomic::Ordering::Relaxed) {
@@ -593,6 +615,13 @@ mod tests {
             request: BreakGlassRequest,
         ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
             self.inner.break_glass(token, request).await
+        }
+        async fn approvals(
+            &self,
+            token: &str,
+            request: ApprovalRequest,
+        ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+            self.inner.approvals(token, request).await
         }
     }
 

@@ -287,9 +287,9 @@ mod implementations {
 
     use crate::audit::Reporter;
     use crate::call::CallError;
-    use crate::grant::{VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
+    use crate::grant::{VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier};
     use crate::ids::MessageId;
-    use crate::ledger::{DataKeys, LedgerService, RemoteLedger};
+    use crate::ledger::{DataKeys, DryRun, LedgerService, RemoteLedger};
     use crate::rights::Role;
     use crate::rpc;
 
@@ -340,6 +340,9 @@ mod implementations {
             wait: Duration,
         ) -> Result<Option<Outcome>, CallError> {
             self.producer.outcome(r, id, wait).await
+        }
+        async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+            self.producer.dry_run(right).await
         }
         async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
             self.producer.state(read).await

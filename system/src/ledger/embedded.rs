@@ -14,8 +14,8 @@ use super::fence::{Fence, Unheeded};
 use super::key_file::{KeyFile, SlotHash};
 use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
 use super::{
-    Applied, Baseline, DATA_KEYS_MAX, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState,
-    Transaction, Work, baseline, journal, rulebook,
+    Applied, Baseline, DATA_KEYS_MAX, DataKeys, DryRun, Ledger, Outcome, PauseGeneration, Paused, Report, Run,
+    TenantState, Transaction, Work, baseline, dry_run, journal, rulebook,
 };
 use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::outbox::{self, Outbox, Writing};
@@ -24,7 +24,7 @@ use crate::auth::Verdict;
 use crate::billing::Rules;
 use crate::call::CallError;
 use crate::capability::{Clock, Disk, Entropy, World};
-use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId, UserId};
 use crate::message::BodyHash;
 use crate::monitor::{AppliedEnd, Label, Monitor, Outlet, SpanKind, Stage};
@@ -369,6 +369,18 @@ impl Ledger for EmbeddedLedger {
         }
     }
 
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+        let (books, message) = (self.store.machine(), right.message());
+        let seen = || -> Result<DryRun, redb::Error> {
+            // One snapshot, which nothing can be written to.
+            let kept = self.store.read()?;
+            let spent = keyspace::outcome(&kept, right.scope(), &message.message_id)?;
+            let state = keyspace::state(&kept, right.scope().tenant())?;
+            dry_run::decide(&state, &books.rules, books.rules_version, message, spent.map(|outcome| outcome.version))
+        };
+        seen().map_err(CallError::failed)
+    }
+
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError> {
         let kept = self.store.read().and_then(|kept| keyspace::state(&kept, read.scope().tenant()));
         kept.map_err(CallError::failed)
@@ -547,6 +559,10 @@ impl Books {
                 Unheeded::Closed | Unheeded::Stale { .. } => Applied::Undecided(unheeded.to_string()),
             });
         }
+        if decision.approval.as_ref().is_some_and(|approval| approval.body_sha256 != body_hash) {
+            // Genuine, but on another command.
+            return Ok(Applied::Forged);
+        }
         let (verdict, policies) = match &decision.verdict {
             Verdict::Permit { policies } => match message.action.decide(tenant) {
                 Ok(changes) => (Ok(changes), policies.clone()),
@@ -569,7 +585,8 @@ impl Books {
         };
         let recorded = Recorded { body_hash, outcome };
         tenant.record(&message.message_id, &recorded)?;
-        outbox.push(&Event::Decided(entry(command, &recorded.outcome, policies)))?;
+        let approved_by = decision.approval.as_ref().and_then(|approval| approval.by.clone());
+        outbox.push(&Event::Decided(entry(command, &recorded.outcome, policies, approved_by)))?;
         Ok(Applied::Now(recorded.outcome))
     }
 }
@@ -690,7 +707,12 @@ fn erases(applied: &Applied) -> bool {
     verdict.iter().flatten().any(|change| matches!(change, Change::EraseSecrets { .. }))
 }
 
-fn entry(command: &VerifiedCommand, outcome: &Outcome, policies: Vec<String>) -> AuditEntry {
+fn entry(
+    command: &VerifiedCommand,
+    outcome: &Outcome,
+    policies: Vec<String>,
+    approved_by: Option<UserId>,
+) -> AuditEntry {
     let message = command.message();
     let (code, detail) = match &outcome.verdict {
         Ok(changes) => ("applied", format!("{changes:?}")),
@@ -708,6 +730,7 @@ fn entry(command: &VerifiedCommand, outcome: &Outcome, policies: Vec<String>) ->
         detail,
         authority_revision: outcome.authority_revision,
         policies,
+        approved_by,
     }
 }
 
@@ -763,6 +786,9 @@ impl Drop for Awaiting {
     }
 }
 
+#[cfg(test)]
+#[path = "dry_run_tests.rs"]
+mod dry_run_tests;
 #[cfg(test)]
 #[path = "reconcile_tests.rs"]
 mod reconcile_tests;

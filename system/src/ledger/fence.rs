@@ -155,7 +155,7 @@ mod tests {
     async fn a_decision_counts_only_if_it_is_auths_own_and_of_no_earlier_revision_and_auth_is_heard() {
         let bench = Bench::new().await;
         let (ana, acme) = (UserId::parse(OPERATOR).unwrap(), tenant("acme"));
-        let decision = bench.authority.recheck(&ana, &acme, Permission::IssueCredit).await.unwrap();
+        let decision = bench.authority.recheck(&ana, &acme, Permission::IssueCredit, &[0; 32]).await.unwrap();
         let fence = Fence::default();
         let check = |decision: &Decision| fence.check(decision, &ana, &acme, Permission::IssueCredit);
         assert_eq!(check(&decision), Err(Unheeded::Closed), "nothing is known yet");

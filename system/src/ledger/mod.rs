@@ -13,6 +13,7 @@
 mod baseline;
 #[cfg(test)]
 mod conformance;
+mod dry_run;
 mod embedded;
 mod fence;
 mod journal;
@@ -34,11 +35,12 @@ use crate::audit::Code;
 use crate::auth::Decision;
 use crate::broker::{Position, RUN_MAX};
 use crate::call::CallError;
-use crate::grant::{TenantScope, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal};
+use crate::grant::{TenantScope, VerifiedCommand, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId};
 use crate::secret::{KeyVersion, WrappedKey};
 
 pub use baseline::{BASELINE_BYTES_MAX, Baseline, BaselineError};
+pub use dry_run::{Announced, Difference, DryRun, Origin};
 pub use embedded::{EmbeddedLedger, Settings};
 pub use fence::{STALE_MAX, follow};
 pub use journal::{Account, JOURNAL_PAGE_MAX, Posting, Transaction};
@@ -87,6 +89,9 @@ pub trait Ledger: Send + Sync + 'static {
         message_id: &MessageId,
         wait: Duration,
     ) -> Result<Option<Outcome>, CallError>;
+
+    /// What the command that `right` is for would change if it took effect now. Changes nothing.
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError>;
 
     /// The state of the tenant that `read` is for.
     async fn state(&self, read: &VerifiedRead) -> Result<TenantState, CallError>;

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, DataKeys, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction, Work};
+use super::{
+    Applied, DataKeys, DryRun, Ledger, Outcome, PauseGeneration, Paused, Report, Run, TenantState, Transaction, Work,
+};
 use crate::audit::{Claimed, Reporter};
 use crate::auth::Decision;
 use crate::broker::Position;
 use crate::call::CallError;
 use crate::capability::Network;
-use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier, VerifyError};
+use crate::grant::{
+    Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier, VerifyError,
+};
 use crate::ids::MessageId;
 use crate::monitor::Monitor;
 use crate::rights::Role;
@@ -31,6 +36,7 @@ const RECONCILE_DEADLINE: Duration = Duration::from_secs(20);
 pub enum Request {
     Apply { run: Vec<(Envelope, Decision, Position)> },
     Outcome { grant: GrantToken, message_id: MessageId, wait_ms: u32 },
+    DryRun { body: Bytes, grant: GrantToken },
     State { grant: GrantToken },
     Journal { grant: GrantToken, from: u64, max: u32 },
     Reconcile { grant: GrantToken },
@@ -43,6 +49,7 @@ pub enum Request {
 pub enum Reply {
     Applied(Vec<Applied>),
     Outcome(Option<Outcome>),
+    DryRun(DryRun),
     State(TenantState),
     Journal(Vec<Transaction>),
     Reconciled(Report),
@@ -98,6 +105,7 @@ impl Service for LedgerService {
         match request {
             Request::Apply { .. } => client == Role::Consumer,
             Request::Outcome { .. }
+            | Request::DryRun { .. }
             | Request::State { .. }
             | Request::Journal { .. }
             | Request::Reconcile { .. }
@@ -146,6 +154,10 @@ impl Service for LedgerService {
                 let wait = Duration::from_millis(wait_ms.into());
                 self.ledger.outcome(&read, &message_id, wait).await.map(Reply::Outcome)
             }
+            Request::DryRun { body, grant } => match self.verifier.dry_run(body.clone(), grant).await {
+                Ok(right) => self.ledger.dry_run(&right).await.map(Reply::DryRun),
+                Err(error) => Err(self.refused("dry_run", Claimed::of_body(&body), error).await),
+            },
             Request::State { grant } => {
                 let read = self.reading("state", Claimed::default(), grant).await?;
                 self.ledger.state(&read).await.map(Reply::State)
@@ -187,6 +199,7 @@ impl Service for LedgerService {
             Request::Outcome { message_id, .. } => {
                 ("outcome", Claimed { message_id: Some(message_id.to_string()), ..Claimed::default() })
             }
+            Request::DryRun { body, .. } => ("dry_run", Claimed::of_body(body)),
             Request::State { .. } => ("state", Claimed::default()),
             Request::Journal { .. } => ("journal", Claimed::default()),
             Request::Reconcile { .. } => ("reconcile", Claimed::default()),
@@ -237,6 +250,14 @@ impl Ledger for RemoteLedger {
         let request = Request::Outcome { grant: read.grant().clone(), message_id: message_id.clone(), wait_ms };
         match self.client.call(&request, wait + DEADLINE).await? {
             Reply::Outcome(outcome) => Ok(outcome),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn dry_run(&self, right: &VerifiedDryRun) -> Result<DryRun, CallError> {
+        let request = Request::DryRun { body: right.message().body.clone(), grant: right.grant().clone() };
+        match self.client.call(&request, DEADLINE).await? {
+            Reply::DryRun(seen) => Ok(seen),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

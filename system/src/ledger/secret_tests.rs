@@ -82,7 +82,7 @@ async fn stripe(bench: &Bench, ledger: &EmbeddedLedger, name: &str) -> Option<St
 }
 
 /// Every byte in the ledger's folder that can be looked at.
-fn folder(bench: &Bench) -> Vec<u8> {
+pub(super) fn folder(bench: &Bench) -> Vec<u8> {
     let mut bytes = Vec::new();
     for file in std::fs::read_dir(bench.folder()).unwrap() {
         bytes.extend(std::fs::read(file.unwrap().path()).unwrap());

@@ -25,7 +25,9 @@ use super::http::Source;
 use super::openapi::{
     Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, signed, text,
 };
-use super::{Problem, Producer, audit, books, break_glass, dead_letters, openapi, schemas, sealing, stream};
+use super::{
+    Problem, Producer, approvals, audit, books, break_glass, dead_letters, dry_run, openapi, schemas, sealing, stream,
+};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -77,6 +79,8 @@ pub fn router(producer: Arc<Producer>) -> Router {
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let own = [commands(), tenants(), vec![health()]];
     let others = [
+        dry_run::endpoints(),
+        approvals::endpoints(),
         dead_letters::endpoints(),
         books::endpoints(),
         stream::endpoints(),
@@ -119,7 +123,14 @@ fn commands() -> Vec<Endpoint> {
             .reads(json!({"$ref": "#/components/schemas/message"}))
             .answers(202, "It is durable; its status is at `status_url`.", accepted.clone())
             .answers(200, "It was accepted before: this is a retry.", accepted)
-            .refuses(&["forbidden", "message-id-reused", "message-id-spent", "overloaded", "outcome-unknown"]),
+            .refuses(&[
+                "forbidden",
+                "approval-required",
+                "message-id-reused",
+                "message-id-spent",
+                "overloaded",
+                "outcome-unknown",
+            ]),
         Endpoint::get("/v1/commands/{message_id}", "readCommand", status_of)
             .about(
                 "What became of a command",
@@ -288,23 +299,11 @@ async fn submit(
 ) -> Result<Response, Problem> {
     let trace = request.extensions().get().and_then(|Traced(trace)| *trace);
     let body = read_body(request.into_body()).await?;
-    let message = match Message::parse_submitted(body.clone()) {
-        Ok(message) => message,
-        Err(refusal) => {
-            let claimed = Claimed::of_body(&body);
-            producer.reporter.attempt(Code::of_body(&refusal), SUBMIT, claimed, &refusal).await?;
-            return Err(refusal.into());
-        }
-    };
-    let ahead = message.timestamp.as_second() - producer.clock.unix_seconds();
-    if ahead > FUTURE_MAX_SECONDS {
-        let problem = format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
-        return Err(Problem::invalid("timestamp", problem));
-    }
+    let message = producer.submitted(body, SUBMIT).await?;
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
     let published = match message.action.secret() {
         Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear, trace).await?,
-        Some(Secret::Sealed(_)) | None => {
+        Some(Secret::Sealed(_) | Secret::Withheld) | None => {
             let grant = producer.command_grant(token, &message, trace).await?;
             // Only now: before auth has said who this is, anyone could spend another's share.
             producer.limiter.command(tenant, &message.user_id)?;
@@ -569,6 +568,25 @@ impl Producer {
         Ok(self.verifier.read(grant).await?)
     }
 
+    /// The message that an operator sent to `entry`.
+    pub(super) async fn submitted(&self, body: Bytes, entry: &str) -> Result<Message, Problem> {
+        let message = match Message::parse_submitted(body.clone()) {
+            Ok(message) => message,
+            Err(refusal) => {
+                let claimed = Claimed::of_body(&body);
+                self.reporter.attempt(Code::of_body(&refusal), entry, claimed, &refusal).await?;
+                return Err(refusal.into());
+            }
+        };
+        let ahead = message.timestamp.as_second() - self.clock.unix_seconds();
+        if ahead > FUTURE_MAX_SECONDS {
+            let problem =
+                format!("lies {ahead} s in the future; at most {FUTURE_MAX_SECONDS} s are allowed for clocks");
+            return Err(Problem::invalid("timestamp", problem));
+        }
+        Ok(message)
+    }
+
     /// A grant for exactly this command.
     async fn command_grant(
         &self,
@@ -582,11 +600,7 @@ impl Producer {
             token,
             user: Some(message.user_id.clone()),
             tenant: message.tenant_id.clone(),
-            purpose: Purpose::Command {
-                action: message.action.name().into(),
-                message_id: message.message_id.clone(),
-                body_sha256: message.body_sha256(),
-            },
+            purpose: Purpose::command(message),
         };
         let granted = self.grant(&request).await;
         self.monitor.metrics.stage.observe(Stage::AuthGrant, begun.elapsed().as_secs_f64());

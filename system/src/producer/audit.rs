@@ -206,6 +206,7 @@ mod tests {
                 detail: String::new(),
                 authority_revision: 1,
                 policies: Vec::new(),
+                approved_by: None,
             })
         };
         audit.append("ledger", 1, (1..=300).map(decided).collect()).await.unwrap();

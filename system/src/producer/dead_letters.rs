@@ -77,7 +77,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         })))
         .answers(200, "It waits or was dealt with already.", of_letter(json!({"replayed": flag(), "status": text()})))
         .refuses(&[
-            "no-such-dead-letter", "no-dead-letter", "another-letter", "not-replayable", "overloaded", "outcome-unknown",
+            "approval-required",
+            "no-such-dead-letter",
+            "no-dead-letter",
+            "another-letter",
+            "not-replayable",
+            "overloaded",
+            "outcome-unknown",
         ]);
     let discarded =
         Endpoint::post("/v1/tenants/{tenant_id}/dead-letters/{message_id}/discard", "discardDeadLetter", discard)

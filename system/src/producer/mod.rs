@@ -5,10 +5,12 @@
 //! told when to come back: an address before anything else is done, a user and a tenant once auth knows them.
 
 mod api;
+mod approvals;
 mod audit;
 mod books;
 mod break_glass;
 mod dead_letters;
+mod dry_run;
 mod http;
 mod openapi;
 mod problem;

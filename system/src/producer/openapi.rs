@@ -49,6 +49,10 @@ const WITH_TOKEN: &[&str] = &["unauthenticated", "internal", "unavailable"];
 const TAGS: &[(&str, &str)] = &[
     ("Commands", "Send a command and learn what became of it."),
     ("Tenants", "What a tenant has: limits, entitlements, plan, credits, credentials; pause and resume it."),
+    (
+        "Dry runs and approvals",
+        "What a command would change; and a second person's approval where policy asks for one.",
+    ),
     ("Dead letters", "Commands that were put aside: looked at, replayed under one's own authority, discarded."),
     ("Live stream", "A tenant's audit records as they are logged, as server-sent events."),
     ("Audit", "The tamper-evident log: records with proofs, checkpoints, tiles of its tree."),

@@ -22,6 +22,7 @@ pub(super) const KINDS: &[Kind] = &[
     kind("invalid", 400, "the request is not what it should be; `field` says where, if it is in one place"),
     kind("unauthenticated", 401, "there is no token, or one that is not believed"),
     kind("forbidden", 403, "the operator may not do this"),
+    kind("approval-required", 403, "a second person must approve exactly this command first: `POST /v1/approvals`"),
     kind("no-such-resource", 404, "there is nothing under this path"),
     kind("no-such-command", 404, "the tenant has no such message"),
     kind("no-such-dead-letter", 404, "the tenant has no such dead letter, and never had"),
@@ -127,6 +128,12 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Unauthenticated(why) => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "The operator is not authenticated", why)
+            }
+            Denied::ApprovalRequired(why) => {
+                let detail = format!(
+                    "{why}: have exactly this message approved with POST /v1/approvals, then send the same bytes again"
+                );
+                Self::new(StatusCode::FORBIDDEN, "approval-required", "A second person must approve this", detail)
             }
             Denied::Forbidden(why) => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", "The operator may not do this", why)

@@ -10,9 +10,10 @@ use crate::auth::GrantRequest;
 use crate::broker::Published;
 use crate::call::CallError;
 use crate::grant::Purpose;
+use crate::ledger::DataKeys;
 use crate::message::Message;
 use crate::monitor::TraceContext;
-use crate::secret::{ClearText, KeyContext, SealContext, replace_secret};
+use crate::secret::{ClearText, KeyContext, KeyVersion, SealContext, WrappedKey, replace_secret};
 
 /// Publishes `message` with its secret `clear` sealed.
 pub(super) async fn publish(
@@ -22,32 +23,61 @@ pub(super) async fn publish(
     clear: &ClearText,
     trace: Option<TraceContext>,
 ) -> Result<Published, Problem> {
-    let (tenant, message_id, action) = (&message.tenant_id, &message.message_id, message.action.name());
-    let request = GrantRequest {
-        token: token.clone(),
-        user: Some(message.user_id.clone()),
-        tenant: tenant.clone(),
-        purpose: Purpose::Seal { action: action.into(), message_id: message_id.clone() },
-    };
-    let right = producer.verifier.seal(producer.grant(&request).await?).await?;
-    producer.limiter.command(tenant, &message.user_id)?;
-    // Whatever became of the question: the command itself was not sent yet.
-    let keys = producer.ledger.data_keys(&right).await.map_err(CallError::failed)?;
+    let keys = data_keys(producer, token.clone(), message).await?;
     for (version, wrapped) in &keys.keys {
-        let context = KeyContext { tenant: tenant.clone(), version: *version };
-        let key = producer.keys.unwrap(wrapped, &context).await.map_err(|error| {
-            tracing::error!(%error, "a data key can't be had; nothing can be sealed under it");
-            CallError::failed("the tenant's data key can't be had")
-        })?;
-        let sealed = key.seal(*version, &SealContext { tenant, action, message_id, field: SECRET_FIELD }, clear);
-        let body = replace_secret(&message.body, &sealed).expect("it was read from there");
-        let message = Message::parse(body)?;
+        let message = under(producer, message, clear, *version, wrapped).await?;
         match producer.publish(token.clone(), &message, trace).await? {
             Published::Conflict => {}
             published => return Ok(published),
         }
     }
     if keys.erased { Err(undecidable(message)) } else { Ok(Published::Conflict) }
+}
+
+/// `message` as it would be published, its secret `clear` sealed under the key that seals now.
+pub(super) async fn sealed(
+    producer: &Producer,
+    token: String,
+    message: &Message,
+    clear: &ClearText,
+) -> Result<Message, Problem> {
+    let keys = data_keys(producer, token, message).await?;
+    let (version, wrapped) = keys.keys.first().ok_or_else(|| CallError::failed("the tenant has no data key"))?;
+    under(producer, message, clear, *version, wrapped).await
+}
+
+/// The data keys of the tenant of `message`, for whoever may send it.
+async fn data_keys(producer: &Producer, token: String, message: &Message) -> Result<DataKeys, Problem> {
+    let (tenant, message_id) = (message.tenant_id.clone(), message.message_id.clone());
+    let request = GrantRequest {
+        token,
+        user: Some(message.user_id.clone()),
+        tenant,
+        purpose: Purpose::Seal { action: message.action.name().into(), message_id },
+    };
+    let right = producer.verifier.seal(producer.grant(&request).await?).await?;
+    producer.limiter.command(&message.tenant_id, &message.user_id)?;
+    // Whatever became of the question: the command itself was not sent yet.
+    Ok(producer.ledger.data_keys(&right).await.map_err(CallError::failed)?)
+}
+
+/// `message` with its secret `clear` sealed under one data key.
+async fn under(
+    producer: &Producer,
+    message: &Message,
+    clear: &ClearText,
+    version: KeyVersion,
+    wrapped: &WrappedKey,
+) -> Result<Message, Problem> {
+    let (tenant, message_id, action) = (&message.tenant_id, &message.message_id, message.action.name());
+    let context = KeyContext { tenant: tenant.clone(), version };
+    let key = producer.keys.unwrap(wrapped, &context).await.map_err(|error| {
+        tracing::error!(%error, "a data key can't be had; nothing can be sealed under it");
+        CallError::failed("the tenant's data key can't be had")
+    })?;
+    let sealed = key.seal(version, &SealContext { tenant, action, message_id, field: SECRET_FIELD }, clear);
+    let body = replace_secret(&message.body, &sealed).expect("it was read from there");
+    Ok(Message::parse(body)?)
 }
 
 /// The id is taken, and what took it may have been sealed under a key that is no more.

@@ -13,12 +13,13 @@ use super::*;
 use crate::action::Permission;
 use crate::audit::{Alert, EmbeddedAudit};
 use crate::auth::{
-    Authority, BreakGlass, BreakGlassRequest, Decision, Denied, Directory, EmbeddedAuthority, GrantRequest, InForce,
-    Policies,
+    Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, Directory,
+    EmbeddedAuthority, GrantRequest, InForce, Policies,
 };
 use crate::broker::{EmbeddedBroker, Limits};
 use crate::grant::GrantToken;
 use crate::jws::PublicKeys;
+use crate::message::BodyHash;
 use crate::rate_limit::{Rate, RateLimits};
 use crate::testing::{Bench, OPERATOR, message_id, tenant};
 use crate::tlog::Tile;
@@ -45,8 +46,14 @@ impl Authority for Cut<EmbeddedAuthority> {
         self.line()?.grant(request).await
     }
 
-    async fn recheck(&self, user: &UserId, tenant: &TenantId, permission: Permission) -> Result<Decision, CallError> {
-        self.line()?.recheck(user, tenant, permission).await
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        body: &BodyHash,
+    ) -> Result<Decision, CallError> {
+        self.line()?.recheck(user, tenant, permission, body).await
     }
 
     async fn keys(&self) -> Result<PublicKeys, CallError> {
@@ -63,6 +70,14 @@ impl Authority for Cut<EmbeddedAuthority> {
         request: BreakGlassRequest,
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
         self.line()?.break_glass(token, request).await
+    }
+
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+        self.line()?.approvals(token, request).await
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Sealed, Secret};
+use super::{Sealed, Secret, WITHHELD};
 
 /// Only what leads to the secret; the message was read strictly before.
 #[derive(Deserialize)]
@@ -35,8 +35,13 @@ pub(crate) fn without_ciphertext(body: &[u8]) -> Option<Bytes> {
         Ok(Secret::Sealed(sealed)) => {
             format!(r#"{{"sealed_sha256":"{}","data_key":{}}}"#, sealed.sha256(), sealed.data_key)
         }
-        Ok(Secret::Clear(_)) | Err(_) => r#"{"withheld":true}"#.into(),
+        Ok(Secret::Clear(_) | Secret::Withheld) | Err(_) => WITHHELD.into(),
     })
+}
+
+/// `body` with nothing in the place of `payload.secret`; `None` if there is no such field.
+pub(crate) fn withhold_secret(body: &[u8]) -> Option<Bytes> {
+    with_secret(body, |_| WITHHELD.into())
 }
 
 fn with_secret(body: &[u8], becomes: impl FnOnce(&RawValue) -> String) -> Option<Bytes> {

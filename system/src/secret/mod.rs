@@ -27,7 +27,7 @@ use crate::capability::Entropy;
 use crate::ids::{MessageId, TenantId};
 use crate::message::{Refusal, strict_object};
 
-pub(crate) use body::{replace_secret, without_ciphertext};
+pub(crate) use body::{replace_secret, withhold_secret, without_ciphertext};
 pub(crate) use cache::KeyCache;
 pub use provider::{KeyContext, KeyError, KeyProvider, KeySet, KeySetError, WrappedKey};
 
@@ -124,6 +124,8 @@ pub enum Secret {
     Clear(ClearText),
     /// As it travels and is kept.
     Sealed(Sealed),
+    /// Left out, where only what it stands in is looked at: nothing that has it can be published.
+    Withheld,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,9 @@ struct SealedWire<'a> {
     sealed: std::borrow::Cow<'a, str>,
     data_key: KeyVersion,
 }
+
+/// What stands in the place of a secret that is left out: exactly this, so that there are no two ways to write it.
+const WITHHELD: &str = r#"{"withheld":true}"#;
 
 impl Secret {
     /// Reads the field `field` of a payload.
@@ -145,6 +150,9 @@ impl Secret {
         if text.starts_with('"') {
             let clear = serde_json::from_str(text).map_err(|_| wrong())?;
             return Ok(Self::Clear(ClearText::new(clear).map_err(|problem| Refusal::new(field, problem))?));
+        }
+        if text == WITHHELD {
+            return Ok(Self::Withheld);
         }
         let wire: SealedWire<'_> = strict_object(text.as_bytes(), field).map_err(|_| wrong())?;
         let sealed = BASE64URL.decode(wire.sealed.as_bytes()).map_err(|_| wrong())?;

@@ -10,7 +10,7 @@ use tenantry_system::capability::file_error;
 use tenantry_system::ids::{MessageId, TenantId};
 
 use crate::client::{Access, print_json};
-use crate::watch;
+use crate::{dry_run, watch};
 
 /// What can be done.
 #[derive(Subcommand)]
@@ -22,6 +22,13 @@ pub(crate) enum Command {
         /// Then wait up to this many milliseconds for its outcome, at most 30000; exits with 1 if it is not applied by then.
         #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=30_000))]
         wait: Option<u64>,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Say what a command would change, and change nothing.
+    DryRun {
+        /// The file of its message, as JSON; `-` for standard input.
+        file: PathBuf,
         #[command(flatten)]
         access: Access,
     },
@@ -61,15 +68,8 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Send { file, wait, access } => {
-            let message = if file == Path::new("-") {
-                let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
-                text
-            } else {
-                std::fs::read(&file).map_err(|error| file_error(&error, "read", &file))?
-            };
             let api = access.api()?;
-            let accepted = api.post_until_answered("/v1/commands", message).await?;
+            let accepted = api.post_until_answered("/v1/commands", read_message(&file)?).await?;
             if let Some(wait) = wait {
                 let at = accepted["status_url"].as_str().context("the answer names no status_url")?;
                 let status = api.get(&format!("{at}&wait_ms={wait}")).await?;
@@ -89,6 +89,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let again = if accepted["duplicate"] == true { ", as it was before" } else { "" };
             Ok(writeln!(std::io::stdout(), "{id} of {tenant}: accepted{again}")?)
         }
+        Command::DryRun { file, access } => dry_run::run(&file, &access).await,
         Command::Status { message_id, tenant, wait, access } => {
             let path = format!("/v1/commands/{message_id}?tenant_id={tenant}&wait_ms={wait}");
             let status = access.api()?.get(&path).await?;
@@ -101,6 +102,16 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             watch::run(&access, &tenant, message_id.as_ref(), after).await
         }
     }
+}
+
+/// The bytes of a message in `file`, or on standard input.
+pub(crate) fn read_message(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return Ok(std::fs::read(file).map_err(|error| file_error(&error, "read", file))?);
+    }
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
+    Ok(text)
 }
 
 /// A command's status in one line.

@@ -1,11 +1,13 @@
 //! `tenantryd`: runs the system for real, in one process or one per role.
 
+mod approvals;
 mod audit;
 mod client;
 mod command;
 mod config;
 mod development;
 mod dlq;
+mod dry_run;
 mod evidence;
 mod identity;
 mod keys;
@@ -110,6 +112,9 @@ enum Command {
     /// Look at dead letters, replay or discard them.
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Have commands approved by a second person, where policy asks for one.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -214,6 +219,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tenant(command) => tenant::run(command).await,
         Command::Openapi => client::print_json(&tenantry_system::producer::document()),
         Command::Dlq(command) => dlq::run(command).await,
+        Command::Approvals(command) => approvals::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

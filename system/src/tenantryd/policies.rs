@@ -173,7 +173,7 @@ pub(crate) fn explain(data: &Path, user: &str, tenant: &str, only: Option<&str>)
         false => format!("{DIRECTORY_FILE} names no tenant {tenant}\n"),
     };
     for permission in permissions {
-        let ruled = policies.rule(&user, &tenant, Ask::Permission(permission, None), SystemClock.now());
+        let ruled = policies.rule(&user, &tenant, Ask::Permission(permission, None, None), SystemClock.now());
         told += &match ruled {
             Ruling::Permit(by) => format!("permit {:20} by {}\n", permission.name(), by.join(", ")),
             Ruling::Deny(why) => format!("deny   {:20} {why}\n", permission.name()),

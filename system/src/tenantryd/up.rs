@@ -142,7 +142,7 @@ fn print_welcome(data: &Path, url: &str, curl: &str, policies: &Policies, clock:
     let told: Vec<_> = roles.iter().map(|(tenant, roles)| format!("{} of tenant {tenant}", joined(roles))).collect();
     let told = if told.is_empty() { "without any role".into() } else { told.join(", ") };
     let able = |(tenant, _): &&(&TenantId, _)| {
-        let ask = Ask::Permission(Permission::ManageLimits, None);
+        let ask = Ask::Permission(Permission::ManageLimits, None, None);
         matches!(policies.rule(&operator, tenant, ask, clock.now()), Ruling::Permit(_))
     };
     let tenant = roles.iter().find(able).map_or(development::TENANT, |(tenant, _)| tenant.as_str());

@@ -10,6 +10,7 @@ mod g3_one_outcome;
 mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
+mod g6_dry_run;
 mod g7_attempts;
 mod g7_steps;
 mod g7_stream;
@@ -121,6 +122,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     if case.seen.triages > 0 {
         checks.push(letters::check);
     }
+    if case.seen.dry_runs_planned {
+        checks.push(g6_dry_run::check);
+    }
     // Where nobody sends a secret there is none to be found.
     if case.seen.canaries.is_some() {
         checks.push(g9_confidentiality::check);
@@ -208,6 +212,7 @@ mod tests {
                     detail: String::new(),
                     authority_revision: 1,
                     policies: Vec::new(),
+                    approved_by: None,
                 });
                 kept.outcomes.insert((acme.clone(), id(name)), outcome);
                 for kind in [StepKind::Published, StepKind::Delivered] {
@@ -546,6 +551,29 @@ mod tests {
         let mut none = story();
         none.kept.measured.traces.remove(&("m-2".into(), "consumer.decide"));
         assert_eq!(violated(&none), ["R4-monitor"]);
+    }
+
+    #[test]
+    fn g6_sees_an_announcement_that_was_not_kept_and_passes_over_one_that_something_came_before() {
+        let announced = |version: u64, changes: serde_json::Value| {
+            let mut story = story();
+            let outcome = &story.kept.outcomes[&(tenant("acme"), id("m-2"))];
+            let rules = outcome.rules_version;
+            let changes =
+                if changes.is_null() { serde_json::to_value(outcome.verdict.as_ref().unwrap()) } else { Ok(changes) };
+            let told = serde_json::json!({"tenant_id": "acme", "would": "apply", "version": version,
+                "rules_version": rules, "changes": changes.unwrap()});
+            story.seen.announced.insert("m-2".into(), told);
+            story.seen.dry_runs_planned = true;
+            story
+        };
+        let kept = announced(1, serde_json::Value::Null);
+        assert_eq!(violated(&kept), Vec::<&str>::new());
+        assert!(findings(&kept).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 1));
+        assert_eq!(violated(&announced(1, serde_json::json!([]))), ["G6-dry-run"]);
+        let overtaken = announced(0, serde_json::json!([]));
+        assert_eq!(violated(&overtaken), Vec::<&str>::new());
+        assert!(findings(&overtaken).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 0));
     }
 
     #[test]

@@ -1,0 +1,202 @@
+//! Four eyes, from the wish to the effect: what holds, and everything that must not.
+
+use super::*;
+use crate::auth::Directory;
+use crate::grant::Verifier;
+use crate::message::body_sha256;
+use crate::testing::{Bench, asking, tenant};
+
+/// `ana` and `bob` administer acme, `dan` is a duty manager, `vic` a viewer.
+const DIRECTORY: &str = r#"
+    tenants = ["acme", "globex"]
+    binding = [
+        { user = "ana", tenant = "acme", role = "admin" },
+        { user = "bob", tenant = "acme", role = "admin" },
+        { user = "ana", tenant = "globex", role = "admin" },
+        { user = "vic", tenant = "acme", role = "viewer" },
+    ]
+    team = [{ name = "duty-managers", members = ["dan"] }]
+"#;
+
+struct Rig {
+    bench: Bench,
+    auth: Arc<EmbeddedAuthority>,
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn over(directory: Directory) -> Policies {
+    Policies::default_over(directory)
+}
+
+fn erase(id: &str) -> String {
+    asking("acme", id, "erase_tenant_secrets", "{}")
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let bench = Bench::new().await;
+        bench.authority.reload(over(Directory::parse(DIRECTORY).unwrap())).await.unwrap();
+        let auth = bench.authority.clone();
+        Self { bench, auth }
+    }
+
+    async fn act(&self, who: &str, request: ApprovalRequest) -> Result<Approval, Denied> {
+        let answered = self.auth.approvals(&self.bench.token(who), request).await.unwrap();
+        answered.map(|mut meant| meant.remove(0))
+    }
+
+    async fn ask(&self, body: &str) -> Approval {
+        let (body, reason) = (body.to_owned().into(), "the customer has left".into());
+        self.act("ana", ApprovalRequest::Ask { body, reason, minutes: 60 }).await.unwrap()
+    }
+
+    async fn approve(&self, who: &str, open: &Approval) -> Result<Approval, Denied> {
+        let (number, body_sha256) = (open.number, open.body_sha256);
+        self.act(who, ApprovalRequest::Approve { number, body_sha256 }).await
+    }
+
+    /// A grant for `body`, as ana.
+    async fn grant(&self, body: &str) -> Result<GrantToken, Denied> {
+        let message = crate::message::Message::parse(body.to_owned().into()).unwrap();
+        let request = GrantRequest {
+            token: self.bench.token("ana"),
+            user: Some(user("ana")),
+            tenant: message.tenant_id.clone(),
+            purpose: Purpose::command(&message),
+        };
+        self.auth.grant(&request).await.unwrap()
+    }
+
+    async fn at_the_effect(&self, body: &str) -> Decision {
+        let hash = body_sha256(body.as_bytes());
+        self.auth.recheck(&user("ana"), &tenant("acme"), Permission::EraseSecrets, &hash).await.unwrap()
+    }
+}
+
+fn permits(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Permit { .. })
+}
+
+fn waits(granted: &Result<GrantToken, Denied>) -> bool {
+    matches!(granted, Err(Denied::ApprovalRequired(why)) if why.contains("erasing-secrets-takes-two"))
+}
+
+#[tokio::test]
+async fn what_another_person_approved_is_granted_and_holds_at_the_effect_and_nothing_else_is() {
+    let rig = Rig::new().await;
+    let (body, other) = (erase("m-1"), erase("m-2"));
+    assert!(waits(&rig.grant(&body).await));
+    let open = rig.ask(&body).await;
+    assert!(waits(&rig.grant(&body).await), "asked for is not approved");
+    assert!(!permits(&rig.at_the_effect(&body).await));
+    let given = rig.approve("bob", &open).await.unwrap();
+    assert_eq!(given.approved.as_ref().map(|(by, _)| by.clone()), Some(user("bob")));
+    assert!(rig.grant(&body).await.is_ok());
+    let decision = rig.at_the_effect(&body).await;
+    let approval = decision.approval.clone().unwrap();
+    assert_eq!((permits(&decision), approval.by, approval.body_sha256), (true, Some(user("bob")), open.body_sha256));
+    // Edited, to the last space, or under another id.
+    for edited in [body.replace("{}", "{ }"), other] {
+        assert!(waits(&rig.grant(&edited).await), "{edited}");
+        assert!(!permits(&rig.at_the_effect(&edited).await), "{edited}");
+    }
+    let elsewhere = asking("globex", "m-1", "erase_tenant_secrets", "{}");
+    assert!(waits(&rig.grant(&elsewhere).await));
+}
+
+#[tokio::test]
+async fn nobody_approves_their_own_or_what_they_have_not_read_or_may_not() {
+    let rig = Rig::new().await;
+    let body = erase("m-1");
+    let open = rig.ask(&body).await;
+    for who in ["ana", "vic", "dan-2"] {
+        assert!(rig.approve(who, &open).await.is_err(), "{who}");
+    }
+    let other = Approval { body_sha256: [7; 32], ..open.clone() };
+    assert!(rig.approve("bob", &other).await.is_err(), "another message than the one that is open");
+    assert!(waits(&rig.grant(&body).await));
+    // Whatever the policies say: those that let everybody do everything still take two.
+    let text = r#"@id("all") permit (principal, action, resource);
+        @id("two") forbid (principal, action == Action::"erase_secrets", resource) unless { context has approval };"#;
+    rig.auth.reload(Policies::new(text, Directory::parse(DIRECTORY).unwrap()).unwrap()).await.unwrap();
+    assert!(rig.approve("ana", &open).await.is_err());
+    assert!(rig.approve("vic", &open).await.is_ok());
+    assert!(rig.grant(&body).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_approval_ends_when_it_is_withdrawn_and_when_either_of_the_two_loses_their_right() {
+    let rig = Rig::new().await;
+    let directory = Directory::parse(DIRECTORY).unwrap();
+    let body = erase("m-1");
+    let open = rig.ask(&body).await;
+    rig.approve("bob", &open).await.unwrap();
+    for gone in ["bob", "ana"] {
+        rig.auth.reload(over(directory.without(&user(gone), &tenant("acme")))).await.unwrap();
+        assert!(!permits(&rig.at_the_effect(&body).await), "without {gone}");
+        assert!(rig.grant(&body).await.is_err(), "without {gone}");
+        rig.auth.reload(over(directory.clone())).await.unwrap();
+        assert!(permits(&rig.at_the_effect(&body).await), "{gone} is back");
+    }
+    let revision = rig.auth.in_force_now().revision;
+    assert!(rig.act("vic", ApprovalRequest::Withdraw { number: open.number }).await.is_err());
+    rig.act("bob", ApprovalRequest::Withdraw { number: open.number }).await.unwrap();
+    assert_eq!(rig.auth.in_force_now().revision, revision + 1, "what rested on it counts no more");
+    assert!(!permits(&rig.at_the_effect(&body).await) && waits(&rig.grant(&body).await));
+}
+
+#[tokio::test]
+async fn asking_and_approving_again_is_the_same_approval_and_only_who_may_know_sees_it() {
+    let rig = Rig::new().await;
+    let open = rig.ask(&erase("m-1")).await;
+    assert_eq!(rig.ask(&erase("m-1")).await, open);
+    let given = rig.approve("bob", &open).await.unwrap();
+    assert_eq!(rig.approve("bob", &open).await.unwrap(), given);
+    let listed =
+        async |who: &str| rig.auth.approvals(&rig.bench.token(who), ApprovalRequest::List).await.unwrap().unwrap();
+    assert_eq!(listed("ana").await, [Approval { body: Default::default(), ..given.clone() }]);
+    assert_eq!((listed("bob").await.len(), listed("dan").await.len(), listed("vic").await.len()), (1, 1, 0));
+    let shown = rig.act("dan", ApprovalRequest::Show { number: 1 }).await.unwrap();
+    assert_eq!(shown.body, erase("m-1"));
+    let edited = erase("m-1").replace("{}", "{ }");
+    let (body, reason) = (edited.into(), "the customer has left".into());
+    let refused = rig.act("ana", ApprovalRequest::Ask { body, reason, minutes: 60 }).await.unwrap_err();
+    assert!(refused.to_string().contains("withdraw that first"), "{refused}");
+    for (who, minutes, reason) in
+        [("bob", 60, "the customer has left"), ("ana", 0, "the customer has left"), ("ana", 60, "x")]
+    {
+        let (body, reason) = (erase("m-3").into(), reason.into());
+        assert!(rig.act(who, ApprovalRequest::Ask { body, reason, minutes }).await.is_err(), "{who} {minutes}");
+    }
+}
+
+#[tokio::test]
+async fn a_decision_on_one_approved_command_is_none_on_another() {
+    let rig = Rig::new().await;
+    let ledger = rig.bench.ledger().await;
+    let (one, other) = (erase("m-1"), erase("m-2"));
+    for body in [&one, &other] {
+        let open = rig.ask(body).await;
+        rig.approve("bob", &open).await.unwrap();
+    }
+    let verifier = Verifier::new(rig.auth.clone(), rig.bench.world.clock.clone());
+    let decision = rig.at_the_effect(&one).await;
+    ledger.learn(rig.auth.in_force_now(), tokio::time::Instant::now());
+    let mut applied = Vec::new();
+    for (sequence, body) in (1..).zip([&other, &one]) {
+        let grant = rig.grant(body).await.unwrap();
+        let envelope = crate::grant::Envelope { body: body.clone().into(), grant, trace: None };
+        let command = verifier.command(envelope).await.unwrap();
+        let position = crate::broker::Position { epoch: 1, sequence };
+        let work = crate::ledger::Work { command, decision: decision.clone(), position };
+        let run = crate::ledger::Run::new(vec![work]).unwrap();
+        applied.extend(crate::ledger::Ledger::apply(&*ledger, &run).await.unwrap());
+    }
+    let [crate::ledger::Applied::Forged, crate::ledger::Applied::Now(outcome)] = &applied[..] else {
+        panic!("{applied:?}")
+    };
+    assert!(outcome.verdict.is_ok());
+}
