@@ -8,21 +8,36 @@ use super::attacker::{Attacker, persist};
 use super::sign::{Sign, Tried};
 use super::stage::{ATTACKER, HONEST, PAIR, message_id, tenant_id, user_id};
 use super::{Attack, Cell, Entry};
-use crate::action::Spec;
+use crate::action::{REGISTRY, Spec};
 use crate::auth::{Denied, GrantRequest};
 use crate::call::CallError;
 use crate::grant::Purpose;
 use crate::message::body_sha256;
 
+/// Where approvals are asked for.
+const ASK: &str = "/v1/approvals?reason=nothing%20to%20see%20here";
+
 impl Attacker<'_> {
+    /// Has the data key of the tenant made that everything takes two on: to seal what is asked about makes one, and no
+    /// attempt may be blamed for it.
+    pub(super) async fn pair(&self) -> Result<(), String> {
+        for spec in REGISTRY.iter().filter(|spec| spec.has_secret()) {
+            let body = self.body(PAIR, ATTACKER, spec, &self.honest_id("pair", spec));
+            let (status, said) = self.answered("POST", ASK, ATTACKER, &body).await?;
+            if status != 201 {
+                return Err(format!("an honest wish for an approval was answered {status}: {said}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for one thing, has it approved or tries to approve it alone, and then asks for another.
     pub(super) async fn four_eyes(&self, cell: Cell) -> Result<Tried, String> {
         let (spec, id) = (cell.action.ok_or("a command has an action")?, cell.id());
         let asked = format!("{id}-asked");
         let of = if cell.attack == Attack::ApprovalForAnother { &asked } else { &id };
         let body = self.body(PAIR, ATTACKER, spec, of);
-        let path = "/v1/approvals?reason=nothing%20to%20see%20here";
-        let (status, open) = self.answered("POST", path, ATTACKER, &body).await?;
+        let (status, open) = self.answered("POST", ASK, ATTACKER, &body).await?;
         let (Some(number), Some(hash)) = (open["number"].as_u64(), open["body_sha256"].as_str()) else {
             return Err(format!("an honest wish for an approval was answered {status}: {open}"));
         };

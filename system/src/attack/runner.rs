@@ -138,6 +138,7 @@ impl<'a> Attacker<'a> {
         attacker.honest("a", HONEST, VICTIM).await?;
         // The attacker's own tenant is like the victim's: with data keys of the same versions, for one thing.
         attacker.honest("own", ATTACKER, OWN).await?;
+        attacker.pair().await?;
         Ok(attacker)
     }
 

@@ -174,6 +174,18 @@ async fn asking_and_approving_again_is_the_same_approval_and_only_who_may_know_s
 }
 
 #[tokio::test]
+async fn many_who_ask_at_once_each_have_an_approval_of_their_own() {
+    let rig = Rig::new().await;
+    let bodies: Vec<_> = (0..8).map(|index| erase(&format!("m-{index}"))).collect();
+    let asked = futures_util::future::join_all(bodies.iter().map(|body| rig.ask(body))).await;
+    let numbers: std::collections::BTreeSet<_> = asked.iter().map(|open| open.number).collect();
+    assert_eq!(numbers, (1..=8).collect());
+    for (body, open) in bodies.iter().zip(&asked) {
+        assert_eq!(open.body_sha256, body_sha256(body.as_bytes()));
+    }
+}
+
+#[tokio::test]
 async fn a_decision_on_one_approved_command_is_none_on_another() {
     let rig = Rig::new().await;
     let ledger = rig.bench.ledger().await;

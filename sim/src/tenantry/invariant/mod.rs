@@ -570,8 +570,8 @@ mod tests {
         let kept = announced(1, serde_json::Value::Null);
         assert_eq!(violated(&kept), Vec::<&str>::new());
         assert!(findings(&kept).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 1));
-        assert_eq!(violated(&announced(1, serde_json::json!([]))), ["G6-dry-run"]);
-        let overtaken = announced(0, serde_json::json!([]));
+        assert_eq!(violated(&announced(1, serde_json::json!(["another"]))), ["G6-dry-run"]);
+        let overtaken = announced(0, serde_json::json!(["another"]));
         assert_eq!(violated(&overtaken), Vec::<&str>::new());
         assert!(findings(&overtaken).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 0));
     }

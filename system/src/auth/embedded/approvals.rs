@@ -96,7 +96,15 @@ impl EmbeddedAuthority {
             ApprovalRequest::Ask { body, reason, minutes } => {
                 self.store.machine().outbox.has_room()?;
                 match self.asked(&state, &user, now, body, reason, minutes) {
-                    Ok(Ok(asked)) => (Change::AskApproval(Box::new(asked)), state.approvals_last + 1),
+                    Ok(Ok(asked)) => {
+                        let (tenant, body_sha256) = (asked.tenant.clone(), asked.body_sha256);
+                        self.change(Change::AskApproval(Box::new(asked))).await?;
+                        // Its number is known once it is kept: many may ask at once.
+                        let kept = self.state().approvals.of(&user, &tenant, &body_sha256, now).cloned();
+                        let kept = kept
+                            .ok_or_else(|| CallError::failed("another was asked for meanwhile; look, and ask again"));
+                        return kept.map(|kept| Ok(vec![Approval::clone(&kept)]));
+                    }
                     // Asked again: it is open already.
                     Ok(Err(open)) => return Ok(Ok(vec![Approval::clone(&open)])),
                     Err(refused) => return Ok(Err(refused)),
@@ -132,7 +140,7 @@ impl EmbeddedAuthority {
         let before = state.approvals.0.get(&number).cloned();
         self.change(change).await?;
         let after = self.state().approvals.0.get(&number).cloned();
-        tracing::warn!(number, operator = %user, open = after.is_some(), "an approval was asked for, given or withdrawn");
+        tracing::warn!(number, operator = %user, open = after.is_some(), "an approval was given or withdrawn");
         // Of two who ask at once, the second to be executed may have changed nothing.
         match after.or(before) {
             Some(meant) if meant.requester == user || may_know(&meant) => Ok(Ok(vec![Approval::clone(&meant)])),
@@ -184,7 +192,7 @@ impl EmbeddedAuthority {
             return Err(forbidden(format!("too many approvals are open: {most}")));
         }
         Ok(Ok(Approval {
-            number: state.approvals_last + 1,
+            number: 0,
             tenant: tenant.clone(),
             requester: user.clone(),
             action: message.action.name().into(),
@@ -211,9 +219,11 @@ impl Office {
     ) -> Result<(), redb::Error> {
         let mut table = within.open_table(APPROVALS)?;
         match change {
-            Change::AskApproval(asked) => {
+            Change::AskApproval(mut asked) => {
+                asked.number = state.approvals_last + 1;
                 let same = |open: &Arc<Approval>| open.tenant == asked.tenant && open.message_id == asked.message_id;
-                if asked.number == state.approvals_last + 1 && !state.approvals.open(asked.asked_at).any(same) {
+                let full = state.approvals.0.len() >= OPEN_MAX;
+                if !full && !state.approvals.open(asked.asked_at).any(same) {
                     table.insert(asked.number, encode(&*asked).as_slice())?;
                     self.tell_approval(steps, StepKind::ApprovalAsked, &asked, Some(&asked.requester))?;
                     state.approvals_last = asked.number;

@@ -1,0 +1,23 @@
+//! Operators who look before they act are told what then happens, through the whole system while services crash; and
+//! nothing of the attack catalogue goes past the second pair of eyes.
+
+use tenantry_reports::verdict::Verdict;
+use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::section::{self, Scenario};
+use tenantry_tests::root;
+
+fn scenario(name: &str) -> Scenario {
+    let path = root().join("scenarios").join(name).with_extension("toml");
+    let text = std::fs::read_to_string(&path).expect("the scenario");
+    Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario")
+}
+
+#[test]
+fn what_a_dry_run_announced_is_what_happened_unless_something_came_before() {
+    for seed in 1..=2 {
+        let record = Setup::expand(&scenario("dry_run"), seed).run(false).finished.record;
+        assert_eq!(record.verdict, Verdict::Pass, "seed {seed}: {record:#?}");
+        let kept = record.invariants.iter().find(|invariant| invariant.name == "G6-dry-run").expect("it is checked");
+        assert!(kept.compared > 20, "seed {seed}: {kept:?}");
+    }
+}
