@@ -306,7 +306,8 @@ fn document_of(endpoints: &[Endpoint]) -> Value {
         item[endpoint.method.as_str().to_ascii_lowercase()] = endpoint.operation();
     }
     let tags: Vec<_> = TAGS.iter().map(|(name, about)| json!({"name": name, "description": about})).collect();
-    let mut schemas: Map<_, _> = schema::all().into_iter().map(|(name, schema)| (name.into(), schema.into())).collect();
+    let mut schemas: Map<_, _> =
+        schema::all().into_iter().map(|(name, schema)| (name.into(), component(schema.into()))).collect();
     schemas.insert("Problem".into(), problem());
     schemas.insert("Event".into(), super::stream::event_schema());
     json!({
@@ -327,6 +328,29 @@ fn document_of(endpoints: &[Endpoint]) -> Value {
             "schemas": schemas,
         },
     })
+}
+
+/// A schema as a component of the document, whose parts are components like it: few readers follow a schema that is a
+/// document of its own within another.
+fn component(mut schema: Value) -> Value {
+    if let Value::Object(schema) = &mut schema {
+        ["$id", "$schema", "$defs"].map(|own| schema.remove(own));
+    }
+    refer(&mut schema);
+    schema
+}
+
+fn refer(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(to)) = members.get_mut("$ref") {
+                *to = to.replace("#/$defs/", "#/components/schemas/");
+            }
+            members.values_mut().for_each(refer);
+        }
+        Value::Array(items) => items.iter_mut().for_each(refer),
+        _ => {}
+    }
 }
 
 /// The schema of problem details.
