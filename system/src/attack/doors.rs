@@ -9,7 +9,7 @@ use super::stage::{ATTACKER, BYSTANDER, HONEST, OWN, VICTIM, message_id, tenant_
 use super::{Attack, Entry, arsenal};
 use crate::action::{Permission, REGISTRY};
 use crate::audit::remote::Request as AuditRequest;
-use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
+use crate::audit::{AlertQuery, AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
@@ -120,6 +120,7 @@ impl Attacker<'_> {
             parts.iter().map(|part| ("GET", format!("/v1/tenants/{VICTIM}/{part}"), "")).collect();
         let command = self.honest_id("a", &REGISTRY[0]);
         requests.push(("GET", format!("/v1/audit/events?tenant={VICTIM}"), ""));
+        requests.push(("GET", format!("/v1/alerts?tenant={VICTIM}"), ""));
         requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
         requests.push(("PUT", format!("/v1/tenants/{VICTIM}/paused"), r#"{"paused":true}"#));
         for (method, path, body) in requests {
@@ -241,6 +242,7 @@ pub(super) fn auth_requests() -> Vec<AuthRequest> {
         AuthRequest::Keys,
         AuthRequest::InForce { known: 0, wait_ms: 0 },
         AuthRequest::BreakGlass { token: String::new(), request: BreakGlassRequest::List },
+        AuthRequest::Operator { token: String::new(), right: None },
     ]
 }
 
@@ -250,6 +252,7 @@ pub(super) fn audit_requests() -> Vec<AuditRequest> {
         AuditRequest::Append { source: "ledger".into(), first: 1, events: vec![decided] },
         AuditRequest::Events { after: 0, max: 1 },
         AuditRequest::Alerts { after: 0, max: 1 },
+        AuditRequest::SearchAlerts(AlertQuery::default()),
         AuditRequest::Search(Query::default()),
         AuditRequest::Checkpoint,
         AuditRequest::Tile(Tile { level: 0, index: 0, width: 1 }),

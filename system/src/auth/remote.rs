@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce};
+use super::{Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce, PlatformRight};
 use crate::action::Permission;
 use crate::audit::{Claimed, Reporter};
 use crate::call::CallError;
@@ -31,6 +31,7 @@ pub enum Request {
     Keys,
     InForce { known: u64, wait_ms: u32 },
     BreakGlass { token: String, request: BreakGlassRequest },
+    Operator { token: String, right: Option<PlatformRight> },
 }
 
 /// What it answers.
@@ -41,6 +42,7 @@ pub enum Reply {
     Keys(PublicKeys),
     InForce(InForce),
     BreakGlass(Result<Vec<BreakGlass>, Denied>),
+    Operator(Result<UserId, Denied>),
 }
 
 /// Offers any auth service to the network.
@@ -58,7 +60,7 @@ impl Service for AuthorityService {
 
     fn may(client: Role, request: &Request) -> bool {
         match request {
-            Request::Grant(_) | Request::BreakGlass { .. } => client == Role::Producer,
+            Request::Grant(_) | Request::BreakGlass { .. } | Request::Operator { .. } => client == Role::Producer,
             Request::InForce { .. } => client == Role::Ledger,
             Request::Recheck { .. } => client == Role::Consumer,
             Request::Keys => matches!(client, Role::Producer | Role::Consumer | Role::Ledger),
@@ -78,6 +80,7 @@ impl Service for AuthorityService {
             Request::BreakGlass { token, request } => {
                 self.authority.break_glass(&token, request).await.map(Reply::BreakGlass)
             }
+            Request::Operator { token, right } => self.authority.operator(&token, right).await.map(Reply::Operator),
         }
     }
 
@@ -94,6 +97,7 @@ impl Service for AuthorityService {
             Request::Keys => ("keys", Claimed::default()),
             Request::InForce { .. } => ("in_force", Claimed::default()),
             Request::BreakGlass { .. } => ("break_glass", Claimed::default()),
+            Request::Operator { .. } => ("operator", Claimed::default()),
         }
     }
 }
@@ -145,6 +149,13 @@ impl Authority for RemoteAuthority {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         match self.client.call(&Request::InForce { known, wait_ms }, wait + DEADLINE).await? {
             Reply::InForce(standing) => Ok(standing),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        match self.client.call(&Request::Operator { token: token.into(), right }, DEADLINE).await? {
+            Reply::Operator(answered) => Ok(answered),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

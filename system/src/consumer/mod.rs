@@ -333,7 +333,7 @@ mod tests {
 
     use super::*;
     use crate::audit::EmbeddedAudit;
-    use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
+    use crate::auth::{BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce, PlatformRight};
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
     use crate::grant::{Envelope, GrantToken, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
@@ -362,6 +362,13 @@ mod tests {
         }
         async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
             self.inner.in_force(known, wait).await
+        }
+        async fn operator(
+            &self,
+            token: &str,
+            right: Option<PlatformRight>,
+        ) -> Result<Result<UserId, Denied>, CallError> {
+            self.inner.operator(token, right).await
         }
         async fn break_glass(
             &self,
@@ -543,6 +550,13 @@ mod tests {
         }
         async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
             self.inner.in_force(known, wait).await
+        }
+        async fn operator(
+            &self,
+            token: &str,
+            right: Option<PlatformRight>,
+        ) -> Result<Result<UserId, Denied>, CallError> {
+            self.inner.operator(token, right).await
         }
         async fn break_glass(
             &self,

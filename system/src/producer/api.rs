@@ -10,6 +10,7 @@
 //! | `PUT /v1/tenants/{tenant_id}/paused` | 200 once nothing more takes effect, or all goes on; 400, 401, 403, 409, 503, 504 |
 //! | `GET`, `POST /v1/break-glass` | emergency rights: see `break_glass.rs` |
 //! | `GET /v1/audit/events`, `.../checkpoint`, `.../tile/...` | the audit log: see `audit.rs` |
+//! | `GET /v1/alerts` | what rang: see `alerts.rs` |
 //! | `GET /v1/schemas`, `GET /v1/schemas/{name}` | JSON Schemas of the message and of each action's payload; 404 |
 //! | `GET /healthz` | 200 while the process serves |
 //!
@@ -35,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::http::Source;
-use super::{Problem, Producer, audit, books, break_glass, schemas, sealing};
+use super::{Problem, Producer, alerts, audit, books, break_glass, schemas, sealing};
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
 use crate::broker::{Published, Standing};
@@ -78,6 +79,7 @@ pub fn router(producer: Arc<Producer>) -> Router {
         .route("/v1/break-glass/{number}/{verb}", post(break_glass::decide))
         .merge(schemas::routes())
         .merge(audit::routes())
+        .merge(alerts::routes())
         .route(HEALTH, get(|| async { Json(json!({"status": "ok"})) }))
         .fallback(|| async {
             Problem::new(

@@ -25,7 +25,6 @@ use serde_json::{Value, json};
 use super::api::{Caller, unchanged};
 use super::{Problem, Producer};
 use crate::audit::{Audit, FoundRecord, PAGE_MAX, Query};
-use crate::auth::BreakGlassRequest;
 use crate::call::CallError;
 use crate::ids::TenantId;
 use crate::message::{Refusal, quoted, shown};
@@ -89,13 +88,13 @@ async fn tile(
 }
 
 impl Producer {
-    fn audit(&self) -> Result<&dyn Audit, CallError> {
+    pub(super) fn audit(&self) -> Result<&dyn Audit, CallError> {
         self.audit.as_deref().ok_or_else(|| CallError::failed("no audit log is configured here"))
     }
 
     /// Whether auth knows whose token this is. What they may do is another question: this is for what is no tenant's.
     async fn must_be_operator(&self, token: &str) -> Result<(), Problem> {
-        self.authority.break_glass(token, BreakGlassRequest::List).await.map_err(unchanged)??;
+        self.authority.operator(token, None).await.map_err(unchanged)??;
         Ok(())
     }
 }
@@ -138,7 +137,7 @@ fn instant(text: &str) -> Result<i64, String> {
 }
 
 /// Digits alone: `u64` would also read a sign.
-fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+pub(super) fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let read = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
     read.ok_or_else(|| format!("must be a whole number from {least} to {most}, not {}", quoted(text)))
