@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_system::alerting::Raised;
-use tenantry_system::audit::Event;
+use tenantry_system::audit::{Alert, Event};
 use toml::{Table, Value};
 
 use super::{Case, Finding};
@@ -31,15 +31,18 @@ struct Rule<'r> {
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
+    judge(&case.seen.alert_rules, &case.kept.events, &case.kept.alerts)
+}
+
+fn judge(rules: &str, events: &[(u64, Event)], alerts: &[Alert]) -> Finding {
     let mut finding = Finding::new("G7-alerts");
-    let rules: Table = match case.seen.alert_rules.parse() {
+    let rules: Table = match rules.parse() {
         Ok(rules) => rules,
         Err(error) => {
             finding.expect(false, || format!("the rules are no TOML: {error}"));
             return finding;
         }
     };
-    let events = &case.kept.events;
     let raised = events.iter().filter_map(|(place, event)| match event {
         Event::Raised(raised) => Some((*place, raised)),
         _ => None,
@@ -57,7 +60,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.expect(raised.is_empty(), || format!("raised by no rule that there is: {raised:?}"));
     for (place, event) in events {
         let Event::Raised(raised) = event else { continue };
-        let rung = case.kept.alerts.iter().find(|alert| alert.place == *place);
+        let rung = alerts.iter().find(|alert| alert.place == *place);
         let right = rung.is_some_and(|alert| alert.code == raised.rule.as_str() && alert.severity == raised.severity);
         finding.expect(right, || format!("{raised:?} at {place} rang as {rung:?}"));
     }
@@ -221,5 +224,142 @@ impl Rule<'_> {
                 format!("{name}: what began at {place} waited {} ms, and nothing was raised", until - at)
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_system::alerting::{Engine, Rules, Watching};
+    use tenantry_system::audit::{Step, StepKind};
+    use tenantry_system::ids::{MessageId, TenantId, UserId};
+    use tenantry_system::rights::Role;
+
+    use super::*;
+
+    const RULES: &str = r#"
+        [[rule]]
+        name = "burst"
+        about = "b"
+        severity = "warning"
+        kind = "count"
+        events = ["published"]
+        by = "user"
+        threshold = 3
+        window_s = 2
+
+        [[rule]]
+        name = "walk"
+        about = "w"
+        severity = "critical"
+        kind = "distinct"
+        distinct = "tenant"
+        events = ["broker/published"]
+        by = "user"
+        threshold = 3
+        window_s = 4
+
+        [[rule]]
+        name = "waits"
+        about = "w"
+        severity = "warning"
+        kind = "age"
+        events = ["published"]
+        until = ["dead_lettered"]
+        by = "tenant"
+        age_s = 5
+    "#;
+
+    type Log = (Vec<(u64, Event)>, Vec<Alert>);
+
+    /// Every 700 ms ana sends a command to the next of four tenants, none ends, and the clock looks each time. Every other
+    /// time the log starts anew, if it does, and shows the rules what was, or not.
+    fn log(rules: &str, restarts: bool, recalls: bool) -> Log {
+        let (mut events, mut alerts): Log = Default::default();
+        let mut watch = engine(rules);
+        for index in 0..40_usize {
+            if restarts && index % 2 == 1 {
+                watch = engine(rules);
+                events.iter().filter(|_| recalls).for_each(|(place, event)| watch.recall(*place, event));
+            }
+            let step = Step {
+                tenant: TenantId::parse(&format!("t-{}", index % 4)).ok(),
+                user: UserId::parse("ana").ok(),
+                message_id: MessageId::parse(&format!("m-{index}")).ok(),
+                ..Step::new(index as i64 * 700, Role::Broker, StepKind::Published, index as u64)
+            };
+            let mut append = |event: Event, watch: &mut Engine| {
+                let place = events.len() as u64 + 1;
+                let found = watch.see(place, &event);
+                alerts.extend(event.alert(place));
+                events.push((place, event));
+                found
+            };
+            let mut found = append(Event::Step(step), &mut watch);
+            found.extend(watch.overdue(index as i64 * 700));
+            for raised in found {
+                assert!(append(Event::Raised(raised), &mut watch).is_empty());
+            }
+        }
+        (events, alerts)
+    }
+
+    fn engine(rules: &str) -> Engine {
+        Engine::new(&Rules::parse(rules).unwrap())
+    }
+
+    fn sound() -> Log {
+        log(RULES, false, false)
+    }
+
+    fn violated((events, alerts): &Log) -> bool {
+        !judge(RULES, events, alerts).violations.is_empty()
+    }
+
+    #[test]
+    fn what_the_rules_make_of_a_log_is_accepted_and_each_of_them_fires() {
+        let (events, alerts) = sound();
+        assert_eq!(judge(RULES, &events, &alerts).violations, [""; 0]);
+        for rule in ["burst", "walk", "waits"] {
+            assert!(alerts.iter().filter(|alert| alert.code == rule).count() > 1, "{rule}");
+        }
+    }
+
+    #[test]
+    fn an_alert_too_few_too_many_too_early_or_of_another_is_seen() {
+        for rule in ["burst", "walk", "waits"] {
+            let of = |event: &Event| matches!(event, Event::Raised(raised) if raised.rule.as_str() == rule);
+            let mut lacks = sound();
+            lacks.0.retain(|(_, event)| !of(event));
+            assert!(violated(&lacks), "{rule} is silent");
+            let mut twice = sound();
+            let last = twice.0.len() as u64;
+            let (_, again) = twice.0.iter().find(|(_, event)| of(event)).cloned().unwrap();
+            twice.1.extend(again.alert(last + 1));
+            twice.0.push((last + 1, again));
+            assert!(violated(&twice), "{rule} rings twice");
+            let mut other = sound();
+            for (_, event) in &mut other.0 {
+                if let Event::Raised(raised) = event
+                    && raised.rule.as_str() == rule
+                {
+                    (raised.user, raised.tenant) = (Some("bob".into()), None);
+                }
+            }
+            assert!(violated(&other), "{rule} accuses another");
+        }
+        let mut unrung = sound();
+        unrung.1.clear();
+        assert!(violated(&unrung));
+    }
+
+    #[test]
+    fn rules_that_fire_below_their_thresholds_or_forget_what_was_are_seen() {
+        for (from, to) in
+            [("threshold = 3\n        window_s = 2", "threshold = 2\n        window_s = 2"), ("age_s = 5", "age_s = 4")]
+        {
+            assert!(violated(&log(&RULES.replacen(from, to, 1), false, false)), "{to}");
+        }
+        assert!(!violated(&log(RULES, true, true)), "a start that is shown the log knows what was");
+        assert!(violated(&log(RULES, true, false)), "one that is not does not");
     }
 }
