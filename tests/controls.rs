@@ -81,6 +81,16 @@ fn a_stream_that_forgets_its_tenant_or_goes_on_too_far_is_found_and_g7_says_so()
 }
 
 #[test]
+fn rules_that_begin_anew_with_the_log_ring_twice_and_g7_says_so() {
+    assert!(violations("alerts", Plant::ForgetsRules, "G7-alerts") > 0);
+}
+
+#[test]
+fn rules_that_fire_below_their_thresholds_are_seen_by_g7() {
+    assert!(violations("alerts", Plant::FiresBelow, "G7-alerts") > 0);
+}
+
+#[test]
 fn a_run_that_has_no_time_to_drain_is_a_violation_of_liveness() {
     let mut hasty = scenario("partition_consumer_ledger");
     hasty.drain = Duration::from_millis(1);

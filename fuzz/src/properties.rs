@@ -16,7 +16,7 @@ use tenantry_system::action::{self, Permission, REGISTRY};
 use tenantry_system::audit::AuditService;
 use tenantry_system::auth::{
     Approval, ApprovalRequest, Authority, AuthorityService, Binding, BreakGlass, BreakGlassRequest, Decision, Denied,
-    Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, InForce, Policies, Role,
+    Directory, EmbeddedAuthority, GrantRequest, IdentityProvider, InForce, PlatformRight, Policies, Role,
 };
 use tenantry_system::broker::BrokerService;
 use tenantry_system::call::CallError;
@@ -202,6 +202,10 @@ impl Authority for FixedKeys {
     }
 
     async fn in_force(&self, _: u64, _: Duration) -> Result<InForce, CallError> {
+        Err(not_asked())
+    }
+
+    async fn operator(&self, _: &str, _: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
         Err(not_asked())
     }
 

@@ -14,6 +14,7 @@
 
 mod accept;
 pub mod action;
+pub mod alerting;
 pub mod attack;
 pub mod audit;
 pub mod auth;

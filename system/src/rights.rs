@@ -9,9 +9,10 @@
 //! | audit | append, to sources of its own, what it refused itself | every role |
 //! | audit | append decisions | ledger |
 //! | audit | append steps, of its own kinds only (`audit/step.rs`) | producer, broker, auth, ledger |
-//! | audit | search, checkpoint, tiles | producer |
+//! | audit | append what rules find | nobody: the log itself |
+//! | audit | search, of records and of alerts, checkpoint, tiles | producer |
 //! | audit | all events, all alerts | nobody |
-//! | auth | grant, break-glass, approvals | producer |
+//! | auth | grant, break-glass, approvals, who an operator is | producer |
 //! | auth | recheck | consumer |
 //! | auth | what is in force | ledger |
 //! | auth | keys | producer, consumer, ledger |
@@ -167,6 +168,7 @@ mod tests {
         assert_eq!(auth(&listed), [Producer]);
         let listed = Auth::Approvals { token: String::new(), request: ApprovalRequest::List };
         assert_eq!(auth(&listed), [Producer]);
+        assert_eq!(auth(&Auth::Operator { token: String::new(), right: None }), [Producer]);
         assert_eq!(auth(&Auth::Keys), [Producer, Consumer, LedgerRole]);
 
         use crate::audit::remote::Request as Audit;
@@ -217,9 +219,27 @@ mod tests {
             let others = Event::Step(Step::new(0, kind.told_by()[0], kind, 1));
             assert_eq!(audit(&append("consumer/1", vec![others])), [], "the consumer said that {kind}");
         }
+        let raised = crate::alerting::Raised {
+            at_unix_ms: 0,
+            rule: crate::ids::Name::parse("burst").unwrap(),
+            severity: crate::audit::Severity::Warning,
+            tenant: None,
+            user: None,
+            count: 1,
+            evidence: Vec::new(),
+            detail: String::new(),
+        };
+        for source in Role::ALL.map(|role| format!("{role}/1")).into_iter().chain(["rules".into()]) {
+            assert_eq!(
+                audit(&append(&source, vec![Event::Raised(raised.clone())])),
+                [],
+                "{source} said what rules find"
+            );
+        }
         assert_eq!(audit(&Audit::Events { after: 0, max: 1 }), []);
         assert_eq!(audit(&Audit::Alerts { after: 0, max: 1 }), []);
         assert_eq!(audit(&Audit::Search(crate::audit::Query::default())), [Producer]);
+        assert_eq!(audit(&Audit::SearchAlerts(crate::audit::AlertQuery::default())), [Producer]);
         assert_eq!(audit(&Audit::Checkpoint), [Producer]);
         assert_eq!(audit(&Audit::Tile(crate::tlog::Tile { level: 0, index: 0, width: 1 })), [Producer]);
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Files, Reporter, Step, verify};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Reporter, Step, verify};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
@@ -76,6 +76,7 @@ pub const MARKS: &[&str] = &[
     "reused_id_refused",
     "revoked",
     "revoked_in_flight",
+    "rule_fired",
     "run_of_several",
     "stale_at_ledger",
     "stream_ended",
@@ -155,6 +156,8 @@ pub struct Seen {
     pub witness: Witness,
     /// What those who follow a tenant's live stream saw.
     pub followed: Vec<Followed>,
+    /// What the audit log is watched by.
+    pub alert_rules: String,
     /// How many hosts keep an outbox of what they refuse.
     pub reporting: usize,
     /// The stores of the running hosts, to be read at the end.
@@ -356,6 +359,8 @@ pub struct Kept {
     pub steps: Vec<(u64, Step)>,
     /// The alerts in the audit log.
     pub alerts: Vec<Alert>,
+    /// All that stands in the audit log, with its places.
+    pub events: Vec<(u64, Event)>,
     /// What the verification of the audit log's export said.
     pub log: LogCheck,
     /// How many dead letters.
@@ -486,6 +491,7 @@ impl Seen {
             decided: audit.decided_bodies().map_err(unreadable)?,
             attempts: audit.attempts().map_err(unreadable)?,
             steps: audit.steps().map_err(unreadable)?,
+            events: audit.every_event().map_err(unreadable)?,
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),

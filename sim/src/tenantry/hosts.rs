@@ -10,8 +10,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenantry_system::alerting::{Engine, Rules, Watching};
 use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
-use tenantry_system::audit::{Audit, EmbeddedAudit, Reporter};
+use tenantry_system::audit::{Audit, EmbeddedAudit, LogSettings, Reporter};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
@@ -28,7 +29,7 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
-use super::plant::{Bent, Doubled, Plant};
+use super::plant::{Bent, Doubled, Forgetful, Plant, lowered};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, followers, idp, operators};
@@ -49,6 +50,8 @@ pub struct House {
     pub limits: RateLimits,
     /// The control: outboxes have this defect.
     pub planted: Option<Plant>,
+    /// What the audit log is watched by, as a file would say it.
+    pub alert_rules: Arc<str>,
     /// The keys that wrap tenants' data keys, at producer and ledger.
     pub keys: Arc<KeySet>,
 }
@@ -74,6 +77,9 @@ const INEXACT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The ledger compares its tenants with their outcomes this often: while commands are in work, between crashes, and after.
 const RECONCILE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the audit log looks whether anything has waited too long.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 type Ended = Result<(), Box<dyn Error>>;
 
@@ -263,7 +269,14 @@ async fn ledger(house: House, world: World) -> Ended {
 }
 
 async fn audit(house: House, world: World) -> Ended {
-    let engine = Arc::new(EmbeddedAudit::open(&world).await.map_err(died)?);
+    let rules = |text: &str| Rules::parse(text).map_err(|error| Died(format!("the rules can't be used: {error}")));
+    let watch: Box<dyn Watching> = match house.planted {
+        Some(Plant::ForgetsRules) => Box::new(Forgetful(Engine::new(&rules(&house.alert_rules)?))),
+        Some(Plant::FiresBelow) => Box::new(Engine::new(&rules(&lowered(&house.alert_rules))?)),
+        _ => Box::new(Engine::new(&rules(&house.alert_rules)?)),
+    };
+    let opened = EmbeddedAudit::open_watched(&world, LogSettings::default(), watch).await;
+    let engine = Arc::new(opened.map_err(died)?);
     {
         let mut seen = house.evidence.seen();
         seen.engines.audit = Some(engine.clone());
@@ -278,5 +291,6 @@ async fn audit(house: House, world: World) -> Ended {
         biased;
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
         served = role::serve_audit(&world, &house.at, served, never()) => Ok(served.map_err(died)?),
+        () = engine.watch(LOOK_EVERY) => unreachable!("the log looks for ever"),
     }
 }

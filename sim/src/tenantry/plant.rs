@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tenantry_system::audit::{Alert, Audit, Event, Found, Query};
+use tenantry_system::alerting::{Engine, Raised, Watching};
+use tenantry_system::audit::{Alert, AlertQuery, Audit, Event, Found, FoundAlerts, Query};
 use tenantry_system::call::CallError;
 use tenantry_system::tlog::Tile;
 
@@ -19,6 +20,40 @@ pub enum Plant {
     StreamsAll,
     /// A live stream goes on one place too far.
     StreamSkips,
+    /// The rules know nothing any more of what was before the log's last start.
+    ForgetsRules,
+    /// The rules fire one below their thresholds.
+    FiresBelow,
+}
+
+/// An engine that begins anew with each start.
+pub struct Forgetful(pub Engine);
+
+impl Watching for Forgetful {
+    fn look_back_ms(&self) -> i64 {
+        self.0.look_back_ms()
+    }
+
+    fn recall(&mut self, _: u64, _: &Event) {}
+
+    fn see(&mut self, place: u64, event: &Event) -> Vec<Raised> {
+        self.0.see(place, event)
+    }
+
+    fn overdue(&self, now: i64) -> Vec<Raised> {
+        self.0.overdue(now)
+    }
+}
+
+/// `rules` with thresholds that are one lower.
+#[must_use]
+pub fn lowered(rules: &str) -> String {
+    let lower =
+        |line: &str| match line.strip_prefix("threshold = ").and_then(|number| number.trim().parse::<u64>().ok()) {
+            Some(threshold) => format!("threshold = {}\n", threshold.saturating_sub(1).max(2)),
+            None => format!("{line}\n"),
+        };
+    rules.lines().map(lower).collect()
 }
 
 /// A log to which every relay sends all it has twice: the second time as another source.
@@ -38,6 +73,10 @@ impl Audit for Doubled {
 
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.0.alerts(after, max).await
+    }
+
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        self.0.search_alerts(query).await
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
@@ -68,6 +107,10 @@ impl Audit for Bent {
 
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.0.alerts(after, max).await
+    }
+
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        self.0.search_alerts(query).await
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {

@@ -13,7 +13,9 @@ use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
+use tenantry_system::alerting::DEFAULT_RULES;
 use tenantry_system::attack::BINDINGS;
+use tenantry_system::audit::Event;
 use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
@@ -71,8 +73,10 @@ pub struct Setup {
     pub lying_sync: bool,
     /// The control: the broker's host writes every secret that is sent into its log.
     pub leaks_secrets: bool,
-    /// The control: outboxes have this defect.
+    /// The control: outboxes or rules have this defect.
     pub planted: Option<Plant>,
+    /// What the audit log is watched by, as a file would say it.
+    pub alert_rules: Arc<str>,
     /// When all faults are healed.
     pub duration: Duration,
     /// How long everything may take to end after that.
@@ -125,6 +129,7 @@ impl Setup {
             lying_sync: scenario.disk.lying_sync,
             leaks_secrets: false,
             planted: None,
+            alert_rules: scenario.topology.alert_rules(),
             duration: scenario.duration,
             drain: scenario.drain,
         }
@@ -150,6 +155,7 @@ impl Setup {
             lying_sync: false,
             leaks_secrets: false,
             planted: None,
+            alert_rules: DEFAULT_RULES.into(),
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
@@ -173,6 +179,7 @@ impl Setup {
             at: addresses().into(),
             limits: self.rate_limits,
             planted: self.planted,
+            alert_rules: self.alert_rules.clone(),
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
@@ -186,6 +193,7 @@ impl Setup {
             seen.commands = commands.collect();
             seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
+            seen.alert_rules = self.alert_rules.to_string();
             seen.catalogue_planned = self.catalogue;
             seen.followed = self.followers.clone();
             seen.forgeries = forgeries.len();
@@ -239,12 +247,14 @@ impl Setup {
         // A mark that was not reached is not there.
         let reached = counted.into_iter().filter(|(_, count)| *count > 0);
         seen.marks.extend(reached.map(|(mark, count)| (mark.to_owned(), count)));
+        let mut fired = 0;
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
             let mut kept = seen.kept().map_err(|error| match simulation.last_death() {
                 Some((host, why)) => format!("{error}; the last to die was {host}: {why}"),
                 None => error,
             })?;
             kept.measured = worlds.measured();
+            fired = kept.events.iter().filter(|(_, event)| matches!(event, Event::Raised(_))).count() as u64;
             let quiet_by_deadline = end == RunEnd::Done;
             let (rate_limits, quiet_p99_ms_max) = (&self.rate_limits, self.quiet_p99_ms_max);
             let cast = &self.cast;
@@ -252,6 +262,9 @@ impl Setup {
             let case = Case { cast, seen, kept: kept_now, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline };
             Ok((judge(&case), kept))
         });
+        if fired > 0 {
+            seen.marks.insert("rule_fired".into(), fired);
+        }
         // The stores die before the simulation they live in.
         seen.engines = Default::default();
         let faults = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();

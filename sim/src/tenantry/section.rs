@@ -1,8 +1,11 @@
 //! What a scenario says of Tenantry: its topology and its workload.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+use tenantry_system::alerting::{DEFAULT_RULES, Rules};
 use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use crate::engine::scenario::Section;
@@ -23,11 +26,13 @@ pub struct Topology {
     pub tenant_rate: Option<Spanned<Rate>>,
     /// How often one user may ask; the system's default when the file is silent.
     pub user_rate: Option<Spanned<Rate>>,
+    /// What the audit log is watched by, as a file of rules; the system's default when the file is silent.
+    pub alert_rules: Option<Spanned<String>>,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { consumers: Spanned::new(0..0, 1), tls: false, tenant_rate: None, user_rate: None }
+        Self { consumers: Spanned::new(0..0, 1), tls: false, tenant_rate: None, user_rate: None, alert_rules: None }
     }
 }
 
@@ -137,7 +142,12 @@ fn within<T: PartialOrd + std::fmt::Display + Copy>(
 
 impl Section for Topology {
     fn check(&self) -> Result<(), SectionError> {
-        within("consumers", &self.consumers, 1, 8)
+        within("consumers", &self.consumers, 1, 8)?;
+        let Some(rules) = &self.alert_rules else { return Ok(()) };
+        let help = "give what `tenantryd alerts check` takes";
+        Rules::parse(rules.get_ref()).map(drop).map_err(|error| {
+            SectionError::new(rules.span(), format!("these rules can't be used: {error}"), help.to_owned())
+        })
     }
 }
 
@@ -207,6 +217,12 @@ impl Topology {
             user: given(&self.user_rate).unwrap_or(default.user),
             source: Rate::new(100_000, 100_000),
         }
+    }
+
+    /// What the audit log is watched by.
+    #[must_use]
+    pub fn alert_rules(&self) -> Arc<str> {
+        self.alert_rules.as_ref().map_or(DEFAULT_RULES, |rules| rules.get_ref().as_str()).into()
     }
 
     /// The names of the consumers' hosts.

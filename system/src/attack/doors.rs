@@ -9,7 +9,7 @@ use super::stage::{ATTACKER, BYSTANDER, HONEST, OWN, VICTIM, message_id, tenant_
 use super::{Attack, Entry, arsenal};
 use crate::action::{Permission, REGISTRY};
 use crate::audit::remote::Request as AuditRequest;
-use crate::audit::{AuditEntry, AuditService, Event, Query, Step, StepKind};
+use crate::audit::{AlertQuery, AuditEntry, AuditService, Event, Query, Step, StepKind};
 use crate::auth::remote::Request as AuthRequest;
 use crate::auth::{ApprovalRequest, AuthorityService, BreakGlassRequest, GrantRequest};
 use crate::broker::remote::Request as BrokerRequest;
@@ -122,6 +122,7 @@ impl Attacker<'_> {
             parts.iter().map(|part| ("GET", format!("/v1/tenants/{VICTIM}/{part}"), "")).collect();
         let command = self.honest_id("a", &REGISTRY[0]);
         requests.push(("GET", format!("/v1/audit/events?tenant={VICTIM}"), ""));
+        requests.push(("GET", format!("/v1/alerts?tenant={VICTIM}"), ""));
         requests.push(("GET", format!("/v1/commands/{command}?tenant_id={VICTIM}"), ""));
         let letters = format!("/v1/tenants/{VICTIM}/dead-letters");
         requests.push(("GET", letters.clone(), ""));
@@ -280,6 +281,7 @@ pub(super) fn auth_requests() -> Vec<AuthRequest> {
         AuthRequest::InForce { known: 0, wait_ms: 0 },
         AuthRequest::BreakGlass { token: String::new(), request: BreakGlassRequest::List },
         AuthRequest::Approvals { token: String::new(), request: ApprovalRequest::List },
+        AuthRequest::Operator { token: String::new(), right: None },
     ]
 }
 
@@ -289,6 +291,7 @@ pub(super) fn audit_requests() -> Vec<AuditRequest> {
         AuditRequest::Append { source: "ledger".into(), first: 1, events: vec![decided] },
         AuditRequest::Events { after: 0, max: 1 },
         AuditRequest::Alerts { after: 0, max: 1 },
+        AuditRequest::SearchAlerts(AlertQuery::default()),
         AuditRequest::Search(Query::default()),
         AuditRequest::Checkpoint,
         AuditRequest::Tile(Tile { level: 0, index: 0, width: 1 }),

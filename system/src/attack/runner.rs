@@ -123,9 +123,10 @@ fn is_honest(event: &Event) -> bool {
     matches!(event, Event::Decided(entry) if entry.message_id.as_str().starts_with("honest-"))
 }
 
-/// What is forged is published and delivered like everything else: that is no attempt. One who invents such a step is.
+/// What is forged is published and delivered like everything else, and rules fire on many attempts: that is no attempt. One
+/// who invents such a step is.
 pub(super) fn is_step(event: &Event) -> bool {
-    matches!(event, Event::Step(_))
+    matches!(event, Event::Step(_) | Event::Raised(_))
 }
 
 impl<'a> Attacker<'a> {
@@ -271,6 +272,9 @@ fn refused(event: Event) -> Verdict {
         }
         Event::Step(step) => {
             Verdict::Refused { by: step.service.name().into(), code: step.kind.name().into(), words: step.detail }
+        }
+        Event::Raised(raised) => {
+            Verdict::Refused { by: Role::Audit.name().into(), code: raised.rule.to_string(), words: raised.detail }
         }
     }
 }

@@ -25,7 +25,7 @@ impl Sign {
     pub(super) fn fits(&self, event: &Event) -> bool {
         match (self, event) {
             (Self::Decided(id), Event::Decided(entry)) => entry.message_id.as_str() == id,
-            (Self::Decided(_), _) | (_, Event::Decided(_) | Event::Step(_)) => false,
+            (Self::Decided(_), _) | (_, Event::Decided(_) | Event::Step(_) | Event::Raised(_)) => false,
             (Self::Named(name), Event::Refused(attempt)) => {
                 let inside = matches!(attempt.service, Role::Consumer | Role::Broker);
                 inside && attempt.claimed.message_id.as_ref() == Some(name)

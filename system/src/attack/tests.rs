@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::action::Permission;
-use crate::audit::{Alert, Audit, Event, Found, Query};
+use crate::audit::{Alert, AlertQuery, Audit, Event, Found, FoundAlerts, Query};
 use crate::auth::{
     Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce,
-    Verdict,
+    PlatformRight, Verdict,
 };
 use crate::call::CallError;
 use crate::capability::World;
@@ -120,6 +120,9 @@ impl Audit for Forgetful {
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.0.alerts(after, max).await
     }
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        self.0.search_alerts(query).await
+    }
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
         self.0.search(query).await
     }
@@ -167,6 +170,9 @@ impl Authority for Obliging {
     }
     async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
         self.0.in_force(known, wait).await
+    }
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        self.0.operator(token, right).await
     }
     async fn break_glass(
         &self,

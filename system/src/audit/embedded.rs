@@ -8,17 +8,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::export::{Exported, Folder, export};
-use super::search::{self, Found, INDEX, Query};
+use super::search::{self, AlertQuery, Found, FoundAlerts, INDEX, Query};
 use super::{Alert, Attempt, Audit, AuditEntry, Claimed, Code, Event, PAGE_MAX, Record, Step};
+use crate::alerting::{Engine, Quiet, Raised, Rules, Watching};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::ids::{MessageId, TenantId};
@@ -38,13 +41,16 @@ const CHECKPOINT: TableDefinition<(), &str> = TableDefinition::new("checkpoint")
 /// One row: the log's name, and the secret that its key follows from.
 const IDENTITY: TableDefinition<(), (&str, [u8; 32])> = TableDefinition::new("identity");
 /// place of the event that rang -> [`Alert`].
-const ALERTS: TableDefinition<u64, &[u8]> = TableDefinition::new("alerts");
+pub(super) const ALERTS: TableDefinition<u64, &[u8]> = TableDefinition::new("alerts");
 /// [`Attempt::identity`] -> its place: another service may notice the same one.
 const ATTEMPTS: TableDefinition<[u8; 16], u64> = TableDefinition::new("attempts");
 /// source -> the last of its numbers in the log.
 const SOURCES: TableDefinition<&str, u64> = TableDefinition::new("sources");
 /// One row: decided, refused, steps.
 const COUNTS: TableDefinition<(), (u64, u64, u64)> = TableDefinition::new("counts");
+
+/// One row: the place up to which the webhook was told of alerts.
+const TOLD: TableDefinition<(), u64> = TableDefinition::new("told");
 
 /// What the line of a checkpoint begins with that says from which place on there are records.
 pub(super) const RECORDS_FROM: &str = "records-from";
@@ -54,6 +60,18 @@ pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
 /// Entries that one commit, or a start, takes from the log because they are too old: more than a commit brings.
 const EXPIRED_MAX: usize = 1024;
+
+/// A start shows the rules at most so many entries again, from the newest back: a second or two of work.
+const RECALL_MAX: usize = 300_000;
+
+/// What is late stands behind what is newer: so many older entries in a row say that there is nothing new before them.
+const OLDER_MAX: usize = 4096;
+
+/// The source of what rules find; nobody else can append to it.
+const RULES: &str = "rules";
+
+/// How often the clock is asked whether anything has waited too long.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -88,6 +106,8 @@ pub struct Counts {
     pub refused: u64,
     /// Steps.
     pub steps: u64,
+    /// Findings of rules.
+    pub raised: u64,
     /// Alerts.
     pub alerts: u64,
 }
@@ -101,24 +121,68 @@ impl EmbeddedAudit {
         Self::open_with(world, LogSettings::default()).await
     }
 
-    /// Opens the log.
+    /// Opens the log, watched by the default rules.
     ///
     /// # Errors
     /// When the database can't be opened, contradicts its newest checkpoint, or is another log than `settings` say.
     pub async fn open_with(world: &World, settings: LogSettings) -> io::Result<Self> {
+        Self::open_watched(world, settings, Box::new(Engine::new(&Rules::default()))).await
+    }
+
+    /// Opens the log, watched by `watch`.
+    ///
+    /// # Errors
+    /// As [`EmbeddedAudit::open_with`].
+    pub async fn open_watched(world: &World, settings: LogSettings, watch: Box<dyn Watching>) -> io::Result<Self> {
         let (entropy, clock) = (world.entropy.clone(), world.clock.clone());
         let draw = move || {
             let mut seed = [0; 32];
             entropy.fill(&mut seed);
             seed
         };
-        let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock);
+        let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock, watch);
         Ok(Self { store: Store::open(world, Role::Audit, "audit.redb", load).await? })
     }
 
     /// Returns when the store has failed, with the reason.
     pub async fn failed(&self) -> String {
         self.store.failed().await
+    }
+
+    /// Looks every so often whether anything has waited too long, and raises it. Runs for ever.
+    pub async fn watch(&self, every: Duration) {
+        loop {
+            sleep(every).await;
+            let log = self.store.machine();
+            // While the writer works it is about to commit anyway.
+            let overdue = log.watch.try_lock().map(|watch| watch.overdue(log.clock.now().as_millisecond()));
+            if overdue.is_ok_and(|overdue| overdue.is_empty()) {
+                continue;
+            }
+            if let Err(error) = self.store.execute(Command::Raise).await {
+                // It shows in `failed`, too.
+                tracing::warn!(%error, "what has waited too long was not put on record");
+            }
+        }
+    }
+
+    /// The place up to which someone was told of alerts.
+    pub(crate) fn told(&self) -> Result<u64, redb::Error> {
+        Ok(self.store.read()?.open_table(TOLD)?.get(())?.map_or(0, |place| place.value()))
+    }
+
+    /// Notes that someone was told of all alerts up to `place`.
+    pub(crate) async fn note_told(&self, place: u64) -> Result<(), CallError> {
+        self.store.execute(Command::Told(place)).await?.map(drop).map_err(CallError::Failed)
+    }
+
+    /// Alerts up to `place`, oldest first: the newest `most` of them.
+    pub(crate) fn alerts_up_to(&self, place: u64, most: usize) -> Result<Vec<Alert>, redb::Error> {
+        let alerts = self.store.read()?.open_table(ALERTS)?;
+        let newest = alerts.range(..=place)?.rev().take(most).map(|row| decode(row?.1.value()));
+        let mut newest = newest.collect::<Result<Vec<_>, redb::Error>>()?;
+        newest.reverse();
+        Ok(newest)
     }
 
     /// The key that the log's checkpoints are signed with.
@@ -141,14 +205,15 @@ impl EmbeddedAudit {
     pub fn counts(&self) -> Result<Counts, redb::Error> {
         let read = self.store.read()?;
         let (decided, refused, steps) = read.open_table(COUNTS)?.get(())?.map(|row| row.value()).unwrap_or_default();
-        Ok(Counts { decided, refused, steps, alerts: read.open_table(ALERTS)?.len()? })
+        let raised = read.open_table(SOURCES)?.get(RULES)?.map_or(0, |last| last.value());
+        Ok(Counts { decided, refused, steps, raised, alerts: read.open_table(ALERTS)?.len()? })
     }
 
     /// All decisions, oldest first. Reads the whole log: for verification, not for serving.
     pub fn entries(&self) -> Result<Vec<AuditEntry>, redb::Error> {
         let decided = |(_, event)| match event {
             Event::Decided(entry) => Some(entry),
-            Event::Refused(_) | Event::Step(_) => None,
+            Event::Refused(_) | Event::Step(_) | Event::Raised(_) => None,
         };
         Ok(self.all()?.into_iter().filter_map(decided).collect())
     }
@@ -170,7 +235,7 @@ impl EmbeddedAudit {
     /// All refused attempts with their places, oldest first. Reads the whole log: for verification, not for serving.
     pub fn attempts(&self) -> Result<Vec<(u64, Attempt)>, redb::Error> {
         let refused = |(place, event)| match event {
-            Event::Decided(_) | Event::Step(_) => None,
+            Event::Decided(_) | Event::Step(_) | Event::Raised(_) => None,
             Event::Refused(attempt) => Some((place, attempt)),
         };
         Ok(self.all()?.into_iter().filter_map(refused).collect())
@@ -179,10 +244,15 @@ impl EmbeddedAudit {
     /// All steps with their places, oldest first. Reads the whole log: for verification, not for serving.
     pub fn steps(&self) -> Result<Vec<(u64, Step)>, redb::Error> {
         let step = |(place, event)| match event {
-            Event::Decided(_) | Event::Refused(_) => None,
+            Event::Decided(_) | Event::Refused(_) | Event::Raised(_) => None,
             Event::Step(step) => Some((place, step)),
         };
         Ok(self.all()?.into_iter().filter_map(step).collect())
+    }
+
+    /// All events with their places, oldest first. Reads the whole log: for verification, not for serving.
+    pub fn every_event(&self) -> Result<Vec<(u64, Event)>, redb::Error> {
+        self.all()
     }
 
     /// All alerts, oldest first. Reads them all: for verification, not for serving.
@@ -232,7 +302,7 @@ impl EmbeddedAudit {
 #[async_trait]
 impl Audit for EmbeddedAudit {
     async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
-        let answer = self.store.execute(Append { source: source.into(), first, events }).await?;
+        let answer = self.store.execute(Command::Append { source: source.into(), first, events }).await?;
         answer.map(|Appended { last, .. }| last).map_err(CallError::Failed)
     }
 
@@ -242,6 +312,11 @@ impl Audit for EmbeddedAudit {
 
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.alert_page(after, max).map_err(CallError::failed)
+    }
+
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        let read = self.store.read().map_err(CallError::failed)?;
+        search::search_alerts(&read, query).map_err(CallError::failed)
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {
@@ -317,12 +392,22 @@ struct Log {
     accept_gaps: bool,
     /// Told of every commit, once it can be seen.
     grown: watch::Sender<()>,
+    /// Changed only by the writer, in the order of the log; a commit that fails ends the store, and it with it.
+    watch: Mutex<Box<dyn Watching>>,
+    /// What was said in this process's own log.
+    told: Mutex<Quiet>,
 }
 
-struct Append {
-    source: String,
-    first: u64,
-    events: Vec<Event>,
+enum Command {
+    Append {
+        source: String,
+        first: u64,
+        events: Vec<Event>,
+    },
+    /// What has waited too long by now is raised.
+    Raise,
+    /// Someone was told of all alerts up to this place.
+    Told(u64),
 }
 
 /// What an append has brought.
@@ -363,6 +448,21 @@ impl<'t> Tables<'t> {
             Ok(())
         })?;
         search::insert(&mut self.index, record.place, &record.event)
+    }
+
+    /// Shows `watch` the end of the log, from about `horizon` on, in milliseconds since the Unix epoch.
+    fn recall(&self, horizon: i64, watch: &mut dyn Watching) -> Result<(), redb::Error> {
+        let (mut events, mut older) = (Vec::new(), 0);
+        for row in self.entries.iter()?.rev().take(RECALL_MAX) {
+            let (place, event) = event(row?)?;
+            older = if event.at_unix_ms() < horizon { older + 1 } else { 0 };
+            if older > OLDER_MAX {
+                break;
+            }
+            events.push((place, event));
+        }
+        events.iter().rev().for_each(|(place, event)| watch.recall(*place, event));
+        Ok(())
     }
 
     /// Takes the bytes of entries from before `horizon`, from the oldest on, and what leads to them; hashes stay. Whether
@@ -433,14 +533,20 @@ impl Log {
         settings: LogSettings,
         draw: impl FnOnce() -> [u8; 32],
         clock: Arc<dyn Clock>,
+        mut watch: Box<dyn Watching>,
     ) -> Result<Self, redb::Error> {
         within.open_table(ATTEMPTS)?;
         within.open_table(SOURCES)?;
         within.open_table(COUNTS)?;
+        within.open_table(TOLD)?;
         let (signer, is_new) = Self::identity(within, settings.origin, draw)?;
         let keep_ms = settings.keep_days.map(|days| i64::from(days.get()) * DAY_MS);
-        let log = Self { signer, clock, keep_ms, accept_gaps: settings.accept_gaps, grown: watch::Sender::new(()) };
         let mut tables = Tables::open(within)?;
+        let horizon = clock.now().as_millisecond().saturating_sub(watch.look_back_ms());
+        tables.recall(horizon, &mut *watch)?;
+        let (accept_gaps, watching, told) = (settings.accept_gaps, Mutex::new(watch), Mutex::default());
+        let grown = watch::Sender::new(());
+        let log = Self { signer, clock, keep_ms, accept_gaps, grown, watch: watching, told };
         if is_new {
             tables.sign(&Frontier::default(), &log.signer)?;
         }
@@ -482,6 +588,10 @@ impl Log {
         Ok((signer, is_new))
     }
 
+    fn watch(&self) -> MutexGuard<'_, Box<dyn Watching>> {
+        self.watch.lock().expect("no holder panics")
+    }
+
     fn forget(&self, tables: &mut Tables<'_>) -> Result<bool, redb::Error> {
         let Some(keep) = self.keep_ms else { return Ok(false) };
         tables.forget(self.clock.now().as_millisecond().saturating_sub(keep))
@@ -506,22 +616,43 @@ impl Log {
 }
 
 impl Machine for Log {
-    type Command = Append;
+    type Command = Command;
     type Answer = Result<Appended, String>;
 
-    fn weight(command: &Append) -> usize {
-        command.events.len()
+    fn weight(command: &Command) -> usize {
+        match command {
+            Command::Append { events, .. } => events.len(),
+            Command::Raise | Command::Told(_) => 1,
+        }
     }
 
-    fn execute(&self, within: &WriteTransaction, batch: Vec<Append>) -> Result<Vec<Self::Answer>, redb::Error> {
-        let (mut tables, mut counts) = (Tables::open(within)?, within.open_table(COUNTS)?);
-        let (mut attempts, mut sources) = (within.open_table(ATTEMPTS)?, within.open_table(SOURCES)?);
+    fn execute(&self, within: &WriteTransaction, batch: Vec<Command>) -> Result<Vec<Self::Answer>, redb::Error> {
+        let tables = Tables::open(within)?;
+        let (mut counts, sources) = (within.open_table(COUNTS)?, within.open_table(SOURCES)?);
+        let mut attempts = within.open_table(ATTEMPTS)?;
         let (mut decided, mut refused, mut steps) = counts.get(())?.map(|row| row.value()).unwrap_or_default();
-        let mut edge = edge_in(&tables.edges)?;
+        let edge = edge_in(&tables.edges)?;
         let before = edge.size();
+        let mut watch = self.watch();
+        let mut writing = Writing { tables, sources, edge, watch: &mut **watch };
         let mut answers = Vec::with_capacity(batch.len());
-        for Append { source, first, events } in batch {
-            let had = sources.get(source.as_str())?.map_or(0, |last| last.value());
+        for command in batch {
+            let (source, first, events) = match command {
+                Command::Append { source, first, events } => (source, first, events),
+                Command::Raise => {
+                    let overdue = writing.watch.overdue(self.clock.now().as_millisecond());
+                    let mut alerts = Vec::new();
+                    writing.raise(overdue, &mut alerts)?;
+                    answers.push(Ok(Appended { last: 0, alerts }));
+                    continue;
+                }
+                Command::Told(place) => {
+                    within.open_table(TOLD)?.insert((), place)?;
+                    answers.push(Ok(Appended { last: 0, alerts: Vec::new() }));
+                    continue;
+                }
+            };
+            let had = writing.last(&source)?;
             let gap = first > had + 1;
             if gap && !self.accept_gaps {
                 answers.push(Err(format!("{source}: event {first} came after {had}: those between are missing")));
@@ -533,7 +664,7 @@ impl Machine for Log {
                 if number <= had {
                     continue;
                 }
-                let place = edge.size() + 1;
+                let place = writing.edge.size() + 1;
                 let (record, bytes) = match Record::new(place, &source, number, event) {
                     Ok(made) => made,
                     Err(why) => {
@@ -554,16 +685,14 @@ impl Machine for Log {
                         }
                         refused += 1;
                     }
+                    Event::Raised(_) => {}
                 }
-                tables.append(&mut edge, &record, &bytes)?;
-                if let Some(alert) = record.event.alert(place) {
-                    tables.alerts.insert(place, encode(&alert).as_slice())?;
-                    alerts.push(alert);
-                }
+                writing.append(&record, &bytes, &mut alerts)?;
             }
-            sources.insert(source.as_str(), last)?;
+            writing.sources.insert(source.as_str(), last)?;
             answers.push(too_long.map_or(Ok(Appended { last, alerts }), Err));
         }
+        let Writing { mut tables, edge, .. } = writing;
         counts.insert((), (decided, refused, steps))?;
         if self.forget(&mut tables)? || edge.size() > before {
             tables.sign(&edge, &self.signer)?;
@@ -574,9 +703,48 @@ impl Machine for Log {
     fn committed(&self, answers: &[Self::Answer]) {
         self.grown.send_replace(());
         for alert in answers.iter().flatten().flat_map(|appended| &appended.alerts) {
+            let Some(held_back) = self.told.lock().expect("no holder panics").tell(alert) else { continue };
             let Alert { place, severity, code, tenant, line, .. } = alert;
-            tracing::error!(place, ?severity, %code, tenant = ?tenant.as_deref().unwrap_or("-"), line, "alert");
+            let tenant = tenant.as_deref().unwrap_or("-");
+            tracing::error!(place, ?severity, %code, ?tenant, line, held_back, "alert");
         }
+    }
+}
+
+/// What one transaction appends to.
+struct Writing<'a, 't> {
+    tables: Tables<'t>,
+    sources: Table<'t, &'static str, u64>,
+    edge: Frontier,
+    watch: &'a mut dyn Watching,
+}
+
+impl Writing<'_, '_> {
+    /// The last number of `source` in the log.
+    fn last(&self, source: &str) -> Result<u64, redb::Error> {
+        Ok(self.sources.get(source)?.map_or(0, |last| last.value()))
+    }
+
+    /// Appends `record`, and behind it what rules find with it.
+    fn append(&mut self, record: &Record, bytes: &[u8], alerts: &mut Vec<Alert>) -> Result<(), redb::Error> {
+        self.tables.append(&mut self.edge, record, bytes)?;
+        if let Some(alert) = record.event.alert(record.place) {
+            self.tables.alerts.insert(record.place, encode(&alert).as_slice())?;
+            alerts.push(alert);
+        }
+        let found = self.watch.see(record.place, &record.event);
+        self.raise(found, alerts)
+    }
+
+    fn raise(&mut self, found: Vec<Raised>, alerts: &mut Vec<Alert>) -> Result<(), redb::Error> {
+        for raised in found {
+            let (place, number) = (self.edge.size() + 1, self.last(RULES)? + 1);
+            let made = Record::new(place, RULES, number, Event::Raised(raised));
+            let (record, bytes) = made.map_err(|why| redb::Error::Io(io::Error::other(why)))?;
+            self.append(&record, &bytes, alerts)?;
+            self.sources.insert(RULES, number)?;
+        }
+        Ok(())
     }
 }
 
@@ -643,7 +811,7 @@ mod tests {
             alerts.iter().map(|alert| (alert.place, alert.severity)).collect::<Vec<_>>(),
             [(2, Severity::Critical)]
         );
-        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 1, steps: 0, alerts: 1 });
+        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 1, alerts: 1, ..Counts::default() });
     }
 
     #[tokio::test]
@@ -673,7 +841,7 @@ mod tests {
             ]
         );
         assert_eq!(alerts[0].tenant.as_deref(), Some("acme"));
-        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 2, steps: 2, alerts: 4 });
+        assert_eq!(audit.counts().unwrap(), Counts { decided: 3, refused: 2, steps: 2, alerts: 4, raised: 0 });
         let page = audit.events(1, 2).await.unwrap();
         assert_eq!(page, [(2, events[1].clone()), (3, events[2].clone())]);
         assert_eq!(audit.alerts(2, 9).await.unwrap().len(), 3);

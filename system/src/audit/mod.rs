@@ -10,6 +10,8 @@
 //! The log is tamper-evident: each event's record is an entry of a Merkle tree ([`crate::tlog`]), and every commit ends with
 //! a signed checkpoint of it. An export can be verified elsewhere, by whoever has the public key and an old checkpoint.
 
+#[cfg(test)]
+mod alert_tests;
 mod attempt;
 mod embedded;
 mod export;
@@ -28,19 +30,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::alerting::Raised;
 use crate::call::CallError;
 use crate::ids::{MessageId, TenantId, UserId};
 use crate::rights::Role;
 use crate::tlog::Tile;
 
 pub use attempt::{Attempt, Claimed, Code, Severity};
-pub use embedded::{Counts, EmbeddedAudit, LogSettings};
+pub use embedded::{Counts, EmbeddedAudit, LOOK_EVERY, LogSettings};
 pub use export::{Exported, Files, Folder};
 pub use outbox::{Outgoing, WAITING_MAX, relay};
 pub use record::Record;
 pub use remote::{AuditService, RemoteAudit};
 pub use report::Reporter;
-pub use search::{Found, FoundRecord, Query, SEARCH_WAIT_MAX_MS};
+pub use search::{AlertQuery, Found, FoundAlerts, FoundRecord, Query, SEARCH_WAIT_MAX_MS};
 pub use step::{Step, StepKind};
 pub use verify::{Kind, Verified, Violation, verify};
 
@@ -64,6 +67,9 @@ pub trait Audit: Send + Sync + 'static {
     /// Alerts, oldest first, of events after the place `after`; at most `max`, at most [`PAGE_MAX`].
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError>;
 
+    /// The alerts that `query` asks for, oldest first.
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError>;
+
     /// The records that `query` asks for, each with the proof that it stands in the log. Where there is none, and the query
     /// waits, as soon as there is one.
     async fn search(&self, query: &Query) -> Result<Found, CallError>;
@@ -84,6 +90,8 @@ pub enum Event {
     Refused(Attempt),
     /// Something simply happened.
     Step(Step),
+    /// A rule over all of these has fired. Told by the log itself, right behind the event that completed it.
+    Raised(Raised),
 }
 
 /// What someone should look at.
@@ -95,10 +103,12 @@ pub struct Alert {
     pub at_unix_ms: i64,
     /// How urgent it is.
     pub severity: Severity,
-    /// What rang, by its stable name: a [`Code`], or a [`StepKind`].
+    /// What rang, by its stable name: a [`Code`], a [`StepKind`], or a rule's.
     pub code: String,
     /// The tenant that was reached for, as far as anyone knows.
     pub tenant: Option<String>,
+    /// The operator who is said to have done it.
+    pub user: Option<String>,
     /// One line for people.
     pub line: String,
 }
@@ -112,6 +122,7 @@ impl Event {
             Self::Decided(entry) => Some(entry.tenant_id.as_str()),
             Self::Refused(attempt) => attempt.claimed.tenant.as_deref(),
             Self::Step(step) => step.tenant.as_ref().map(|tenant| tenant.as_str()),
+            Self::Raised(raised) => raised.tenant.as_deref(),
         }
     }
 
@@ -122,6 +133,7 @@ impl Event {
             Self::Decided(entry) => Some(entry.user_id.as_str()),
             Self::Refused(attempt) => attempt.claimed.user.as_deref(),
             Self::Step(step) => step.user.as_ref().map(|user| user.as_str()),
+            Self::Raised(raised) => raised.user.as_deref(),
         }
     }
 
@@ -132,6 +144,7 @@ impl Event {
             Self::Decided(entry) => Some(&entry.action),
             Self::Refused(attempt) => attempt.claimed.action.as_deref(),
             Self::Step(step) => step.action.as_deref(),
+            Self::Raised(_) => None,
         }
     }
 
@@ -142,6 +155,7 @@ impl Event {
             Self::Decided(entry) => Some(entry.message_id.as_str()),
             Self::Refused(attempt) => attempt.claimed.message_id.as_deref(),
             Self::Step(step) => step.message_id.as_ref().map(|id| id.as_str()),
+            Self::Raised(_) => None,
         }
     }
 
@@ -152,6 +166,7 @@ impl Event {
             Self::Decided(entry) => entry.at_unix_ms,
             Self::Refused(attempt) => attempt.at_unix_ms,
             Self::Step(step) => step.at_unix_ms,
+            Self::Raised(raised) => raised.at_unix_ms,
         }
     }
 
@@ -159,7 +174,7 @@ impl Event {
     fn body_mut(&mut self) -> Option<&mut Bytes> {
         match self {
             Self::Decided(entry) => Some(&mut entry.body),
-            Self::Refused(_) | Self::Step(_) => None,
+            Self::Refused(_) | Self::Step(_) | Self::Raised(_) => None,
         }
     }
 }
@@ -174,6 +189,7 @@ impl Event {
             Self::Refused(attempt) => attempt.rings(),
             Self::Decided(entry) => entry.code()?.rings(Role::Ledger),
             Self::Step(step) => step.kind.rings(),
+            Self::Raised(raised) => Some(raised.severity),
         }
     }
 
@@ -181,23 +197,22 @@ impl Event {
     #[must_use]
     pub fn alert(&self, place: u64) -> Option<Alert> {
         let severity = self.rings()?;
-        let (at_unix_ms, code, tenant, line) = match self {
-            Self::Refused(Attempt { at_unix_ms, service, entry, code, claimed, detail }) => {
+        let (at_unix_ms, tenant, user) =
+            (self.at_unix_ms(), self.tenant().map(str::to_owned), self.user().map(str::to_owned));
+        let (code, line) = match self {
+            Self::Refused(Attempt { service, entry, code, claimed, detail, .. }) => {
                 let who = claimed.user.as_ref().map(|user| format!(" as {user:?}")).unwrap_or_default();
-                let line = format!("{service}, {entry}{who}: {detail}");
-                (*at_unix_ms, code.name(), claimed.tenant.clone(), line)
+                (code.name(), format!("{service}, {entry}{who}: {detail}"))
             }
             Self::Decided(entry) => {
-                let AuditEntry { at_unix_ms, tenant_id, user_id, action, message_id, detail, .. } = entry;
+                let AuditEntry { user_id, action, message_id, detail, .. } = entry;
                 let replayed = entry.replayed_by.as_ref().map(|by| format!(", replayed by {by}")).unwrap_or_default();
-                let line = format!("ledger, {action} {message_id} of {user_id}{replayed}: {detail}");
-                (*at_unix_ms, entry.code()?.name(), Some(tenant_id.to_string()), line)
+                (entry.code()?.name(), format!("ledger, {action} {message_id} of {user_id}{replayed}: {detail}"))
             }
-            Self::Step(step) => {
-                (step.at_unix_ms, step.kind.name(), step.tenant.as_ref().map(ToString::to_string), step.line())
-            }
+            Self::Step(step) => (step.kind.name(), step.line()),
+            Self::Raised(raised) => (raised.rule.as_str(), raised.line()),
         };
-        Some(Alert { place, at_unix_ms, severity, code: code.into(), tenant, line })
+        Some(Alert { place, at_unix_ms, severity, code: code.into(), tenant, user, line })
     }
 }
 

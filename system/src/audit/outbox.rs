@@ -212,7 +212,7 @@ impl Outgoing {
                     step.message_id.map_or_else(|| step.tenant.map(|t| t.to_string()), |id| Some(id.to_string()));
                 Some(format!("{} {} {}", step.kind, whose.unwrap_or_else(|| "-".into()), step.number))
             }
-            Event::Decided(_) | Event::Refused(_) => None,
+            Event::Decided(_) | Event::Refused(_) | Event::Raised(_) => None,
         };
         self.events().into_iter().filter_map(told).collect()
     }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Audit, Claimed, Code, Event, Found, Query, Reporter, SEARCH_WAIT_MAX_MS};
+use super::{Alert, AlertQuery, Audit, Claimed, Code, Event, Found, FoundAlerts, Query, Reporter, SEARCH_WAIT_MAX_MS};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::monitor::Monitor;
@@ -27,6 +27,7 @@ pub enum Request {
     Append { source: String, first: u64, events: Vec<Event> },
     Events { after: u64, max: u32 },
     Alerts { after: u64, max: u32 },
+    SearchAlerts(AlertQuery),
     Search(Query),
     Checkpoint,
     Tile(Tile),
@@ -38,6 +39,7 @@ pub enum Reply {
     Appended(u64),
     Events(Vec<(u64, Event)>),
     Alerts(Vec<Alert>),
+    FoundAlerts(FoundAlerts),
     Found(Found),
     Checkpoint(String),
     Tile(Option<Bytes>),
@@ -65,9 +67,13 @@ impl Service for AuditService {
                     Event::Decided(_) => client == Role::Ledger,
                     Event::Refused(attempt) => attempt.service == client,
                     Event::Step(step) => step.is_of(client),
+                    // What rules find, the log itself tells.
+                    Event::Raised(_) => false,
                 })
             }
-            Request::Search(_) | Request::Checkpoint | Request::Tile(_) => client == Role::Producer,
+            Request::SearchAlerts(_) | Request::Search(_) | Request::Checkpoint | Request::Tile(_) => {
+                client == Role::Producer
+            }
             // The whole log is read where it lies, by who keeps it.
             Request::Events { .. } | Request::Alerts { .. } => false,
         }
@@ -80,7 +86,7 @@ impl Service for AuditService {
                     match event {
                         Event::Refused(attempt) => attempt.cut(),
                         Event::Step(step) => step.cut(),
-                        Event::Decided(_) => {}
+                        Event::Decided(_) | Event::Raised(_) => {}
                     }
                 }
                 let appended = self.audit.append(&source, first, events).await;
@@ -96,6 +102,7 @@ impl Service for AuditService {
             }
             Request::Events { after, max } => self.audit.events(after, max as usize).await.map(Reply::Events),
             Request::Alerts { after, max } => self.audit.alerts(after, max as usize).await.map(Reply::Alerts),
+            Request::SearchAlerts(query) => self.audit.search_alerts(&query).await.map(Reply::FoundAlerts),
             Request::Search(query) => self.audit.search(&query).await.map(Reply::Found),
             Request::Checkpoint => self.audit.checkpoint().await.map(Reply::Checkpoint),
             Request::Tile(tile) => self.audit.tile(tile).await.map(Reply::Tile),
@@ -111,6 +118,9 @@ impl Service for AuditService {
             Request::Append { .. } => ("append", Claimed::default()),
             Request::Events { .. } => ("events", Claimed::default()),
             Request::Alerts { .. } => ("alerts", Claimed::default()),
+            Request::SearchAlerts(AlertQuery { tenant, .. }) => {
+                ("search_alerts", Claimed { tenant: tenant.clone(), ..Claimed::default() })
+            }
             Request::Search(Query { tenant, .. }) => {
                 ("search", Claimed { tenant: tenant.clone(), ..Claimed::default() })
             }
@@ -161,6 +171,13 @@ impl Audit for RemoteAudit {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         match self.client.call(&Request::Alerts { after, max }, DEADLINE).await? {
             Reply::Alerts(alerts) => Ok(alerts),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        match self.client.call(&Request::SearchAlerts(query.clone()), DEADLINE).await? {
+            Reply::FoundAlerts(found) => Ok(found),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -163,7 +163,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::audit::{Alert, EmbeddedAudit, Found, Query};
+    use crate::audit::{Alert, AlertQuery, EmbeddedAudit, Found, FoundAlerts, Query};
     use crate::testing::Bench;
     use crate::tlog::Tile;
 
@@ -193,6 +193,9 @@ mod tests {
         }
         async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
             self.log.alerts(after, max).await
+        }
+        async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+            self.log.search_alerts(query).await
         }
         async fn search(&self, _: &Query) -> Result<Found, CallError> {
             Ok(Found::default())

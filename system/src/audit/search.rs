@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::embedded::{ENTRIES, HASHES, PAGE_BYTES, checkpoint_of, hash_of, unreadable};
-use super::{Event, PAGE_MAX, Record};
+use super::embedded::{ALERTS, ENTRIES, HASHES, PAGE_BYTES, checkpoint_of, hash_of, unreadable};
+use super::{Alert, Event, PAGE_MAX, Record, Severity};
 use crate::call::CallError;
+use crate::store::decode;
 use crate::tlog::{Hash, inclusion_proof};
 
 /// (what the value is, tenant, value, place) -> when it happened, in milliseconds since the Unix epoch.
@@ -57,6 +58,28 @@ pub struct Query {
     pub bare: bool,
     /// Where nothing is found, how long to wait for something, in milliseconds; at most [`SEARCH_WAIT_MAX_MS`].
     pub wait_ms: u32,
+}
+
+/// What alerts are searched for: those of which all that is given is true.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertQuery {
+    /// The tenant; without it all alerts are read, those of no tenant included.
+    pub tenant: Option<String>,
+    /// How urgent they are.
+    pub severity: Option<Severity>,
+    /// After this place.
+    pub after: u64,
+    /// At most so many, at most [`PAGE_MAX`].
+    pub max: u32,
+}
+
+/// Alerts that were found, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundAlerts {
+    /// The alerts.
+    pub alerts: Vec<Alert>,
+    /// Where to go on: the `after` of the next question. `None`: there is no more.
+    pub next: Option<u64>,
 }
 
 /// One record, as it stands in the log.
@@ -162,6 +185,25 @@ pub(super) async fn follow(
             return Err(CallError::failed("the audit log is closed"));
         }
     }
+}
+
+/// Answers `query` from one snapshot.
+pub(super) fn search_alerts(read: &ReadTransaction, query: &AlertQuery) -> Result<FoundAlerts, redb::Error> {
+    let (mut found, mut rows) = (FoundAlerts::default(), 0);
+    let max = (query.max as usize).min(PAGE_MAX);
+    for row in read.open_table(ALERTS)?.range(query.after.saturating_add(1)..)? {
+        if found.alerts.len() >= max || rows >= ROWS_MAX {
+            return Ok(found);
+        }
+        let alert: Alert = decode(row?.1.value())?;
+        (rows, found.next) = (rows + 1, Some(alert.place));
+        let is_of = query.tenant.is_none() || query.tenant == alert.tenant;
+        if is_of && query.severity.is_none_or(|severity| severity == alert.severity) {
+            found.alerts.push(alert);
+        }
+    }
+    found.next = None;
+    Ok(found)
 }
 
 /// A place, and when its event happened where the index tells.

@@ -22,7 +22,7 @@ use super::break_glass::{BreakGlass, BreakGlassRequest, Emergencies};
 use super::decision::{Approved as ApprovedBody, Decision, DecisionKey, InForce, Verdict};
 use super::oidc::Authenticator;
 use super::policy::{Approved, Ask, Policies, Ruling};
-use super::{Authority, Denied, GrantRequest, TrustedIssuer};
+use super::{Authority, Denied, GrantRequest, PlatformRight, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::audit::outbox::{self, Outbox, Writing};
 use crate::audit::{Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
@@ -340,6 +340,22 @@ impl Authority for EmbeddedAuthority {
             // Whether it changed or the time is over: look again.
             let _ = timeout_at(next, changed.changed()).await;
         }
+    }
+
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        let (code, user, denied) = match self.authenticate(token).await? {
+            Err(denied) => (Code::Unauthenticated, None, denied),
+            Ok(user) => {
+                let now = self.clock.now();
+                match right.map(|right| self.state().policies.rule_on_platform(&user, right, now)) {
+                    None | Some(Ruling::Permit(_)) => return Ok(Ok(user)),
+                    Some(Ruling::Deny(why)) => (Code::Forbidden, Some(user.to_string()), Denied::Forbidden(why)),
+                }
+            }
+        };
+        let action = right.map(|right| right.name().to_owned());
+        self.reporter.attempt(code, "operator", Claimed { user, action, ..Claimed::default() }, &denied).await?;
+        Ok(Err(denied))
     }
 
     async fn break_glass(

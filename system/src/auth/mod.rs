@@ -68,6 +68,12 @@ pub trait Authority: Send + Sync + 'static {
     /// follows it.
     async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError>;
 
+    /// Who the operator of `token` is, if they hold `right`; without one, if anybody knows them.
+    ///
+    /// # Errors
+    /// As for a grant.
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError>;
+
     /// Asks for an emergency right, approves, ends or lists them, for the operator of `token`; answers with those that were
     /// meant.
     async fn break_glass(
@@ -83,6 +89,24 @@ pub trait Authority: Send + Sync + 'static {
         token: &str,
         request: ApprovalRequest,
     ) -> Result<Result<Vec<Approval>, Denied>, CallError>;
+}
+
+/// A right on the platform as a whole, and on no tenant of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformRight {
+    /// To see every alert, whosever tenant it is of.
+    WatchAlerts,
+}
+
+impl PlatformRight {
+    /// What policies call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WatchAlerts => "watch_alerts",
+        }
+    }
 }
 
 /// A wish for a grant.

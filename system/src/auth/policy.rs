@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
-use super::Directory;
+use super::{Directory, PlatformRight};
 use crate::action::Permission;
 use crate::ids::{Name, TenantId, UserId};
 
@@ -92,6 +92,9 @@ impl PolicyError {
     }
 }
 
+/// There is one.
+const PLATFORM_ID: &str = "tenantry";
+
 static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
 static SCHEMA_PARSED: LazyLock<Schema> =
     LazyLock::new(|| Schema::from_cedarschema_str(SCHEMA).expect("the schema of this build is valid").0);
@@ -104,6 +107,7 @@ static OPERATOR: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Operat
 static TENANT: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Tenant"));
 static TEAM: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Team"));
 static SEGMENT: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Segment"));
+static PLATFORM: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Platform"));
 static ACTION: LazyLock<EntityTypeName> = LazyLock::new(|| entity_type("Action"));
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
@@ -212,22 +216,41 @@ impl Policies {
             Ok(request) => request,
             Err(error) => return Ruling::Deny(format!("the policies can't be asked for {}: {error}", ask.name())),
         };
-        let response = AUTHORIZER.is_authorized(&request, &self.policies, &self.entities);
+        self.ruling(&request, ask.name(), || self.directory.standing(user, tenant))
+    }
+
+    /// What the policies say to `user`, who asks for `right` on the platform at `now`.
+    #[must_use]
+    pub fn rule_on_platform(&self, user: &UserId, right: PlatformRight, now: Timestamp) -> Ruling {
+        let context = Context::from_pairs([("now".to_owned(), datetime(now))]).map_err(|error| error.to_string());
+        let request = context.and_then(|context| {
+            let (who, action) = (uid(&OPERATOR, user.as_str()), uid(&ACTION, right.name()));
+            let resource = uid(&PLATFORM, PLATFORM_ID);
+            Request::new(who, action, resource, context, Some(&SCHEMA_PARSED)).map_err(|error| error.to_string())
+        });
+        match request {
+            Ok(request) => self.ruling(&request, right.name(), || format!("operator {user} asks for all tenants")),
+            Err(error) => Ruling::Deny(format!("the policies can't be asked for {}: {error}", right.name())),
+        }
+    }
+
+    fn ruling(&self, request: &Request, asked: &str, standing: impl Fn() -> String) -> Ruling {
+        let response = AUTHORIZER.is_authorized(request, &self.policies, &self.entities);
         let mut because: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
         // Cedar gives them in no order.
         because.sort_unstable();
         if let Some(error) = response.diagnostics().errors().next() {
             // The schema leaves no room for one; and a policy that fails must not permit by its absence.
-            tracing::error!(%error, %user, %tenant, "a policy failed; the request is denied");
+            tracing::error!(%error, asked, standing = standing(), "a policy failed; the request is denied");
             return Ruling::Deny(format!("a policy failed: {error}"));
         }
         if response.decision() == cedar_policy::Decision::Allow {
             return Ruling::Permit(because);
         }
-        let standing = self.directory.standing(user, tenant);
+        let standing = standing();
         Ruling::Deny(match because.is_empty() {
-            true => format!("{standing}, and no policy permits {} to them", ask.name()),
-            false => format!("{standing}, and {} is forbidden by policy {}", ask.name(), because.join(", ")),
+            true => format!("{standing}, and no policy permits {asked} to them"),
+            false => format!("{standing}, and {asked} is forbidden by policy {}", because.join(", ")),
         })
     }
 }
@@ -336,9 +359,12 @@ fn entities(directory: &Directory) -> Result<Entities, PolicyError> {
     Entities::from_entities(all, Some(&SCHEMA_PARSED)).map_err(PolicyError::new)
 }
 
+/// Cedar's has milliseconds.
+fn datetime(at: Timestamp) -> RestrictedExpression {
+    RestrictedExpression::new_datetime(format!("{at:.3}"))
+}
+
 fn request(user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Result<Request, String> {
-    // Cedar's datetime has milliseconds.
-    let datetime = |at: Timestamp| RestrictedExpression::new_datetime(format!("{at:.3}"));
     let operator = |user: &UserId| uid(&OPERATOR, user.as_str());
     let mut context = vec![("now".to_owned(), datetime(now))];
     match ask {
@@ -483,6 +509,17 @@ mod tests {
             may("ana", "acme-2", Permission::Read).unwrap_err(),
             "operator ana holds no role on tenant acme-2, and no policy permits read to them"
         );
+    }
+
+    #[test]
+    fn all_alerts_are_for_those_who_are_called_when_something_rings() {
+        let may = |who| policies().rule_on_platform(&user(who), PlatformRight::WatchAlerts, Timestamp::UNIX_EPOCH);
+        for who in ["dan", "olaf"] {
+            assert_eq!(may(who), Ruling::Permit(vec!["duty-managers-and-on-call-watch-alerts".into()]), "{who}");
+        }
+        let Ruling::Deny(why) = may("ada") else { panic!("an admin of some tenants sees them all") };
+        assert_eq!(why, "operator ada asks for all tenants, and no policy permits watch_alerts to them");
+        assert!(matches!(may("sue"), Ruling::Deny(why) if why.contains("suspended-operators-do-nothing")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce,
+    PlatformRight,
 };
 use crate::action::Permission;
 use crate::audit::{Claimed, Reporter};
@@ -35,6 +36,7 @@ pub enum Request {
     InForce { known: u64, wait_ms: u32 },
     BreakGlass { token: String, request: BreakGlassRequest },
     Approvals { token: String, request: ApprovalRequest },
+    Operator { token: String, right: Option<PlatformRight> },
 }
 
 /// What it answers.
@@ -46,6 +48,7 @@ pub enum Reply {
     InForce(InForce),
     BreakGlass(Result<Vec<BreakGlass>, Denied>),
     Approvals(Result<Vec<Approval>, Denied>),
+    Operator(Result<UserId, Denied>),
 }
 
 /// Offers any auth service to the network.
@@ -63,7 +66,9 @@ impl Service for AuthorityService {
 
     fn may(client: Role, request: &Request) -> bool {
         match request {
-            Request::Grant(_) | Request::BreakGlass { .. } | Request::Approvals { .. } => client == Role::Producer,
+            Request::Grant(_) | Request::BreakGlass { .. } | Request::Approvals { .. } | Request::Operator { .. } => {
+                client == Role::Producer
+            }
             Request::InForce { .. } => client == Role::Ledger,
             Request::Recheck { .. } => client == Role::Consumer,
             Request::Keys => matches!(client, Role::Producer | Role::Consumer | Role::Ledger),
@@ -86,6 +91,7 @@ impl Service for AuthorityService {
             Request::Approvals { token, request } => {
                 self.authority.approvals(&token, request).await.map(Reply::Approvals)
             }
+            Request::Operator { token, right } => self.authority.operator(&token, right).await.map(Reply::Operator),
         }
     }
 
@@ -103,6 +109,7 @@ impl Service for AuthorityService {
             Request::InForce { .. } => ("in_force", Claimed::default()),
             Request::BreakGlass { .. } => ("break_glass", Claimed::default()),
             Request::Approvals { .. } => ("approvals", Claimed::default()),
+            Request::Operator { .. } => ("operator", Claimed::default()),
         }
     }
 }
@@ -160,6 +167,13 @@ impl Authority for RemoteAuthority {
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         match self.client.call(&Request::InForce { known, wait_ms }, wait + DEADLINE).await? {
             Reply::InForce(standing) => Ok(standing),
+            reply => Err(self.client.unexpected(&reply)),
+        }
+    }
+
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        match self.client.call(&Request::Operator { token: token.into(), right }, DEADLINE).await? {
+            Reply::Operator(answered) => Ok(answered),
             reply => Err(self.client.unexpected(&reply)),
         }
     }

@@ -337,7 +337,9 @@ mod tests {
 
     use super::*;
     use crate::audit::EmbeddedAudit;
-    use crate::auth::{Approval, ApprovalRequest, BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce};
+    use crate::auth::{
+        Approval, ApprovalRequest, BreakGlass, BreakGlassRequest, Denied, GrantRequest, InForce, PlatformRight,
+    };
     use crate::broker::{EmbeddedBroker, Limits, Published, Standing};
     use crate::grant::{Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
     use crate::ids::{MessageId, TenantId};
@@ -369,6 +371,13 @@ mod tests {
         }
         async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
             self.inner.in_force(known, wait).await
+        }
+        async fn operator(
+            &self,
+            token: &str,
+            right: Option<PlatformRight>,
+        ) -> Result<Result<UserId, Denied>, CallError> {
+            self.inner.operator(token, right).await
         }
         async fn break_glass(
             &self,
@@ -608,6 +617,13 @@ mod tests {
         }
         async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
             self.inner.in_force(known, wait).await
+        }
+        async fn operator(
+            &self,
+            token: &str,
+            right: Option<PlatformRight>,
+        ) -> Result<Result<UserId, Denied>, CallError> {
+            self.inner.operator(token, right).await
         }
         async fn break_glass(
             &self,

@@ -26,7 +26,8 @@ use super::openapi::{
     Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, signed, text,
 };
 use super::{
-    Problem, Producer, approvals, audit, books, break_glass, dead_letters, dry_run, openapi, schemas, sealing, stream,
+    Problem, Producer, alerts, approvals, audit, books, break_glass, dead_letters, dry_run, openapi, schemas, sealing,
+    stream,
 };
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
@@ -86,6 +87,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         stream::endpoints(),
         break_glass::endpoints(),
         audit::endpoints(),
+        alerts::endpoints(),
         schemas::endpoints(),
     ];
     own.into_iter().chain(others).flatten().collect()

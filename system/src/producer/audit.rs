@@ -19,7 +19,6 @@ use super::api::{Caller, unchanged};
 use super::openapi::{self, Endpoint, count, id, nullable, number, object, query, required, text};
 use super::{Problem, Producer};
 use crate::audit::{Audit, FoundRecord, PAGE_MAX, Query};
-use crate::auth::BreakGlassRequest;
 use crate::call::CallError;
 use crate::ids::TenantId;
 use crate::message::{Refusal, quoted, shown};
@@ -113,13 +112,13 @@ async fn tile(
 }
 
 impl Producer {
-    fn audit(&self) -> Result<&dyn Audit, CallError> {
+    pub(super) fn audit(&self) -> Result<&dyn Audit, CallError> {
         self.audit.as_deref().ok_or_else(|| CallError::failed("no audit log is configured here"))
     }
 
     /// Whether auth knows whose token this is. What they may do is another question: this is for what is no tenant's.
     async fn must_be_operator(&self, token: &str) -> Result<(), Problem> {
-        self.authority.break_glass(token, BreakGlassRequest::List).await.map_err(unchanged)??;
+        self.authority.operator(token, None).await.map_err(unchanged)??;
         Ok(())
     }
 }
@@ -162,7 +161,7 @@ fn moment(text: &str) -> Result<i64, String> {
 }
 
 /// Digits alone: `u64` would also read a sign.
-fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
+pub(super) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let read = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
     read.ok_or_else(|| format!("must be a whole number from {least} to {most}, not {}", quoted(text)))

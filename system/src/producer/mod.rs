@@ -4,6 +4,7 @@
 //! asked and waited for. A retry with the same `message_id` and the same bytes changes nothing. Whoever asks too often is
 //! told when to come back: an address before anything else is done, a user and a tenant once auth knows them.
 
+mod alerts;
 mod api;
 mod approvals;
 mod audit;

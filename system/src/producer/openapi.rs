@@ -334,7 +334,9 @@ fn document_of(endpoints: &[Endpoint]) -> Value {
 /// document of its own within another.
 fn component(mut schema: Value) -> Value {
     if let Value::Object(schema) = &mut schema {
-        ["$id", "$schema", "$defs"].map(|own| schema.remove(own));
+        for own in ["$id", "$schema", "$defs"] {
+            schema.remove(own);
+        }
     }
     refer(&mut schema);
     schema

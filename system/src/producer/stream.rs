@@ -41,6 +41,7 @@ use super::books::{tenant, whole};
 use super::http::{Ending, Source};
 use super::openapi::{Endpoint, count, header_parameter, id, nullable, number, object, one_of, query, signed, text};
 use super::{Problem, Producer};
+use crate::alerting::Raised;
 use crate::audit::{
     Attempt, Audit, AuditEntry, Code, Event, Found, FoundRecord, Query, Record, Severity, Step, StepKind,
 };
@@ -107,7 +108,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// The schema of an event's data.
 pub(super) fn event_schema() -> Value {
     let words = |words: Vec<&str>| one_of(&words);
-    let kinds = ["decided", "refused"].into_iter().chain(StepKind::ALL.iter().map(|kind| kind.name()));
+    let kinds = ["decided", "refused", "raised"].into_iter().chain(StepKind::ALL.iter().map(|kind| kind.name()));
     let service = words(Role::ALL.iter().map(|role| role.name()).collect());
     let code = words(Code::ALL.iter().map(|code| code.name()).collect());
     let described = |about: &str, mut schema: Value| {
@@ -118,14 +119,18 @@ pub(super) fn event_schema() -> Value {
         "place": described("Its place in the audit log.", number(1, WHOLE_MAX)),
         "at_unix_ms": described("When it happened, by the clock of the service that tells.", signed()),
         "service": described("Who tells.", service),
-        "kind": described("What happened: a decision, a refusal, or a step by its name.", words(kinds.collect())),
+        "kind": described("What happened: a decision, a refusal, what an alert rule has found, or a step by its name.", words(kinds.collect())),
         "tenant_id": described("The tenant.", text()),
         "user_id": described("Who acted; of what was refused, in whose name.", nullable(text())),
         "action": described("What for.", nullable(text())),
         "message_id": described("Of which message.", nullable(text())),
         "outcome": described("Of a decision: `applied`, or the rejection's code.", nullable(text())),
         "code": described("Of what was refused: what kind of attempt it was.", nullable(code)),
-        "number": described("Of a step: which of its kind, such as the attempt of a delivery.", nullable(count())),
+        "rule": described("Of what an alert rule has found: which rule.", nullable(text())),
+        "number": described(
+            "Of a step: which of its kind, such as the attempt of a delivery. Of what a rule has found: how many there were.",
+            nullable(count()),
+        ),
         "rings": described("How loud it rings, if it does.", nullable(one_of(&["warning", "critical"]))),
         "detail": described("In words.", text()),
     }))
@@ -140,7 +145,7 @@ pub(super) struct Told<'a> {
     at_unix_ms: i64,
     /// Who tells.
     service: Role,
-    /// What happened: `decided`, `refused`, or the name of a step such as `published`.
+    /// What happened: `decided`, `refused`, `raised` by an alert rule, or the name of a step such as `published`.
     kind: &'a str,
     /// The tenant.
     tenant_id: Option<&'a str>,
@@ -154,7 +159,9 @@ pub(super) struct Told<'a> {
     outcome: Option<&'a str>,
     /// Of what was refused: what kind of attempt it was.
     code: Option<&'a str>,
-    /// Of a step: which of its kind, such as the attempt of a delivery.
+    /// Of what an alert rule has found: which rule.
+    rule: Option<&'a str>,
+    /// Of a step: which of its kind, such as the attempt of a delivery. Of what a rule has found: how many there were.
     number: Option<u64>,
     /// How loud it rings, if it does.
     rings: Option<Severity>,
@@ -174,6 +181,11 @@ impl<'a> Told<'a> {
             Event::Step(Step { service, kind, number, detail, .. }) => {
                 (*service, kind.name(), None, None, Some(*number), detail)
             }
+            Event::Raised(Raised { count, detail, .. }) => (Role::Audit, "raised", None, None, Some(*count), detail),
+        };
+        let rule = match event {
+            Event::Raised(raised) => Some(raised.rule.as_str()),
+            Event::Decided(_) | Event::Refused(_) | Event::Step(_) => None,
         };
         Self {
             place,
@@ -186,6 +198,7 @@ impl<'a> Told<'a> {
             message_id: event.message_id(),
             outcome,
             code,
+            rule,
             number,
             rings: event.rings(),
             detail,

@@ -11,10 +11,10 @@ use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::action::Permission;
-use crate::audit::{Alert, EmbeddedAudit};
+use crate::audit::{Alert, AlertQuery, EmbeddedAudit, FoundAlerts};
 use crate::auth::{
     Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, Directory,
-    EmbeddedAuthority, GrantRequest, InForce, Policies,
+    EmbeddedAuthority, GrantRequest, InForce, PlatformRight, Policies,
 };
 use crate::broker::{EmbeddedBroker, Limits};
 use crate::grant::GrantToken;
@@ -79,6 +79,10 @@ impl Authority for Cut<EmbeddedAuthority> {
     ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
         self.line()?.approvals(token, request).await
     }
+
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        self.line()?.operator(token, right).await
+    }
 }
 
 #[async_trait]
@@ -93,6 +97,10 @@ impl Audit for Cut<EmbeddedAudit> {
 
     async fn alerts(&self, after: u64, max: usize) -> Result<Vec<Alert>, CallError> {
         self.line()?.alerts(after, max).await
+    }
+
+    async fn search_alerts(&self, query: &AlertQuery) -> Result<FoundAlerts, CallError> {
+        self.line()?.search_alerts(query).await
     }
 
     async fn search(&self, query: &Query) -> Result<Found, CallError> {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use tenantry_system::audit::LogSettings;
+use tenantry_system::alerting::{self, Engine, QUIET_DEFAULT_S, Secret, Watching, Webhook};
+use tenantry_system::audit::{EmbeddedAudit, LOOK_EVERY, LogSettings};
 use tenantry_system::billing::Rules;
-use tenantry_system::capability::file_error;
+use tenantry_system::capability::{SystemClock, Tcp, file_error};
 use tenantry_system::ledger::{Baseline, Settings};
+use tenantry_system::outside::{Client, Roots, Url};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
 use tenantry_system::role::Addresses;
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     /// The audit log's name, and how long it keeps records.
     pub(crate) audit: LogSettings,
+    /// What the audit log is watched by.
+    pub(crate) alerts: Alerts,
     /// Where keys and certificates are; without it nothing is encrypted, and nothing may leave this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsFiles>,
@@ -129,6 +133,69 @@ impl LedgerTable {
     }
 }
 
+/// `[alerts]`: what the audit log is watched by.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Alerts {
+    /// A file of rules; without it those of `tenantryd alerts default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Where alerts are POSTed to: https, or http on this machine. Without it the process's own log and the API tell them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<String>,
+    /// A file with the secret that requests are signed with, as Standard Webhooks has it: `whsec_` and base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
+}
+
+impl Alerts {
+    /// The receiver of alerts, if there is one.
+    pub(crate) fn webhook(&self) -> anyhow::Result<Option<Webhook>> {
+        let Some(url) = &self.webhook else {
+            if self.webhook_secret_file.is_some() {
+                bail!(
+                    "alerts.webhook_secret_file is given, and no alerts.webhook; leave it out, or say where alerts go"
+                );
+            }
+            return Ok(None);
+        };
+        let url = Url::parse(url).map_err(|why| anyhow!("failed to use alerts.webhook: {why}"))?;
+        let secret = match &self.webhook_secret_file {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?;
+                Some(Secret::parse(&text).map_err(|why| anyhow!("failed to use {}: {why}", path.display()))?)
+            }
+        };
+        let client = Client::new(Arc::new(Tcp), Arc::new(SystemClock), url, &Roots::public());
+        let client = client.map_err(|why| anyhow!("failed to use alerts.webhook: {why}"))?;
+        Ok(Some(Webhook::new(client, secret, QUIET_DEFAULT_S)))
+    }
+
+    /// Tells `audit`'s alerts to the receiver, and looks whether anything has waited too long; for ever.
+    pub(crate) async fn attend(audit: &EmbeddedAudit, webhook: Option<Webhook>) {
+        let told = async {
+            match &webhook {
+                Some(webhook) => webhook.run(audit, &SystemClock).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(audit.watch(LOOK_EVERY), told);
+    }
+
+    /// What watches, with the file read.
+    pub(crate) fn watch(&self) -> anyhow::Result<Box<dyn Watching>> {
+        let rules = self.rules.as_deref().map_or_else(|| Ok(alerting::Rules::default()), read_alert_rules)?;
+        Ok(Box::new(Engine::new(&rules)))
+    }
+}
+
+/// Reads a file of alert rules.
+pub(crate) fn read_alert_rules(path: &Path) -> anyhow::Result<alerting::Rules> {
+    let text = std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?;
+    alerting::Rules::parse(&text).with_context(|| format!("failed to use {}", path.display()))
+}
+
 /// Reads a file of billing rules.
 pub(crate) fn read_rules(path: &Path) -> anyhow::Result<Rules> {
     let text = std::fs::read_to_string(path).map_err(|error| file_error(&error, "read", path))?;
@@ -146,6 +213,7 @@ impl Default for Config {
             ledger: LedgerTable::default(),
             secrets: Secrets::default(),
             audit: LogSettings::default(),
+            alerts: Alerts::default(),
             tls: None,
             monitor: Monitoring::default(),
         }

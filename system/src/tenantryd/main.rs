@@ -1,5 +1,6 @@
 //! `tenantryd`: runs the system for real, in one process or one per role.
 
+mod alerts;
 mod approvals;
 mod audit;
 mod client;
@@ -72,7 +73,7 @@ enum Command {
         /// The role to run.
         #[arg(value_parser = roles())]
         role: Role,
-        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[identity]`, `[secrets]`, `[tls]` and `[monitor]`; without it the defaults of
+        /// A TOML file with `data`, `[addresses]`, `[rate_limits]`, `[identity]`, `[secrets]`, `[alerts]`, `[tls]` and `[monitor]`; without it the defaults of
         /// `tenantryd config`.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -118,6 +119,9 @@ enum Command {
     /// Export, verify and search the audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// See what rang, and check the rules by which it does.
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Look at the billing rules: what limits may be set to, and which plans there are.
     #[command(subcommand)]
     Billing(Billing),
@@ -220,6 +224,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Openapi => client::print_json(&tenantry_system::producer::document()),
         Command::Dlq(command) => dlq::run(command).await,
         Command::Approvals(command) => approvals::run(command).await,
+        Command::Alerts(command) => alerts::run(command).await,
         Command::Up { config, data, listen } => {
             let mut config = read_config(config.as_deref())?;
             config.data = data.unwrap_or(config.data);

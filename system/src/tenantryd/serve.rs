@@ -11,7 +11,7 @@ use tenantry_system::rights::Role;
 use tenantry_system::role;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Alerts, Config};
 use crate::{development, keys, policies, store_failed};
 
 /// Runs `role` until `stop`, or until its store fails.
@@ -61,10 +61,13 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             }
         }
         Role::Audit => {
-            let audit = Arc::new(EmbeddedAudit::open_with(&world, config.audit.clone()).await?);
+            let webhook = config.alerts.webhook()?;
+            let audit =
+                Arc::new(EmbeddedAudit::open_watched(&world, config.audit.clone(), config.alerts.watch()?).await?);
             tokio::select! {
                 served = role::serve_audit(&world, at, audit.clone(), stop) => served?,
                 why = audit.failed() => return Err(store_failed("audit log", &why)),
+                () = Alerts::attend(&audit, webhook) => {}
             }
         }
     }

@@ -21,7 +21,7 @@ use tenantry_system::role::FLUSH_MAX;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Alerts, Config};
 use crate::{development, keys, policies, store_failed};
 
 /// Runs until `stop`, or until a store fails.
@@ -40,7 +40,8 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     if development::is_meant(&identity, data) {
         development::provider(data)?;
     }
-    let audit = Arc::new(EmbeddedAudit::open_with(&world(Role::Audit)?, config.audit.clone()).await?);
+    let (watch, webhook) = (config.alerts.watch()?, config.alerts.webhook()?);
+    let audit = Arc::new(EmbeddedAudit::open_watched(&world(Role::Audit)?, config.audit.clone(), watch).await?);
     // What no service of its own refuses here, for all are wired directly: auth, the consumer and the API are left.
     let reporter = async |role, world: &World| Reporter::start(role, world, audit.clone()).await;
     let reporters = [
@@ -95,6 +96,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         why = broker.failed() => return Err(store_failed("broker", &why)),
         why = ledger.failed() => return Err(store_failed("ledger", &why)),
         why = audit.failed() => return Err(store_failed("audit log", &why)),
+        () = Alerts::attend(&audit, webhook) => {}
         why = engine.failed() => return Err(store_failed("auth", &why)),
         (why, ..) = select_all(reporters.iter().map(|reporter| Box::pin(reporter.failed()))) => {
             return Err(store_failed("outbox", &why));

@@ -11,6 +11,7 @@ mod g4_nothing_lost;
 mod g5_order;
 mod g6_billing;
 mod g6_dry_run;
+mod g7_alerts;
 mod g7_attempts;
 mod g7_steps;
 mod g7_stream;
@@ -111,6 +112,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         g4_nothing_lost::check,
         g5_order::check,
         g6_billing::check,
+        g7_alerts::check,
         g7_attempts::check,
         g7_steps::check,
         g7_tamper_evident::check,
@@ -259,6 +261,7 @@ mod tests {
             let operator = UserId::parse(operator).unwrap();
             seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
         }
+        seen.alert_rules = tenantry_system::alerting::DEFAULT_RULES.into();
         kept.log = LogCheck { compared: 3, violations: Vec::new() };
         Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
     }
