@@ -705,7 +705,7 @@ impl State {
         }
         decided.steps = self.lanes.take_happened(unix_ms);
         decided.steps.extend(steps.into_iter().map(|step| Step { at_unix_ms: unix_ms, ..step }));
-        decided.news = self.lanes.take_news();
+        decided.news.extend(self.lanes.take_news());
         // A dead letter stays known by its own table.
         decided.settled_from = self.last_settled;
         for settled in decided.settled.iter().filter(|settled| !settled.dead) {
