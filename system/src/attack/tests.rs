@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::action::Permission;
-use crate::audit::{Alert, AlertQuery, Audit, Event, Found, FoundAlerts, Query};
+use crate::audit::{Alert, AlertQuery, Audit, Event, Found, FoundAlerts, Query, Step, StepKind};
 use crate::auth::{
     Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, GrantRequest, InForce,
     PlatformRight, Verdict,
@@ -107,12 +107,12 @@ struct Forgetful(Arc<dyn Audit>);
 #[async_trait]
 impl Audit for Forgetful {
     async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
-        let last = first + events.len() as u64 - 1;
-        let decided: Vec<_> = events.into_iter().filter(|event| matches!(event, Event::Decided(_))).collect();
-        if decided.is_empty() {
-            return Ok(last);
-        }
-        self.0.append(source, first, decided).await
+        // Something else stands in their place: the log refuses a gap.
+        let forgotten = |event| match event {
+            Event::Refused(attempt) => Event::Step(Step::new(0, attempt.service, StepKind::Published, 0)),
+            other => other,
+        };
+        self.0.append(source, first, events.into_iter().map(forgotten).collect()).await
     }
     async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, Event)>, CallError> {
         self.0.events(after, max).await
