@@ -3,7 +3,7 @@
 //! A process that dies takes along at most what it had not counted yet of its last commit, and an answer that nobody waited
 //! for any more is seen by its server only: so where a host has died, its counts are bounds.
 
-use tenantry_system::audit::{Code, Step, StepKind};
+use tenantry_system::audit::{Code, StepKind};
 use tenantry_system::monitor::{Answer, AppliedEnd, DeadReason, PublishEnd, Route};
 use tenantry_system::rights::Role;
 
@@ -25,10 +25,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     equal("ledger", "commands applied", applied(AppliedEnd::Applied), outcomes(true));
     equal("ledger", "commands rejected", applied(AppliedEnd::Rejected), outcomes(false));
     let dead = |reason| measured.sum("broker", |metrics| metrics.dead_letters.get(reason));
-    // Those that were dealt with since are no letters any more; that each was put aside stands in the log.
-    let aside = |step: &Step| matches!(step.kind, StepKind::DeadLettered | StepKind::GivenUp);
-    let aside = kept.steps.iter().filter(|(_, step)| aside(step)).count() as u64;
-    let aside = aside.max(kept.dead_letters);
+    // Those that were dealt with since are no letters any more.
+    let replayed = kept.steps.iter().filter(|(_, step)| step.kind == StepKind::Replayed).count();
+    let aside = kept.dead_letters + (kept.discarded.len() + replayed) as u64;
     equal("broker", "dead letters", dead(DeadReason::Refused) + dead(DeadReason::Silent), aside);
 
     // `seen` by someone else, of what was `counted`: not more, if nobody has forgotten.
