@@ -72,7 +72,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 /// The bytes of a message in `file`, or on standard input.
 pub(crate) fn read_message(file: &Path) -> anyhow::Result<Vec<u8>> {
     if file != Path::new("-") {
-        return std::fs::read(file).map_err(|error| file_error(&error, "read", file));
+        return Ok(std::fs::read(file).map_err(|error| file_error(&error, "read", file))?);
     }
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text).context("failed to read standard input")?;
