@@ -175,7 +175,20 @@ fn notification(origin: &str, alert: &Alert, held_back: u64) -> (String, Bytes) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::routing::post;
+    use hyper::{HeaderMap, StatusCode};
+
     use super::*;
+    use crate::audit::{Attempt, Claimed, Code, Event};
+    use crate::capability::{InMemory, Network};
+    use crate::outside::Url;
+    use crate::rights::Role;
+    use crate::testing::Bench;
 
     #[test]
     fn a_signature_is_that_of_the_standards_own_example() {
@@ -191,5 +204,65 @@ mod tests {
             let refused = Secret::parse(text).unwrap_err();
             assert!(refused.contains("24 to 64 random bytes") && !refused.contains("c2hvcnQ"), "{refused}");
         }
+    }
+
+    /// What was taken: ids, in order. The first two tries are refused.
+    type Taken = Arc<Mutex<Vec<String>>>;
+
+    async fn take(
+        State((tries, taken)): State<(Arc<AtomicU32>, Taken)>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> StatusCode {
+        let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let (id, timestamp) = (text("webhook-id"), text("webhook-timestamp").parse().unwrap());
+        assert_eq!(text("webhook-signature"), secret().sign(&id, timestamp, &body));
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(told["data"]["id"], id);
+        if tries.fetch_add(1, Ordering::Relaxed) < 2 {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        taken.lock().unwrap().push(id.rsplit('/').next().unwrap().to_owned());
+        StatusCode::NO_CONTENT
+    }
+
+    fn secret() -> Secret {
+        Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()
+    }
+
+    fn attack(tenant: &str) -> Event {
+        let (service, entry, code) = (Role::Consumer, "decide".into(), Code::NoRight);
+        let claimed = Claimed::tenant(tenant);
+        Event::Refused(Attempt { at_unix_ms: 0, service, entry, code, claimed, detail: String::new() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_alert_is_told_in_order_once_a_receiver_is_back_and_a_start_goes_on_behind_it() {
+        let bench = Bench::new().await;
+        let network: Arc<dyn Network> = Arc::new(InMemory::default());
+        let (taken, tries) = (Taken::default(), Arc::new(AtomicU32::new(0)));
+        let router = Router::new().route("/alerts", post(take)).with_state((tries, taken.clone()));
+        tokio::spawn(crate::producer::serve(network.bind("hook:80").await.unwrap(), router, Default::default()));
+        let audit = EmbeddedAudit::open(&bench.world).await.unwrap();
+        let url = Url::parse_any("http://hook:80/alerts").unwrap();
+        let run = async |places: &[&str]| {
+            let webhook = Webhook::new(Client::in_the_clear(network.clone(), url.clone()), Some(secret()), 600);
+            let all = async {
+                while taken.lock().unwrap().len() < places.len() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                // Noted too, or it is told again.
+                sleep(POLL).await;
+            };
+            tokio::select! {
+                () = webhook.run(&audit, &*bench.world.clock) => unreachable!("it tells for ever"),
+                () = all => {}
+            }
+            assert_eq!(taken.lock().unwrap()[..], *places);
+        };
+        audit.append("consumer/1", 1, ["acme", "globex", "acme"].map(attack).into()).await.unwrap();
+        run(&["1", "2"]).await;
+        audit.append("consumer/1", 4, ["globex", "hooli"].map(attack).into()).await.unwrap();
+        run(&["1", "2", "5"]).await;
     }
 }

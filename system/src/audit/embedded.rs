@@ -542,15 +542,15 @@ impl Log {
         let (signer, is_new) = Self::identity(within, settings.origin, draw)?;
         let keep_ms = settings.keep_days.map(|days| i64::from(days.get()) * DAY_MS);
         let mut tables = Tables::open(within)?;
+        if is_new {
+            tables.sign(&Frontier::default(), &signer)?;
+        }
+        tables.check(signer.public())?;
         let horizon = clock.now().as_millisecond().saturating_sub(watch.look_back_ms());
         tables.recall(horizon, &mut *watch)?;
         let (accept_gaps, watching, told) = (settings.accept_gaps, Mutex::new(watch), Mutex::default());
         let grown = watch::Sender::new(());
         let log = Self { signer, clock, keep_ms, accept_gaps, grown, watch: watching, told };
-        if is_new {
-            tables.sign(&Frontier::default(), &log.signer)?;
-        }
-        tables.check(log.signer.public())?;
         if log.forget(&mut tables)? {
             let edge = edge_in(&tables.edges)?;
             tables.sign(&edge, &log.signer)?;
