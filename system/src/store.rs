@@ -497,7 +497,7 @@ mod tests {
         drop(made);
         let Err(refused) = open(folder.path()).await else { panic!("another build's rows were taken for ours") };
         let why = refused.to_string();
-        assert!(why.contains("test.redb: its format is 1, this build reads and writes 4"), "{why}");
+        assert!(why.contains("test.redb: its format is 1, this build reads and writes 5"), "{why}");
         let kept = Database::open(&path).unwrap().begin_read().unwrap().list_tables().unwrap().count();
         assert_eq!(kept, 1, "a refused file was changed");
     }

@@ -263,6 +263,7 @@ mod tests {
         audit.append("consumer/1", 1, ["acme", "globex", "acme"].map(attack).into()).await.unwrap();
         run(&["1", "2"]).await;
         audit.append("consumer/1", 4, ["globex", "hooli"].map(attack).into()).await.unwrap();
-        run(&["1", "2", "5"]).await;
+        // One of globex was told already; the fifth attack is one too many for a rule, which is told of, too.
+        run(&["1", "2", "5", "6"]).await;
     }
 }

@@ -13,13 +13,14 @@ use super::*;
 use crate::action::Permission;
 use crate::audit::{EmbeddedAudit, Event, Step, StepKind};
 use crate::auth::{Directory, Policies};
-use crate::broker::{EmbeddedBroker, Limits, Position};
+use crate::broker::{Broker, EmbeddedBroker, Ending, Limits, Position, Settlement};
+use crate::grant::Envelope;
 use crate::ledger::{Ledger, Run, Work};
-use crate::message::MAX_BODY_BYTES;
+use crate::message::{MAX_BODY_BYTES, body_sha256};
 use crate::producer::http::Source;
 use crate::rate_limit::{Rate, RateLimits};
 use crate::rights::Role;
-use crate::testing::{Bench, OPERATOR, credit, message_id, tenant};
+use crate::testing::{Bench, OPERATOR, asking, credit, message_id, tenant};
 
 const METHODS: [&str; 3] = ["get", "post", "put"];
 
@@ -63,6 +64,13 @@ impl Api {
         };
         crate::audit::Audit::append(&*audit, "broker", 1, (1..=256).map(step).collect()).await.unwrap();
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        for id in ["d-1", "d-2"] {
+            let envelope = Envelope { body: credit("acme", id, 5).into(), grant: "forged".into(), trace: None };
+            broker.publish(&tenant("acme"), &message_id(id), envelope).await.unwrap();
+        }
+        let letters = broker.fetch(9, Duration::ZERO).await.unwrap().remove(0);
+        let ended = vec![Ending::DeadLetter { reason: "the grant is refused".into() }; 2];
+        broker.settle(&letters.lease, Settlement { ended, ..Settlement::default() }).await.unwrap();
         let ledger = bench.ledger().await;
         let run = |id: &'static str, sequence, permit: bool| {
             let bench = &bench;
@@ -267,6 +275,71 @@ async fn every_answer_is_what_its_row_says() {
     api.check(("post", "/v1/break-glass/{number}/approve", "/v1/break-glass/1/approve"), dan, "", 200).await;
     api.check(("get", glass.1, glass.2), dan, "", 200).await;
     api.check(("post", "/v1/break-glass/{number}/end", "/v1/break-glass/1/end"), olaf, "", 200).await;
+
+    let dry = ("post", "/v1/dry-runs", "/v1/dry-runs");
+    api.check(dry, ana, &credit("acme", "m-20", 7), 200).await;
+    api.check(dry, ana, &asking("acme", "m-20", "resume_tenant", r#"{"reason": "paid"}"#), 200).await;
+    api.check(dry, ana, &credit("acme", "m-1", 5), 409).await;
+    api.check(dry, ana, "{}", 400).await;
+    api.check(dry, none, &credit("acme", "m-20", 7), 401).await;
+    api.check(dry, ana, &credit("initech", "m-20", 7), 403).await;
+
+    let erase = asking("acme", "m-21", "erase_tenant_secrets", "{}");
+    api.check(send, ana, &erase, 403).await;
+    let wish = ("post", "/v1/approvals", "/v1/approvals?reason=the%20customer%20left");
+    api.check(wish, ana, &erase, 201).await;
+    api.check(("post", wish.1, wish.1), ana, &erase, 400).await;
+    api.check(wish, none, &erase, 401).await;
+    api.check(wish, mallory, &erase, 403).await;
+    api.check(("get", wish.1, wish.1), ana, "", 200).await;
+    let one = ("get", "/v1/approvals/{number}", "/v1/approvals/1");
+    api.check(one, dan, "", 200).await;
+    api.check(one, mallory, "", 403).await;
+    let approve = ("post", "/v1/approvals/{number}/approve", "/v1/approvals/1/approve");
+    let read = |body: &str| format!(r#"{{"body_sha256": "{}"}}"#, hex::encode(body_sha256(body.as_bytes())));
+    // Nobody approves their own, and nobody what they have not read.
+    api.check(approve, ana, &read(&erase), 403).await;
+    api.check(approve, dan, &read("another"), 403).await;
+    api.check(approve, dan, "{}", 400).await;
+    api.check(approve, dan, &read(&erase), 200).await;
+    api.check(send, ana, &erase, 202).await;
+    let withdraw = ("post", "/v1/approvals/{number}/withdraw", "/v1/approvals/1/withdraw");
+    api.check(withdraw, mallory, "", 403).await;
+    api.check(withdraw, ana, "", 200).await;
+
+    let letters = "/v1/tenants/{tenant_id}/dead-letters";
+    let (letter, at) = (format!("{letters}/{{message_id}}"), "/v1/tenants/acme/dead-letters");
+    api.check(("get", letters, at), ana, "", 200).await;
+    api.check(("get", letters, at), mallory, "", 403).await;
+    api.check(("get", &letter, &format!("{at}/d-1")), ana, "", 200).await;
+    api.check(("get", &letter, &format!("{at}/d-9")), ana, "", 404).await;
+    let because = r#"{"reason": "the outage is over"}"#;
+    for (verb, id, token, body, status) in [
+        ("replay", "d-1", ana, "{}", 400),
+        ("replay", "d-1", mallory, because, 403),
+        ("replay", "d-1", none, because, 401),
+        ("replay", "d-1", ana, because, 202),
+        ("replay", "d-1", ana, because, 200),
+        ("replay", "d-9", ana, because, 404),
+        ("discard", "d-1", ana, because, 409),
+        ("discard", "d-2", ana, because, 200),
+        ("discard", "d-2", ana, because, 200),
+        ("replay", "d-2", ana, because, 409),
+    ] {
+        api.check(("post", &format!("{letter}/{verb}"), &format!("{at}/{id}/{verb}")), token, body, status).await;
+    }
+
+    let alerts = "/v1/alerts";
+    for (query, token, status) in [
+        ("?tenant=acme&severity=critical", ana, 200),
+        ("", olaf, 200),
+        ("", ana, 403),
+        ("?severity=loud", olaf, 400),
+        ("?tenant=acme", mallory, 403),
+        ("", none, 401),
+    ] {
+        api.check(("get", alerts, &format!("{alerts}{query}")), token, "", status).await;
+    }
 
     let search = "/v1/audit/events";
     for (query, token, status) in [
