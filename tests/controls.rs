@@ -55,6 +55,21 @@ fn power_that_fails_while_a_store_is_first_made_leaves_one_that_opens() {
     assert!(lossy >= 16, "only {lossy} of 32 power losses lost anything");
 }
 
+#[test]
+fn a_broker_that_forgets_what_became_of_a_letter_is_found() {
+    let mut lying = scenario("dead_letters");
+    lying.disk.lying_sync = true;
+    let forgotten = |seed| {
+        let record = Setup::expand(&lying, seed).run(false).finished.record;
+        let of = |name: &str| {
+            record.invariants.iter().filter(|found| found.name == name).map(|found| found.violations_total).sum()
+        };
+        let (letters, lost): (u64, u64) = (of("G3-dead-letters"), of("G4-nothing-lost"));
+        letters + lost
+    };
+    assert!((1..=3).map(forgotten).sum::<u64>() > 0);
+}
+
 /// How often `name` is violated with `plant` in the scenario `planted_in`.
 fn violations(planted_in: &str, plant: Plant, name: &str) -> u64 {
     let mut planted = Setup::expand(&scenario(planted_in), 1);

@@ -43,7 +43,10 @@ impl Operators {
             let answer = self.request(Method::POST, &to, &triage.operator, &body.to_string(), |_| {}).await;
             self.evidence.record(HOST, "api.triaged", &format!("{to} {} {}", answer.status, answer.body));
             let kind = answer.body["type"].as_str().unwrap_or_default().trim_start_matches("urn:tenantry:problem:");
+            let by_another = answer.body["replayed"] == false || answer.body["discarded"] == false;
             match (answer.status.as_u16(), kind) {
+                // Whoever may read learns that another has done it.
+                (200, _) if by_another && !triage.allowed => break Told::TooLate,
                 (202, _) => break Told::Replayed,
                 (200, _) if verb == Verb::Discard => break Told::Discarded,
                 (200, _) => {

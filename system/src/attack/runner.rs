@@ -63,6 +63,9 @@ pub struct Checks {
     pub deadline: Duration,
 }
 
+/// A command that was published is decided within this time, whatever is cut off meanwhile.
+const DECIDED_MAX: Duration = Duration::from_secs(20);
+
 impl Default for Checks {
     fn default() -> Self {
         Self { exact: true, deadline: Duration::from_secs(20) }
@@ -198,8 +201,10 @@ impl<'a> Attacker<'a> {
         }
         let tries: Vec<_> =
             (0..cells.len()).map(|cell| signs.iter().filter(|(of, _)| *of == cell).count().max(1)).collect();
-        let give_up = Instant::now() + checks.deadline;
-        while !signs.is_empty() && Instant::now() < give_up {
+        let (enough, give_up) = (Instant::now() + checks.deadline, Instant::now() + DECIDED_MAX.max(checks.deadline));
+        // What is decided changes its tenant, if only by an outcome: it must not happen under the next attack's eyes.
+        let decides = |signs: &[(usize, Sign)]| signs.iter().any(|(_, sign)| matches!(sign, Sign::Decided(_)));
+        while !signs.is_empty() && Instant::now() < if decides(&signs) { give_up } else { enough } {
             for (place, event) in self.news().await? {
                 match signs.iter().position(|(_, sign)| sign.fits(&event)) {
                     Some(sign) => found.entry(signs.swap_remove(sign).0).or_default().push((place, event)),

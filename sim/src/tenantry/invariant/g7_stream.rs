@@ -28,13 +28,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding
 }
 
-/// Whose each record is. What is no step and no attempt is a decision, and these stand in the order of the log.
+/// Whose each record is.
 fn tenants_by_place<'a>(case: &'a Case<'_>) -> BTreeMap<u64, Option<&'a str>> {
-    let steps = case.kept.steps.iter().map(|(place, step)| (*place, step.tenant.as_ref().map(|of| of.as_str())));
-    let attempts = case.kept.attempts.iter().map(|(place, attempt)| (*place, attempt.claimed.tenant.as_deref()));
-    let mut tenants: BTreeMap<_, _> = steps.chain(attempts).collect();
-    let size = (tenants.len() + case.kept.audit.len()) as u64;
-    let left: Vec<_> = (1..=size).filter(|place| !tenants.contains_key(place)).collect();
-    tenants.extend(left.into_iter().zip(case.kept.audit.iter().map(|entry| Some(entry.tenant_id.as_str()))));
-    tenants
+    case.kept.events.iter().map(|(place, event)| (*place, event.tenant())).collect()
 }

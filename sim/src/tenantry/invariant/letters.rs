@@ -26,7 +26,10 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for (triage, was_told, ..) in &seen.triaged {
         let Ok(id) = MessageId::parse(&triage.message_id) else { continue };
         told.entry((triage.tenant.clone(), id)).or_default().push(*was_told);
-        finding.expect(triage.allowed == (*was_told != Told::Refused), || {
+        // Who may read learns of a letter that is gone that it is; what is there they must not deal with.
+        let right =
+            if triage.allowed { *was_told != Told::Refused } else { matches!(was_told, Told::Refused | Told::TooLate) };
+        finding.expect(right, || {
             format!(
                 "{} of {} was told {was_told:?}, and may (by the cast): {}",
                 triage.operator, triage.tenant, triage.allowed
