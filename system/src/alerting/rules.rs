@@ -176,7 +176,7 @@ impl Selection {
             let mut known = names();
             if !known.clone().any(|known| known == name) {
                 let near = known.find(|known| known.starts_with(&name[..name.floor_char_boundary(3)]));
-                let hint = near.map_or_else(|| known_names(), |near| format!("{near:?}, perhaps"));
+                let hint = near.map_or_else(known_names, |near| format!("{near:?}, perhaps"));
                 return Err((text.span(), format!("{name:?} is the name of no event; give {hint}")));
             }
             Ok((name.to_owned(), role))
@@ -273,6 +273,9 @@ struct File {
     rule: Vec<Spanned<Table>>,
 }
 
+/// A field's name, where it is given, and the kinds of rule that have a use for it.
+type Given<'a> = (&'a str, Option<Range<usize>>, &'a [KindName]);
+
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum KindName {
@@ -365,7 +368,7 @@ impl Table {
         fn span<T>(given: &Option<Spanned<T>>) -> Option<Range<usize>> {
             given.as_ref().map(Spanned::span)
         }
-        let fields: [(&str, Option<Range<usize>>, &[KindName]); 8] = [
+        let fields: [Given<'_>; 8] = [
             ("distinct", span(&self.distinct), &[Distinct]),
             ("threshold", span(&self.threshold), &[Count, Distinct]),
             ("window_s", span(&self.window_s), &[Count, Distinct]),

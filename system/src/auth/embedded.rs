@@ -305,7 +305,7 @@ impl Authority for EmbeddedAuthority {
         };
         // With an approval or for want of one: either way it is said of this one command.
         let approval = (approved_by.is_some() || with_approval.is_some())
-            .then(|| ApprovedBody { body_sha256: *body, by: approved_by });
+            .then_some(ApprovedBody { body_sha256: *body, by: approved_by });
         Ok(state.decision_key.decide_on(user, tenant, permission, verdict, approval, state.revision))
     }
 

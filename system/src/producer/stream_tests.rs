@@ -144,7 +144,7 @@ impl Api {
     /// Logs `count` steps, in turn on acme and globex, every third of acme's about m-3.
     async fn log(&mut self, count: u64) {
         let step = |number: u64| {
-            let id = if number % 3 == 0 { "m-3".into() } else { format!("m-{number}") };
+            let id = if number.is_multiple_of(3) { "m-3".into() } else { format!("m-{number}") };
             Event::Step(Step {
                 tenant: Some(tenant(if number % 2 == 1 { "acme" } else { "globex" })),
                 message_id: Some(message_id(&id)),
