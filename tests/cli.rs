@@ -81,8 +81,8 @@ fn a_command_is_sent_followed_and_read_back() {
     // Refused with 1, wrongly asked with 2; the words are the API's.
     for (arguments, code, word) in [
         (&["command", "status", "m-9", "--tenant", "acme"][..], 1, "has no message m-9"),
-        (&["command", "watch", "--tenant", "globex"], 1, "403"),
-        (&["tenant", "show", "globex"], 1, "403"),
+        (&["command", "watch", "--tenant", "initech"], 1, "403"),
+        (&["tenant", "show", "initech"], 1, "403"),
         (&["command", "watch", "--tenant", "Globex"], 2, "has 'G' as character 1"),
         (&["command", "status", "m-1", "--tenant", "acme", "--wait", "30001"], 2, "30001"),
         (&["command", "watch", "--tenant", "acme", "--after", "999999"], 1, "it is another log"),
