@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -13,7 +15,7 @@ use crate::auth::{
     IdentityProvider, Policies, Role, TrustedIssuer, Verdict, without_policy,
 };
 use crate::broker::Position;
-use crate::capability::{Disk, DiskFile, Job, RealDisk, World};
+use crate::capability::{Clock, Disk, DiskFile, Job, RealDisk, SystemClock, World};
 use crate::grant::{
     Envelope, GrantToken, Purpose, VerifiedCommand, VerifiedPause, VerifiedRead, VerifiedSeal, Verifier,
 };
@@ -72,9 +74,26 @@ impl Disk for Inline {
     }
 }
 
+/// The system's clock, but that a test may put it forward.
+#[derive(Default)]
+pub(crate) struct Forward(AtomicI64);
+
+impl Forward {
+    pub(crate) fn by(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Forward {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// Auth, with one operator who administers `acme` and `globex`, in a folder that is gone with it.
 pub(crate) struct Bench {
     pub(crate) world: World,
+    pub(crate) clock: Arc<Forward>,
     pub(crate) verifier: Verifier,
     pub(crate) authority: Arc<EmbeddedAuthority>,
     provider: IdentityProvider,
@@ -91,7 +110,8 @@ impl Bench {
     pub(crate) async fn with_tenants(tenants: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let disk = Arc::new(Inline(RealDisk::open(folder.path()).unwrap()));
-        let world = World { disk, ..World::real(folder.path()).unwrap() };
+        let clock = Arc::new(Forward::default());
+        let world = World { disk, clock: clock.clone(), ..World::real(folder.path()).unwrap() };
         let provider = IdentityProvider::new("urn:test", &*world.entropy);
         let user = UserId::parse(OPERATOR).unwrap();
         let bindings = tenants.iter().map(|name| Binding {
@@ -103,7 +123,20 @@ impl Bench {
         let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), policies).await.unwrap());
         let verifier = Verifier::new(authority.clone(), world.clock.clone());
         let keys = KeySet::generate(Name::parse("test-1").unwrap(), &*world.entropy);
-        Self { world, verifier, authority, provider, keys, folder }
+        Self { world, clock, verifier, authority, provider, keys, folder }
+    }
+
+    /// The same once auth has ended and begun again, by `policies`. Nobody else may hold it.
+    pub(crate) async fn restarted(self, policies: Policies) -> Self {
+        let Self { world, clock, verifier, authority, provider, keys, folder } = self;
+        drop((verifier, authority));
+        // The committer ends with auth, and lets go of the file once it is polled.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let authority = Arc::new(EmbeddedAuthority::open(&world, provider.trusted(), policies).await.unwrap());
+        let verifier = Verifier::new(authority.clone(), world.clock.clone());
+        Self { world, clock, verifier, authority, provider, keys, folder }
     }
 
     /// The provider of the keys that wrap data keys.

@@ -212,3 +212,70 @@ async fn a_decision_on_one_approved_command_is_none_on_another() {
     };
     assert!(outcome.verdict.is_ok());
 }
+
+#[tokio::test]
+async fn an_approval_that_has_ended_grants_nothing_and_carries_no_command_that_waited_and_is_told_once() {
+    let rig = Rig::new().await;
+    let ledger = rig.bench.ledger().await;
+    let body = erase("m-1");
+    let open = rig.ask(&body).await;
+    rig.approve("bob", &open).await.unwrap();
+    // Granted, it waits in the queue; a decision on it is on its way.
+    let envelope =
+        crate::grant::Envelope { body: body.clone().into(), grant: rig.grant(&body).await.unwrap(), trace: None };
+    let decision = rig.at_the_effect(&body).await;
+    let known = rig.auth.in_force_now().revision;
+    rig.bench.clock.by(3590);
+    assert!(permits(&rig.at_the_effect(&body).await), "ten seconds are left");
+    rig.bench.clock.by(11);
+    assert!(!permits(&rig.at_the_effect(&body).await) && waits(&rig.grant(&body).await));
+    assert!(rig.approve("bob", &open).await.is_err(), "it is over");
+    // Whoever follows hears of it, each of them, and it is on record once.
+    let follow = || rig.auth.in_force(known, Duration::ZERO);
+    let (one, other) = tokio::join!(follow(), follow());
+    assert_eq!((one.unwrap().revision, other.unwrap().revision), (known + 1, known + 1));
+    let told = rig.auth.outgoing().steps();
+    assert_eq!(told.iter().filter(|step| step.starts_with("approval_expired")).count(), 1, "{told:?}");
+    ledger.learn(rig.auth.in_force_now(), tokio::time::Instant::now());
+    let command = rig.bench.verifier.command(envelope).await.unwrap();
+    let position = crate::broker::Position { epoch: 1, sequence: 1 };
+    let run = crate::ledger::Run::new(vec![crate::ledger::Work { command, decision, position }]).unwrap();
+    let applied = crate::ledger::Ledger::apply(&*ledger, &run).await.unwrap();
+    assert!(matches!(applied[..], [crate::ledger::Applied::Undecided(_)]), "{applied:?}");
+    // Asked anew it is another approval, and nobody has given that.
+    let anew = rig.ask(&body).await;
+    assert!(anew.number > open.number && anew.approved.is_none() && waits(&rig.grant(&body).await));
+}
+
+#[tokio::test]
+async fn approvals_outlive_auth_and_those_that_ended_stay_ended() {
+    let rig = Rig::new().await;
+    let bodies = ["asked", "given", "withdrawn", "short"].map(erase);
+    let [asked, given, withdrawn, short] = &bodies;
+    rig.ask(asked).await;
+    for body in [given, withdrawn] {
+        let open = rig.ask(body).await;
+        rig.approve("bob", &open).await.unwrap();
+    }
+    let (body, reason) = (short.clone().into(), "the customer has left".into());
+    let open = rig.act("ana", ApprovalRequest::Ask { body, reason, minutes: 1 }).await.unwrap();
+    rig.approve("bob", &open).await.unwrap();
+    rig.act("ana", ApprovalRequest::Withdraw { number: 3 }).await.unwrap();
+    let known = rig.auth.in_force_now().revision;
+
+    let Rig { bench, auth } = rig;
+    drop(auth);
+    bench.clock.by(61);
+    let bench = bench.restarted(over(Directory::parse(DIRECTORY).unwrap())).await;
+    let rig = Rig { auth: bench.authority.clone(), bench };
+    let permitted = [asked, given, withdrawn, short].map(|body| rig.at_the_effect(body));
+    let permitted = futures_util::future::join_all(permitted).await;
+    assert_eq!(permitted.iter().map(permits).collect::<Vec<_>>(), [false, true, false, false]);
+    assert!(rig.grant(given).await.is_ok());
+    assert_eq!(rig.auth.in_force(known, Duration::ZERO).await.unwrap().revision, known + 1, "one has ended meanwhile");
+    // What was asked for before can be approved after, and no number comes again.
+    let open = rig.act("bob", ApprovalRequest::Show { number: 1 }).await.unwrap();
+    rig.approve("bob", &open).await.unwrap();
+    assert!(permits(&rig.at_the_effect(asked).await));
+    assert_eq!(rig.ask(withdrawn).await.number, 5);
+}
