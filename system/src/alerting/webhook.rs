@@ -8,6 +8,9 @@
 //! HMAC-SHA256 over `id.timestamp.body`. The timestamp is that of the try, so that a receiver can refuse what is replayed.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -24,7 +27,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Quiet;
 use crate::audit::{Alert, Audit, EmbeddedAudit};
-use crate::capability::Clock;
+use crate::capability::World;
+use crate::monitor::WebhookEnd;
 use crate::outside::Client;
 
 /// A receiver answers within this time.
@@ -75,6 +79,27 @@ impl Secret {
     }
 }
 
+/// Where a time is, this says that there is none.
+const NOTHING_WAITS: i64 = i64::MAX;
+
+/// What it takes to tell alerts, and to show how that goes.
+struct Telling<'w> {
+    world: &'w World,
+    /// The time of the alert that is to be taken next, in milliseconds since the Unix epoch.
+    waiting: Arc<AtomicI64>,
+}
+
+impl Telling<'_> {
+    /// Shows in each scrape how old that alert is then: between two tries minutes may pass.
+    fn show(&self) {
+        let (waiting, clock) = (self.waiting.clone(), self.world.clock.clone());
+        self.world.monitor.probe(move |metrics| {
+            let age_ms = clock.now().as_millisecond().saturating_sub(waiting.load(Relaxed)).max(0);
+            metrics.webhook_age.set((), age_ms as f64 / 1000.0);
+        });
+    }
+}
+
 /// A receiver.
 pub struct Webhook {
     client: Client,
@@ -90,17 +115,19 @@ impl Webhook {
         Self { client, secret, quiet_s }
     }
 
-    /// Tells the alerts of `audit` as they come. Runs for ever.
-    pub async fn run(&self, audit: &EmbeddedAudit, clock: &dyn Clock) {
+    /// Tells the alerts of `audit` as they come; `world` has the clock, and the metrics in which it shows. Runs for ever.
+    pub async fn run(&self, audit: &EmbeddedAudit, world: &World) {
+        let telling = Telling { world, waiting: Arc::new(AtomicI64::new(NOTHING_WAITS)) };
+        telling.show();
         loop {
-            if let Err(why) = self.tell_all(audit, clock).await {
+            if let Err(why) = self.tell_all(audit, &telling).await {
                 tracing::warn!(why, "alerts can't be read; they are told later");
             }
             sleep(POLL).await;
         }
     }
 
-    async fn tell_all(&self, audit: &EmbeddedAudit, clock: &dyn Clock) -> Result<(), String> {
+    async fn tell_all(&self, audit: &EmbeddedAudit, telling: &Telling<'_>) -> Result<(), String> {
         let in_words = |error: crate::call::CallError| error.to_string();
         let mut told = audit.told().map_err(|error| error.to_string())?;
         let mut quiet = Quiet::new(self.quiet_s);
@@ -114,7 +141,9 @@ impl Webhook {
             }
             for alert in alerts {
                 if let Some(held_back) = quiet.tell(&alert) {
-                    self.tell(audit, &alert, held_back, clock).await;
+                    telling.waiting.store(alert.at_unix_ms, Relaxed);
+                    self.tell(audit, &alert, held_back, telling.world).await;
+                    telling.waiting.store(NOTHING_WAITS, Relaxed);
                 }
                 told = alert.place;
                 audit.note_told(told).await.map_err(in_words)?;
@@ -123,23 +152,23 @@ impl Webhook {
     }
 
     /// Until it is taken.
-    async fn tell(&self, audit: &EmbeddedAudit, alert: &Alert, held_back: u64, clock: &dyn Clock) {
+    async fn tell(&self, audit: &EmbeddedAudit, alert: &Alert, held_back: u64, world: &World) {
         let (id, body) = notification(audit.key().name(), alert, held_back);
         let mut again_after = AGAIN_AFTER;
         loop {
-            let tried = timeout(DEADLINE, self.post(&id, &body, clock.unix_seconds())).await;
-            match tried.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs()))) {
-                Ok(()) => return,
-                Err(why) => {
-                    tracing::warn!(place = alert.place, why, ?again_after, "the webhook did not take an alert");
-                    sleep(again_after).await;
-                    again_after = (2 * again_after).min(AGAIN_AFTER_MAX);
-                }
-            }
+            let tried = timeout(DEADLINE, self.post(&id, &body, world.clock.unix_seconds())).await;
+            let late = |_| Err((WebhookEnd::Unreachable, format!("no answer within {} s", DEADLINE.as_secs())));
+            let ended = tried.unwrap_or_else(late);
+            world.monitor.metrics.webhook.inc(ended.as_ref().err().map_or(WebhookEnd::Delivered, |(end, _)| *end));
+            let Err((_, why)) = ended else { return };
+            tracing::warn!(place = alert.place, why, ?again_after, "the webhook did not take an alert");
+            sleep(again_after).await;
+            again_after = (2 * again_after).min(AGAIN_AFTER_MAX);
         }
     }
 
-    async fn post(&self, id: &str, body: &Bytes, timestamp: i64) -> Result<(), String> {
+    async fn post(&self, id: &str, body: &Bytes, timestamp: i64) -> Result<(), (WebhookEnd, String)> {
+        let unreachable = |why: String| (WebhookEnd::Unreachable, why);
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.client.url().path())
@@ -149,11 +178,11 @@ impl Webhook {
         if let Some(secret) = &self.secret {
             request = request.header("webhook-signature", secret.sign(id, timestamp, body));
         }
-        let request = request.body(Full::new(body.clone())).map_err(|error| error.to_string())?;
-        let answer = self.client.send(request).await?;
+        let request = request.body(Full::new(body.clone())).map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.client.send(request).await.map_err(unreachable)?;
         let status = answer.status();
         answer.whole(ANSWER_BYTES_MAX).await.ok();
-        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+        if status.is_success() { Ok(()) } else { Err((WebhookEnd::Refused, format!("it answered {status}"))) }
     }
 }
 
@@ -175,8 +204,8 @@ fn notification(origin: &str, alert: &Alert, held_back: u64) -> (String, Bytes) 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU32;
 
     use axum::Router;
     use axum::extract::State;
@@ -219,7 +248,7 @@ mod tests {
         assert_eq!(text("webhook-signature"), secret().sign(&id, timestamp, &body));
         let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(told["data"]["id"], id);
-        if tries.fetch_add(1, Ordering::Relaxed) < 2 {
+        if tries.fetch_add(1, Relaxed) < 2 {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         taken.lock().unwrap().push(id.rsplit('/').next().unwrap().to_owned());
@@ -255,7 +284,7 @@ mod tests {
                 sleep(POLL).await;
             };
             tokio::select! {
-                () = webhook.run(&audit, &*bench.world.clock) => unreachable!("it tells for ever"),
+                () = webhook.run(&audit, &bench.world) => unreachable!("it tells for ever"),
                 () = all => {}
             }
             assert_eq!(taken.lock().unwrap()[..], *places);

@@ -81,6 +81,20 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Warning, Self::Critical];
+
+    /// Its name, as everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 impl Code {
     /// All of them.
     pub const ALL: [Self; 21] = [

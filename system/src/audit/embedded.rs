@@ -26,6 +26,7 @@ use crate::call::CallError;
 use crate::capability::{Clock, World};
 use crate::ids::{MessageId, TenantId};
 use crate::message::{BodyHash, body_sha256};
+use crate::monitor::Metrics;
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
 use crate::tlog::{Checkpoint, Frontier, Hash, LogKey, Signer, TILE_WIDTH, Tile, leaf_hash};
@@ -134,13 +135,13 @@ impl EmbeddedAudit {
     /// # Errors
     /// As [`EmbeddedAudit::open_with`].
     pub async fn open_watched(world: &World, settings: LogSettings, watch: Box<dyn Watching>) -> io::Result<Self> {
-        let (entropy, clock) = (world.entropy.clone(), world.clock.clone());
+        let (entropy, clock, metrics) = (world.entropy.clone(), world.clock.clone(), world.monitor.metrics.clone());
         let draw = move || {
             let mut seed = [0; 32];
             entropy.fill(&mut seed);
             seed
         };
-        let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock, watch);
+        let load = |within: &WriteTransaction| Log::load(within, settings, draw, clock, watch, metrics);
         Ok(Self { store: Store::open(world, Role::Audit, "audit.redb", load).await? })
     }
 
@@ -396,6 +397,7 @@ struct Log {
     watch: Mutex<Box<dyn Watching>>,
     /// What was said in this process's own log.
     told: Mutex<Quiet>,
+    metrics: Arc<Metrics>,
 }
 
 enum Command {
@@ -534,6 +536,7 @@ impl Log {
         draw: impl FnOnce() -> [u8; 32],
         clock: Arc<dyn Clock>,
         mut watch: Box<dyn Watching>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, redb::Error> {
         within.open_table(ATTEMPTS)?;
         within.open_table(SOURCES)?;
@@ -550,7 +553,7 @@ impl Log {
         tables.recall(horizon, &mut *watch)?;
         let (accept_gaps, watching, told) = (settings.accept_gaps, Mutex::new(watch), Mutex::default());
         let grown = watch::Sender::new(());
-        let log = Self { signer, clock, keep_ms, accept_gaps, grown, watch: watching, told };
+        let log = Self { signer, clock, keep_ms, accept_gaps, grown, watch: watching, told, metrics };
         if log.forget(&mut tables)? {
             let edge = edge_in(&tables.edges)?;
             tables.sign(&edge, &log.signer)?;
@@ -703,6 +706,7 @@ impl Machine for Log {
     fn committed(&self, answers: &[Self::Answer]) {
         self.grown.send_replace(());
         for alert in answers.iter().flatten().flat_map(|appended| &appended.alerts) {
+            self.metrics.alerts.inc(alert.severity);
             let Some(held_back) = self.told.lock().expect("no holder panics").tell(alert) else { continue };
             let Alert { place, severity, code, tenant, line, .. } = alert;
             let tenant = tenant.as_deref().unwrap_or("-");

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::metric::{Counter, Durations, Family, Gauge, Label, Sizes, label};
-use crate::audit::Code;
+use crate::audit::{Code, Severity};
 use crate::rights::Role;
 
 /// The most lines of samples that a process ever exposes. A test counts them: a label more is a decision.
@@ -28,6 +28,19 @@ impl Label for Role {
 
 impl Label for Code {
     const NAME: &'static str = "code";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn value(self) -> &'static str {
+        self.name()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for Severity {
+    const NAME: &'static str = "severity";
     const ALL: &'static [Self] = &Self::ALL;
 
     fn value(self) -> &'static str {
@@ -144,6 +157,11 @@ label! {
 }
 
 label! {
+    /// What became of a try to tell the webhook of an alert: an answer other than a success is a refusal.
+    WebhookEnd = "result" { Delivered = "delivered", Refused = "refused", Unreachable = "unreachable", }
+}
+
+label! {
     /// What became of a span that was to be exported.
     SpanEnd = "end" { Exported = "exported", Dropped = "dropped", }
 }
@@ -238,6 +256,13 @@ catalogue! {
     /// The age of the oldest event that the audit log has not confirmed yet, by who keeps it.
     outbox_age: Gauge<(Role, Outlet)> = "tenantry_outbox_oldest_event_age_seconds";
 
+    /// Alerts on record, also those that nobody was told of because many were alike.
+    alerts: Counter<Severity> = "tenantry_audit_alerts_total";
+    /// Tries to tell the webhook of an alert, by what became of them.
+    webhook: Counter<WebhookEnd> = "tenantry_webhook_deliveries_total";
+    /// The age of the oldest alert that the webhook has not taken and is to be told; zero when it has all.
+    webhook_age: Gauge<()> = "tenantry_webhook_oldest_alert_age_seconds";
+
     /// Sampled spans, by what became of them: what the collector does not take in time is dropped.
     spans: Counter<SpanEnd> = "tenantry_trace_spans_total";
 }
@@ -302,6 +327,7 @@ mod tests {
         }
         check::<Role>();
         check::<Code>();
+        check::<Severity>();
         check::<Answer>();
         assert_eq!((Answer::of(202), Answer::of(418)), (Answer::Accepted, Answer::Another));
     }

@@ -25,7 +25,7 @@ pub use health::{Checked, Health, Verdict};
 pub use metric::{Counter, Durations, Family, Gauge, Histogram, Label, Labels, Sizes};
 pub use metrics::{
     Answer, AppliedEnd, CallEnd, DeadReason, DeliveryKind, HandledEnd, LaneClass, LimitKind, Metrics, Outlet,
-    PublishEnd, Route, SERIES_MAX, SettleEnd, SpanEnd, Stage, TriageEnd,
+    PublishEnd, Route, SERIES_MAX, SettleEnd, SpanEnd, Stage, TriageEnd, WebhookEnd,
 };
 pub use ops::serve;
 pub use otlp::Collector;

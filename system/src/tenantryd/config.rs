@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_system::alerting::{self, Engine, QUIET_DEFAULT_S, Secret, Watching, Webhook};
 use tenantry_system::audit::{EmbeddedAudit, LOOK_EVERY, LogSettings};
 use tenantry_system::billing::Rules;
-use tenantry_system::capability::{SystemClock, Tcp, file_error};
+use tenantry_system::capability::{SystemClock, Tcp, World, file_error};
 use tenantry_system::ledger::{Baseline, Settings};
 use tenantry_system::outside::{Client, Roots, Url};
 use tenantry_system::rate_limit::RateLimits;
@@ -173,10 +173,10 @@ impl Alerts {
     }
 
     /// Tells `audit`'s alerts to the receiver, and looks whether anything has waited too long; for ever.
-    pub(crate) async fn attend(audit: &EmbeddedAudit, webhook: Option<Webhook>) {
+    pub(crate) async fn attend(audit: &EmbeddedAudit, webhook: Option<Webhook>, world: &World) {
         let told = async {
             match &webhook {
-                Some(webhook) => webhook.run(audit, &SystemClock).await,
+                Some(webhook) => webhook.run(audit, world).await,
                 None => std::future::pending().await,
             }
         };

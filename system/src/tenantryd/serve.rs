@@ -67,7 +67,7 @@ pub(crate) async fn run(role: Role, config: &Config, stop: CancellationToken) ->
             tokio::select! {
                 served = role::serve_audit(&world, at, audit.clone(), stop) => served?,
                 why = audit.failed() => return Err(store_failed("audit log", &why)),
-                () = Alerts::attend(&audit, webhook) => {}
+                () = Alerts::attend(&audit, webhook, &world) => {}
             }
         }
     }

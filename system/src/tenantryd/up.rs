@@ -35,13 +35,14 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         Ok(World { monitor: monitor.clone(), ..World::real(&data.join(role.name()))? })
     };
     let (broker_world, auth_world) = (world(Role::Broker)?, world(Role::Auth)?);
+    let audit_world = world(Role::Audit)?;
     config.monitor.serve(Role::Producer, &monitor).await?;
     let identity = config.identity();
     if development::is_meant(&identity, data) {
         development::provider(data)?;
     }
     let (watch, webhook) = (config.alerts.watch()?, config.alerts.webhook()?);
-    let audit = Arc::new(EmbeddedAudit::open_watched(&world(Role::Audit)?, config.audit.clone(), watch).await?);
+    let audit = Arc::new(EmbeddedAudit::open_watched(&audit_world, config.audit.clone(), watch).await?);
     // What no service of its own refuses here, for all are wired directly: auth, the consumer and the API are left.
     let reporter = async |role, world: &World| Reporter::start(role, world, audit.clone()).await;
     let reporters = [
@@ -96,7 +97,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
         why = broker.failed() => return Err(store_failed("broker", &why)),
         why = ledger.failed() => return Err(store_failed("ledger", &why)),
         why = audit.failed() => return Err(store_failed("audit log", &why)),
-        () = Alerts::attend(&audit, webhook) => {}
+        () = Alerts::attend(&audit, webhook, &audit_world) => {}
         why = engine.failed() => return Err(store_failed("auth", &why)),
         (why, ..) = select_all(reporters.iter().map(|reporter| Box::pin(reporter.failed()))) => {
             return Err(store_failed("outbox", &why));
