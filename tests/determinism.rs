@@ -5,7 +5,7 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 15] = [
+const SCENARIOS: [&str; 20] = [
     "audit_power_loss",
     "partition_consumer_ledger",
     "redelivery",
@@ -21,6 +21,11 @@ const SCENARIOS: [&str; 15] = [
     "audit_outage",
     "attack_catalogue",
     "attack_catalogue_faults",
+    "alerts",
+    "dead_letters",
+    "dry_run",
+    "four_eyes",
+    "live_stream",
 ];
 const SEEDS: &str = "11..13";
 

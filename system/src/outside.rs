@@ -64,7 +64,8 @@ impl Url {
             _ => return Err(format!("{text:?} is no URL for HTTP; {right}")),
         };
         let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
-            return Err(format!("{text:?} names no host, or a user; {right}"));
+            // Not shown: what stands before an @ may be a password.
+            return Err(format!("it names no host, or a user; {right}"));
         };
         let host = authority.host().to_owned();
         let address = format!("{host}:{}", authority.port_u16().unwrap_or(port));

@@ -80,6 +80,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Withdraw { number, access } => {
             let answer = access.api()?.post(&format!("/v1/approvals/{number}/withdraw"), "").await?;
+            if !access.json {
+                return Ok(writeln!(std::io::stdout(), "{number}: withdrawn")?);
+            }
             (access, answer)
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! What `tenantryd` does here any client can do: it is the same HTTP, with the same token, under the same policies.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,5 +208,9 @@ impl Refused {
 
 /// Prints one JSON document.
 pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(value)?)?)
+    match writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(value)?) {
+        // A reader that closed the pipe has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
