@@ -76,7 +76,6 @@ impl Operators {
                         // Whoever looks first sends later.
                         operators.send(&command, begin.elapsed()).await;
                     }
-                    Act::Pair(paired) => operators.in_pairs(&paired).await,
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
@@ -152,7 +151,7 @@ impl Operators {
         }
     }
 
-    pub(super) async fn send(&self, command: &Command, at: Duration) {
+    async fn send(&self, command: &Command, at: Duration) {
         self.client_of(command, |client| client.sent_at = at);
         match self.post(command).await {
             200 | 202 => self.accepted(command),
