@@ -26,12 +26,19 @@ fn the_catalogue_is_refused_by_a_live_system_and_the_bundle_proves_it() {
 
     // Each attempt that was refused rang once.
     let tries = |cell: &Value| usize::try_from(cell["tries"].as_u64().expect("a number")).expect("a small one");
-    let attempts: usize = cells.iter().filter(|cell| is(cell, "refused")).map(tries).sum();
+    // Who merely has no approval yet has done what every panel does first.
+    let rings = |cell: &&Value| is(cell, "refused") && cell["attack"] != "approval for another";
+    let attempts: usize = cells.iter().filter(rings).map(tries).sum();
     let alerts = read("alerts.jsonl");
     assert!(
         alerts.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|alert| alert["code"].is_string()))
     );
-    assert_eq!(alerts.lines().count(), attempts);
+    // What rules find of many attempts rings besides, under the rule's name.
+    let of_attempt = |line: &&str| {
+        let code = serde_json::from_str::<Value>(line).expect("JSON")["code"].clone();
+        tenantry_system::audit::Code::ALL.iter().any(|known| code == known.name())
+    };
+    assert_eq!(alerts.lines().filter(of_attempt).count(), attempts);
 
     assert!(read("summary.txt").starts_with("PASS: "), "{}", read("summary.txt"));
     assert!(read("catalogue.md").contains("| forged tenant |") && said.contains("| forged tenant |"));

@@ -73,8 +73,8 @@ impl Operators {
                     Act::Send(command) => operators.send(&command, at).await,
                     Act::TryAndSend(command) => {
                         operators.dry_run(&command).await;
-                        // Whoever looks first sends later.
-                        operators.send(&command, begin.elapsed()).await;
+                        // Counted from when they began to look: it may have been sent again meanwhile.
+                        operators.send(&command, at).await;
                     }
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,

@@ -42,7 +42,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             format!("{key:?}: an operator was told that it is discarded, and it is not")
         });
         finding.expect(
-            !told.contains(&Told::Replayed) || ((outcome || letter || kept.depth > 0) && !discarded),
+            // It may have died again, and been given up by another.
+            !told.contains(&Told::Replayed) || outcome || letter || discarded || kept.depth > 0,
             || {
                 format!(
                     "{key:?}: an operator was told that it is replayed, and it has neither an outcome nor lies there"
