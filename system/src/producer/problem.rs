@@ -76,7 +76,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem called `name`, one of [`KINDS`].
+    /// A problem called `name`, one of `KINDS`.
     pub fn new(status: StatusCode, name: &str, title: &'static str, detail: impl ToString) -> Self {
         debug_assert!(
             KINDS.iter().any(|kind| kind.name == name && kind.status == status.as_u16()),
