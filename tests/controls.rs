@@ -108,6 +108,13 @@ fn rules_that_fire_below_their_thresholds_are_seen_by_g7() {
 }
 
 #[test]
+fn an_auth_that_takes_ones_own_approval_or_that_of_someone_who_is_gone_is_seen_by_g2() {
+    for plant in [Plant::TakesOwnApproval, Plant::ForgetsApprovers] {
+        assert!(violations("four_eyes", plant, "G2-four-eyes") > 0, "{plant:?}");
+    }
+}
+
+#[test]
 fn a_run_that_has_no_time_to_drain_is_a_violation_of_liveness() {
     let mut hasty = scenario("partition_consumer_ledger");
     hasty.drain = Duration::from_millis(1);

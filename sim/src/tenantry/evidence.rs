@@ -15,6 +15,7 @@ use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
 use tenantry_system::message::BodyHash;
 
+use super::approvers::FourEyes;
 use super::canary::Canaries;
 use super::followers::Followed;
 use super::measured::Measured;
@@ -26,6 +27,8 @@ use crate::engine::trace::Trace;
 
 /// Every mark a run can reach, for scenarios to name under `sometimes`.
 pub const MARKS: &[&str] = &[
+    "approved",
+    "approver_gone",
     "closed_at_ledger",
     "conflict_at_ledger",
     "dead_lettered",
@@ -53,6 +56,7 @@ pub const MARKS: &[&str] = &[
     "identity_key_dropped",
     "identity_key_rotated",
     "late_settlement",
+    "not_approved",
     "not_replayable",
     "outside_guardrail",
     "overtaken",
@@ -132,6 +136,8 @@ pub struct Seen {
     pub reconciled: Reconciled,
     /// When the broker took in messages that it had not had, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
+    /// What was seen of commands that take two.
+    pub four_eyes: FourEyes,
     /// Every command that operators send, by message id: the plan's.
     pub commands: BTreeMap<String, Command>,
     /// What a dry run answered just before the command was sent, by message id.
@@ -281,6 +287,13 @@ impl Revocations {
         spans.into_iter().flatten().any(|(from, until)| (*from..=*until).contains(&at))
     }
 
+    /// Whether the role was away at any time between `from` and `until`, or was about to be.
+    #[must_use]
+    pub fn within(&self, operator: &UserId, tenant: &TenantId, from: Duration, until: Duration) -> bool {
+        let spans = self.away.get(&(operator.clone(), tenant.clone()));
+        spans.into_iter().flatten().any(|(begin, end)| *begin <= until && from <= *end)
+    }
+
     /// Whether the role was ever away.
     #[must_use]
     pub fn ever(&self, operator: &UserId, tenant: &TenantId) -> bool {
@@ -295,15 +308,20 @@ impl Revocations {
             let what = format!("applied on a decision of revision {revision}, though the ledger knew of {known}");
             self.violations.push(format!("{operator} on {tenant}: {what}"));
         }
-        let Some((since, gone_at)) = self.gone.get(&(operator.clone(), tenant.clone())) else { return };
-        if revision >= *gone_at {
-            let what = format!("applied on a decision of revision {revision}; their role was gone at {gone_at}");
-            self.violations.push(format!("{operator} on {tenant}: {what}"));
-        }
-        if at > *since + STALE_MAX {
-            let late = (at - *since).as_millis();
-            self.violations.push(format!("{operator} on {tenant}: applied {late} ms after their role was taken away"));
-        }
+        let lacking = self.lacking(operator, tenant, at, revision);
+        self.violations.extend(lacking);
+    }
+
+    /// What is wrong with an effect at `at`, on a decision of `revision`, that rests on the role of `operator` on `tenant`.
+    #[must_use]
+    pub fn lacking(&self, operator: &UserId, tenant: &TenantId, at: Duration, revision: u64) -> Option<String> {
+        let (since, gone_at) = self.gone.get(&(operator.clone(), tenant.clone()))?;
+        let late = at > *since + STALE_MAX;
+        (revision >= *gone_at || late).then(|| {
+            let after = at.saturating_sub(*since).as_millis();
+            let what = format!("applied {after} ms after their role was taken away, at revision {gone_at}");
+            format!("{operator} on {tenant}: {what}, on a decision of revision {revision}")
+        })
     }
 }
 

@@ -13,9 +13,10 @@ use std::time::Duration;
 use tenantry_system::alerting::{Engine, Rules, Watching};
 use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
 use tenantry_system::audit::{Audit, EmbeddedAudit, LogSettings, Reporter};
-use tenantry_system::auth::EmbeddedAuthority;
+use tenantry_system::auth::{Authority, EmbeddedAuthority};
 use tenantry_system::broker::{EmbeddedBroker, Limits};
 use tenantry_system::capability::World;
+use tenantry_system::ids::UserId;
 use tenantry_system::ledger::{EmbeddedLedger, Report, Settings};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
@@ -29,7 +30,7 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
-use super::plant::{Bent, Doubled, Forgetful, Plant, lowered};
+use super::plant::{Bent, Careless, Doubled, Forgetful, Plant, lowered};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, followers, idp, operators};
@@ -96,10 +97,14 @@ impl House {
         forgeries: Timed<Forgery>,
         office: Timed<Act>,
     ) -> Vec<Host> {
-        let office = Arc::new(Office::new(cast.directory(), &office));
+        let takes_two = acts.iter().any(|(_, act)| matches!(act, Act::Pair(_)));
+        let office = Arc::new(Office::new(cast.directory(), &office, takes_two));
         let mut hosts = vec![
             self.host("broker", broker),
-            self.host("auth", move |house, world| auth(house, world, office.clone())),
+            self.host("auth", {
+                let operators = cast.operators.clone();
+                move |house, world| auth(house, world, office.clone(), operators.clone())
+            }),
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
@@ -229,7 +234,7 @@ async fn broker(house: House, world: World) -> Ended {
     }
 }
 
-async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
+async fn auth(house: House, world: World, office: Arc<Office>, others: Vec<UserId>) -> Ended {
     let evidence = &house.evidence;
     let gone = office.gone(super::world::now());
     evidence.seen().revocations.begin(&gone);
@@ -242,7 +247,14 @@ async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
         evidence.seen().relics = Some(Relics::of(&engine, &*world.clock));
     }
     evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
-    let served = role::serve_authority(&world, &house.at, engine.clone(), engine.clone(), reporter, never());
+    let authority: Arc<dyn Authority> = match house.planted {
+        Some(plant @ (Plant::TakesOwnApproval | Plant::ForgetsApprovers)) => {
+            let (inner, provider, clock) = (engine.clone(), house.provider.clone(), world.clock.clone());
+            Arc::new(Careless { inner, plant, others, provider, clock })
+        }
+        _ => engine.clone(),
+    };
+    let served = role::serve_authority(&world, &house.at, engine.clone(), authority, reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("auth's store failed: {why}")).into()),

@@ -3,11 +3,12 @@
 //! [`section`] is what a scenario says of Tenantry; with a seed it becomes a [`cast`] (who is there) and a [`workload`]
 //! (who asks for what, when). [`world`] makes each host's network, disk, clock and entropy from the simulation;
 //! [`hosts`] builds the roles upon them, with [`watch`] around broker and ledger, which fills [`witness`]; [`operators`] send the workload over
-//! HTTP, [`adversary`] breaks in behind it and operators deal with what it leaves ([`triage`]). All of them write down what they saw in one [`evidence`]; the [`model`] says
+//! HTTP, [`adversary`] breaks in behind it and operators deal with what it leaves ([`triage`]); what takes two they do in pairs ([`approvers`]). All of them write down what they saw in one [`evidence`]; the [`model`] says
 //! what should have been, without sharing any logic with the system; each file under [`invariant`] compares the two.
 //! [`run`] is all of that, once.
 
 pub mod adversary;
+pub mod approvers;
 pub mod canary;
 pub mod cast;
 pub mod evidence;

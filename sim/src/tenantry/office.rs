@@ -10,6 +10,7 @@ use tenantry_system::auth::{Directory, EmbeddedAuthority, Policies};
 use tenantry_system::ids::{TenantId, UserId};
 use tokio::time::sleep;
 
+use super::approvers::TAKES_TWO;
 use super::evidence::Evidence;
 use super::workload::{Act, Timed};
 
@@ -22,12 +23,13 @@ pub struct Office {
     /// Roles that are gone from the first until the second time.
     gone: Vec<(Duration, Duration, (UserId, TenantId))>,
     rotations: Vec<Duration>,
+    policies: String,
 }
 
 impl Office {
-    /// The office that begins with `directory` and does `acts`.
+    /// The office that begins with `directory` and does `acts`; whether it `takes_two` to give credit.
     #[must_use]
-    pub fn new(directory: Directory, acts: &Timed<Act>) -> Self {
+    pub fn new(directory: Directory, acts: &Timed<Act>, takes_two: bool) -> Self {
         let ms = Duration::from_millis;
         let (mut gone, mut rotations) = (Vec::new(), Vec::new());
         for (at, act) in acts {
@@ -40,7 +42,9 @@ impl Office {
             }
         }
         rotations.sort_unstable();
-        Self { directory, gone, rotations }
+        // The operators of a scenario act alone, on their own tenants.
+        let policies = attack::policies() + if takes_two { TAKES_TWO } else { "" };
+        Self { directory, gone, rotations, policies }
     }
 
     /// The roles that are gone at `now`.
@@ -55,8 +59,7 @@ impl Office {
     pub fn policies(&self, gone: &BTreeSet<(UserId, TenantId)>) -> Policies {
         let without = |directory: Directory, (user, tenant): &(UserId, TenantId)| directory.without(user, tenant);
         let directory = gone.iter().fold(self.directory.clone(), without);
-        // The operators of a scenario act alone, on their own tenants.
-        Policies::new(&attack::policies(), directory).expect("the policies of this build are valid")
+        Policies::new(&self.policies, directory).expect("the policies of this build are valid")
     }
 
     /// Has `auth` go by it from now on, for ever.

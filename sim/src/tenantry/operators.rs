@@ -76,6 +76,7 @@ impl Operators {
                         // Counted from when they began to look: it may have been sent again meanwhile.
                         operators.send(&command, at).await;
                     }
+                    Act::Pair(paired) => operators.in_pairs(&paired).await,
                     Act::Resend(command) => operators.resend(&command).await,
                     Act::ReuseId(command) => operators.reuse_id(&command).await,
                     Act::Pause(pause) => operators.pause(&pause).await,
@@ -151,7 +152,7 @@ impl Operators {
         }
     }
 
-    async fn send(&self, command: &Command, at: Duration) {
+    pub(super) async fn send(&self, command: &Command, at: Duration) {
         self.client_of(command, |client| client.sent_at = at);
         match self.post(command).await {
             200 | 202 => self.accepted(command),

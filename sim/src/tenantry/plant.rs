@@ -1,13 +1,26 @@
-//! Controls: outboxes and streams with a defect, made from outside, for a harness that can't find one proves nothing.
+//! Controls: outboxes, streams and an auth with a defect, made from outside, for a harness that can't find one proves nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tenantry_system::action::Permission;
 use tenantry_system::alerting::{Engine, Raised, Watching};
 use tenantry_system::audit::{Alert, AlertQuery, Audit, Event, Found, FoundAlerts, Query};
+use tenantry_system::auth::{
+    Approval, ApprovalRequest, Authority, BreakGlass, BreakGlassRequest, Decision, Denied, EmbeddedAuthority,
+    GrantRequest, InForce, PlatformRight, Verdict,
+};
 use tenantry_system::call::CallError;
+use tenantry_system::capability::Clock;
+use tenantry_system::grant::GrantToken;
+use tenantry_system::ids::{TenantId, UserId};
+use tenantry_system::jws::PublicKeys;
+use tenantry_system::message::BodyHash;
 use tenantry_system::tlog::Tile;
+
+use super::idp::Idp;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +37,10 @@ pub enum Plant {
     ForgetsRules,
     /// The rules fire one below their thresholds.
     FiresBelow,
+    /// Auth takes an approval by whoever asked for it.
+    TakesOwnApproval,
+    /// What was approved once takes effect, whoever may approve it no longer.
+    ForgetsApprovers,
 }
 
 /// An engine that begins anew with each start.
@@ -129,5 +146,80 @@ impl Audit for Bent {
 
     async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, CallError> {
         self.0.tile(tile).await
+    }
+}
+
+/// An auth that is careless of approvals.
+pub struct Careless {
+    /// The engine.
+    pub inner: Arc<EmbeddedAuthority>,
+    /// In what way.
+    pub plant: Plant,
+    /// Whose word it takes for that of whoever approves alone.
+    pub others: Vec<UserId>,
+    /// Whose tokens auth believes.
+    pub provider: Idp,
+    /// Since when they hold.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Authority for Careless {
+    async fn grant(&self, request: &GrantRequest) -> Result<Result<GrantToken, Denied>, CallError> {
+        self.inner.grant(request).await
+    }
+
+    async fn recheck(
+        &self,
+        user: &UserId,
+        tenant: &TenantId,
+        permission: Permission,
+        body: &BodyHash,
+    ) -> Result<Decision, CallError> {
+        let decision = self.inner.recheck(user, tenant, permission, body).await?;
+        if self.plant != Plant::ForgetsApprovers || matches!(decision.verdict, Verdict::Permit { .. }) {
+            return Ok(decision);
+        }
+        let InForce { revision, key } = self.inner.in_force(0, Duration::ZERO).await?;
+        let permit = Verdict::Permit { policies: Vec::new() };
+        Ok(key.decide_on(user, tenant, permission, permit, decision.approval, revision))
+    }
+
+    async fn keys(&self) -> Result<PublicKeys, CallError> {
+        self.inner.keys().await
+    }
+
+    async fn in_force(&self, known: u64, wait: Duration) -> Result<InForce, CallError> {
+        self.inner.in_force(known, wait).await
+    }
+
+    async fn operator(&self, token: &str, right: Option<PlatformRight>) -> Result<Result<UserId, Denied>, CallError> {
+        self.inner.operator(token, right).await
+    }
+
+    async fn break_glass(
+        &self,
+        token: &str,
+        request: BreakGlassRequest,
+    ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
+        self.inner.break_glass(token, request).await
+    }
+
+    async fn approvals(
+        &self,
+        token: &str,
+        request: ApprovalRequest,
+    ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
+        let mut answered = self.inner.approvals(token, request.clone()).await?;
+        if self.plant == Plant::TakesOwnApproval && matches!(request, ApprovalRequest::Approve { .. }) {
+            for other in self.others.iter() {
+                if answered.is_ok() {
+                    break;
+                }
+                let token = self.provider.token(other, self.clock.unix_seconds());
+                answered = self.inner.approvals(&token, request.clone()).await?;
+            }
+        }
+        Ok(answered)
     }
 }

@@ -20,6 +20,7 @@ use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
 
+use super::approvers::Paired;
 use super::canary::{Canaries, Logs};
 use super::cast::{Cast, Part};
 use super::evidence::{Evidence, Kept, Seen};
@@ -185,12 +186,19 @@ impl Setup {
         let Parts { acts, rotations, forgeries, office } = self.parts();
         let triages = acts.iter().filter(|(_, act)| matches!(act, Act::Triage(_))).count();
         let commands = acts.iter().filter_map(|(_, act)| match act {
-            Act::Send(command) | Act::TryAndSend(command) => Some((command.message_id.clone(), command.clone())),
+            Act::Send(command) | Act::TryAndSend(command) | Act::Pair(Paired { command, .. }) => {
+                Some((command.message_id.clone(), command.clone()))
+            }
+            _ => None,
+        });
+        let paired = acts.iter().filter_map(|(_, act)| match act {
+            Act::Pair(paired) => Some((paired.command.message_id.clone(), paired.clone())),
             _ => None,
         });
         {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
+            seen.four_eyes.planned = paired.collect();
             seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
             seen.alert_rules = self.alert_rules.to_string();

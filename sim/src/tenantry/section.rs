@@ -63,6 +63,10 @@ pub struct Workload {
     /// Share of the commands that their operators try before they send them, if they may, 0 to 1.
     #[serde(default = "zero")]
     pub dry_runs: Spanned<f64>,
+    /// Where it is not 0, to give credit takes two; the share of those commands that another operator then approves, 0 to 1.
+    /// The others are sent without, or otherwise than they were approved. Not together with `reuse_id` or `forged`.
+    #[serde(default = "zero")]
+    pub approvals: Spanned<f64>,
     /// Share of the commands whose id is used once more for another body, 0 to 1.
     #[serde(default = "zero")]
     pub reuse_id: Spanned<f64>,
@@ -177,6 +181,11 @@ impl Section for Workload {
         if *self.pauses.get_ref() > 0 && *self.revocations.get_ref() > 0 {
             let message = "an operator whose role is taken away can't resume what they paused";
             return Err(SectionError::new(self.revocations.span(), message, "give pauses or revocations, not both"));
+        }
+        within("approvals", &self.approvals, 0.0, 1.0)?;
+        if *self.approvals.get_ref() > 0.0 && (*self.reuse_id.get_ref() > 0.0 || *self.forged.get_ref() > 0) {
+            let message = "nobody approves what is sent under a used id or past the producer";
+            return Err(SectionError::new(self.approvals.span(), message, "leave out reuse_id and forged"));
         }
         within("identity_rotations", &self.identity_rotations, 0, 20)?;
         let Some(bound) = &self.quiet_p99_ms_max else { return Ok(()) };

@@ -208,10 +208,17 @@ impl WatchedLedger {
         let at = super::world::since_epoch(outcome.at_unix_ms);
         match &outcome.verdict {
             Ok(_) => {
-                let revocations = &mut self.evidence.seen().revocations;
-                revocations.applied(user, tenant, at, outcome.authority_revision, known);
+                let seen = &mut *self.evidence.seen();
+                let revision = outcome.authority_revision;
+                seen.revocations.applied(user, tenant, at, revision, known);
+                let message = work.command.message();
+                let (key, body) = ((tenant, message.message_id.as_str()), message.body_sha256());
+                seen.four_eyes.applied(&seen.revocations, key, body, at, revision);
             }
             Err(rejection) if rejection.code == "forbidden" => {
+                if self.evidence.seen().four_eyes.given.contains_key(work.command.message().message_id.as_str()) {
+                    self.evidence.mark("approver_gone");
+                }
                 let replayed = work.command.replayed_by().is_some();
                 self.evidence.mark(if replayed { "replay_revoked" } else { "revoked_in_flight" });
             }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tenantry_system::ids::{TenantId, UserId};
 
+use super::approvers::{self, Paired};
 use super::cast::{Cast, Part};
 use super::idp::Rotation;
 use super::model::Ask;
@@ -40,6 +41,8 @@ pub enum Act {
     Send(Command),
     /// An operator looks at what a command would change, and then sends it.
     TryAndSend(Command),
+    /// Two operators see to a command that takes two; or one does alone.
+    Pair(Paired),
     /// The same bytes once more.
     Resend(Command),
     /// Another body under the same id; `command` is what it asks for.
@@ -287,6 +290,7 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let drop_after_ms = dice.range("workload.drop_after", &entity, 0, DROP_AFTER_MS);
         acts.push((at, Act::Rotate(Rotation { drop_after_ms })));
     }
+    approvers::pair(dice, cast, *workload.approvals.get_ref(), &mut acts);
     acts
 }
 

@@ -22,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             && let Some(actor) = actor(case, tenant, message_id)
         {
             let at = crate::tenantry::world::since_epoch(outcome.at_unix_ms);
-            finding.expect(revocations.explains(actor, tenant, at), || {
+            finding.expect(case.was_away(message_id.as_str(), actor, tenant, at), || {
                 format!("{message_id}: {actor} was rejected on {tenant}, where nobody had taken their role")
             });
         }

@@ -12,9 +12,9 @@ use super::{Case, Finding};
 use crate::tenantry::workload::Command;
 use crate::tenantry::world::since_epoch;
 
-/// Whether the role that `command` rests on was, or was about to be, away when `attempt` was refused.
+/// Whether a role that `command` rests on was, or was about to be, away when `attempt` was refused.
 fn was_away(case: &Case<'_>, command: &Command, attempt: &Attempt) -> bool {
-    case.seen.revocations.explains(&command.operator, &command.tenant, since_epoch(attempt.at_unix_ms))
+    case.was_away(&command.message_id, &command.operator, &command.tenant, since_epoch(attempt.at_unix_ms))
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
@@ -25,7 +25,10 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     let stands = |id: &str, side: fn(Role) -> bool| {
         // What could not be checked is no refusal: it was answered so, and asked again.
-        let counts = |attempt: &&&Attempt| side(attempt.service) && attempt.code != Code::Unchecked;
+        // And to ask for an approval, or to give one, is not yet to send.
+        let counts = |attempt: &&&Attempt| {
+            side(attempt.service) && attempt.code != Code::Unchecked && attempt.entry != "approvals"
+        };
         by_message.get(id).into_iter().flatten().filter(counts).count()
     };
     for (id, command) in case.seen.commands.iter().filter(|(_, command)| !command.allowed) {

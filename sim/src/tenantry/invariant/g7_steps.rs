@@ -225,15 +225,31 @@ fn check_pauses(case: &Case<'_>, finding: &mut Finding) {
     finding.expect(logged.is_empty(), || format!("pauses of nobody: {logged:?}"));
 }
 
-/// Every revision of authority, once, in order; and no decision by one that is not there.
+/// Every revision of authority, once, in order: policies that came into force, and the ends of what two people had permitted;
+/// and no decision by one that is not there.
 fn check_policies(case: &Case<'_>, finding: &mut Finding) {
-    let changes = case.kept.steps.iter().filter(|(_, step)| step.kind == StepKind::PoliciesChanged);
-    let revisions: Vec<_> = changes.map(|(_, step)| step.number).collect();
-    finding.expect(revisions.iter().copied().eq(1..=revisions.len() as u64), || {
-        format!("policies came into force at the revisions {revisions:?} by the log")
+    let (mut revision, mut permitted) = (0, BTreeSet::new());
+    for (_, step) in &case.kept.steps {
+        let emergency = matches!(step.kind, StepKind::BreakGlassApproved | StepKind::BreakGlassEnded)
+            || step.kind == StepKind::BreakGlassExpired;
+        let of = (emergency, step.number);
+        match step.kind {
+            StepKind::PoliciesChanged => {
+                finding.expect(step.number == revision + 1, || format!("{step:?}: comes after revision {revision}"));
+                revision = step.number;
+            }
+            StepKind::BreakGlassApproved | StepKind::Approved => drop(permitted.insert(of)),
+            StepKind::BreakGlassEnded
+            | StepKind::BreakGlassExpired
+            | StepKind::ApprovalWithdrawn
+            | StepKind::ApprovalExpired => revision += u64::from(permitted.remove(&of)),
+            _ => {}
+        }
+    }
+    let unknown = case.kept.outcomes.iter().find(|(_, outcome)| !(1..=revision).contains(&outcome.authority_revision));
+    finding.expect(unknown.is_none(), || {
+        format!("{unknown:?}: decided by policies that are not on record, which end at revision {revision}")
     });
-    let unknown = case.kept.outcomes.iter().find(|(_, outcome)| !revisions.contains(&outcome.authority_revision));
-    finding.expect(unknown.is_none(), || format!("{unknown:?}: decided by policies that are not on record"));
 }
 
 /// No tenant's credentials were shown more often than is on record.

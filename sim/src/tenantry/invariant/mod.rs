@@ -6,6 +6,7 @@ mod catalogue;
 mod g10_liveness;
 mod g1_isolation;
 mod g2_authority;
+mod g2_four_eyes;
 mod g3_one_outcome;
 mod g4_nothing_lost;
 mod g5_order;
@@ -24,7 +25,7 @@ mod r4_monitor;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tenantry_system::ids::TenantId;
+use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::ledger::Outcome;
 use tenantry_system::rate_limit::RateLimits;
 
@@ -62,6 +63,12 @@ impl Case<'_> {
     /// What was forged under `id`; of a moved ciphertext nothing, for that is decided as it is.
     fn forged(&self, id: &str) -> Option<&Command> {
         self.seen.forged_bodies.get(id).filter(|_| !self.seen.moved.contains(id))
+    }
+
+    /// Whether a role that a command rests on, of its operator or its approver, was away at `at`, or was about to be.
+    fn was_away(&self, id: &str, operator: &UserId, tenant: &TenantId, at: Duration) -> bool {
+        let approver = self.seen.four_eyes.approver(id);
+        [Some(operator), approver].into_iter().flatten().any(|user| self.seen.revocations.explains(user, tenant, at))
     }
 
     /// Every outcome by its message id, with the tenant it stands at. One each, if all is well.
@@ -124,6 +131,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     if case.seen.triages > 0 {
         checks.push(letters::check);
     }
+    if !case.seen.four_eyes.planned.is_empty() {
+        checks.push(g2_four_eyes::check);
+    }
     if case.seen.dry_runs_planned {
         checks.push(g6_dry_run::check);
     }
@@ -145,7 +155,7 @@ mod tests {
 
     use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
     use tenantry_system::billing::Currency;
-    use tenantry_system::ids::{MessageId, UserId};
+    use tenantry_system::ids::MessageId;
     use tenantry_system::ledger::{Account, PauseGeneration, Posting, TenantState, Transaction};
     use tenantry_system::message::body_sha256;
     use tenantry_system::monitor::{Answer, AppliedEnd, PublishEnd, Route};
@@ -153,6 +163,7 @@ mod tests {
     use tenantry_system::rights::Role;
 
     use super::*;
+    use crate::tenantry::approvers::{Paired, Way};
     use crate::tenantry::cast::Part;
     use crate::tenantry::evidence::{Client, LogCheck};
     use crate::tenantry::measured::Measured;
@@ -337,6 +348,72 @@ mod tests {
         paused.seen.pauses.begin(&tenant("acme"), 3);
         paused.seen.pauses.look(&states(4));
         assert_eq!(violated(&paused), ["G2-authority"]);
+    }
+
+    /// The same where credit takes two: bob has approved ana's first, and her second ended without an effect.
+    fn paired() -> Story {
+        let mut paired = story();
+        let bob = paired.cast.operators[1].clone();
+        let (command, at) = (paired.seen.commands["m-1"].clone(), Duration::from_millis(20));
+        let body = body_sha256(command.body().as_bytes());
+        let [first, unasked] = [("m-1", Way::Approved), ("m-3", Way::Unasked)].map(|(name, way)| {
+            let (command, approver) = (paired.seen.commands[name].clone(), Some(bob.clone()));
+            Paired { command, way, approver, read_ms: 1, send_after_ms: 1 }
+        });
+        let eyes = &mut paired.seen.four_eyes;
+        eyes.planned.extend([("m-1".into(), first), ("m-3".into(), unasked)]);
+        eyes.given.insert("m-1".into(), (body, Duration::from_millis(5)));
+        eyes.sent.insert("m-1".into(), (Duration::from_millis(6), Duration::from_millis(10)));
+        eyes.applied(&paired.seen.revocations, (&tenant("acme"), "m-1"), body, at, 1);
+        paired.kept.audit[0].approved_by = Some(bob);
+        paired
+    }
+
+    #[test]
+    fn g2_sees_an_effect_without_a_second_person_or_after_they_are_gone_and_a_refusal_in_spite_of_one() {
+        assert_eq!(violated(&paired()), Vec::<&str>::new());
+        let compared = |finding: &Finding| finding.name == "G2-four-eyes" && finding.compared == 4;
+        assert!(findings(&paired()).iter().any(compared));
+        let spoil = |spoil: &dyn Fn(&mut Story)| {
+            let mut spoilt = paired();
+            spoil(&mut spoilt);
+            violated(&spoilt).contains(&"G2-four-eyes")
+        };
+        let ways = [Way::Unasked, Way::Unanswered, Way::Edited, Way::Alone, Way::Withdrawn];
+        for way in ways {
+            assert!(spoil(&|story| story.seen.four_eyes.planned.get_mut("m-1").unwrap().way = way), "{way:?}");
+        }
+        assert!(spoil(&|story| story.seen.four_eyes.given.clear()));
+        assert!(spoil(&|story| story.seen.four_eyes.given.get_mut("m-1").unwrap().0 = [7; 32]));
+        assert!(spoil(&|story| story.seen.four_eyes.given.get_mut("m-1").unwrap().1 = Duration::from_millis(21)));
+        assert!(spoil(&|story| {
+            let paired = story.seen.four_eyes.planned.get_mut("m-1").unwrap();
+            paired.approver = Some(paired.command.operator.clone());
+        }));
+        assert!(spoil(&|story| story.kept.audit[0].approved_by = None));
+        let gone = |story: &mut Story| {
+            let gone = [(story.cast.operators[1].clone(), tenant("acme"))].into();
+            story.seen.revocations.begin(&gone);
+            story.seen.revocations.in_force(&gone, 2);
+        };
+        let refused = |story: &mut Story| {
+            story.seen.four_eyes.effects.clear();
+            story.seen.clients.get_mut("m-1").unwrap().refused = Some(403);
+        };
+        assert!(spoil(&refused));
+        assert!(!spoil(&|story| {
+            gone(story);
+            refused(story);
+        }));
+        for (at, revision, late) in [(20, 1, false), (20, 2, true), (5001, 1, true)] {
+            let applied = |story: &mut Story| {
+                gone(story);
+                let (body, at) = (story.seen.four_eyes.given["m-1"].0, Duration::from_millis(at));
+                let Seen { four_eyes, revocations, .. } = &mut story.seen;
+                four_eyes.applied(revocations, (&tenant("acme"), "m-1"), body, at, revision);
+            };
+            assert_eq!(spoil(&applied), late, "at {at}, on a decision of {revision}");
+        }
     }
 
     #[test]
