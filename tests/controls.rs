@@ -115,6 +115,11 @@ fn an_auth_that_takes_ones_own_approval_or_that_of_someone_who_is_gone_is_seen_b
 }
 
 #[test]
+fn a_webhook_that_gives_up_after_one_try_loses_alerts_and_g7_says_so() {
+    assert!(violations("alerts", Plant::GivesUp, "G7-webhook") > 0);
+}
+
+#[test]
 fn a_run_that_has_no_time_to_drain_is_a_violation_of_liveness() {
     let mut hasty = scenario("partition_consumer_ledger");
     hasty.drain = Duration::from_millis(1);

@@ -20,6 +20,7 @@ use super::canary::Canaries;
 use super::followers::Followed;
 use super::measured::Measured;
 use super::model::Ask;
+use super::receiver::Received;
 use super::triage::Told;
 use super::witness::Witness;
 use super::workload::{Command, Triage};
@@ -89,6 +90,8 @@ pub const MARKS: &[&str] = &[
     "triage_refused",
     "triaged_too_late",
     "unsynced_bytes_lost",
+    "webhook_refused",
+    "webhook_told",
 ];
 
 /// Shared between all hosts of a run, which all live on one thread.
@@ -164,6 +167,10 @@ pub struct Seen {
     pub followed: Vec<Followed>,
     /// What the audit log is watched by.
     pub alert_rules: String,
+    /// Whether a webhook is told of alerts, and what came to it.
+    pub webhook: bool,
+    /// In the order in which it came.
+    pub received: Vec<Received>,
     /// How many hosts keep an outbox of what they refuse.
     pub reporting: usize,
     /// The stores of the running hosts, to be read at the end.
@@ -525,7 +532,7 @@ impl Seen {
         if self.catalogue_planned {
             return self.catalogue.is_some();
         }
-        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(_), auth: Some(auth), reporters } =
+        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit), auth: Some(auth), reporters } =
             &self.engines
         else {
             return false;
@@ -534,7 +541,11 @@ impl Seen {
             [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
                 && reporters.len() == self.reporting
                 && reporters.values().all(|reporter| reporter.waiting() == 0);
-        self.operators_done && self.forged.len() == self.forgeries && broker.is_at_rest() && told
+        self.operators_done
+            && self.forged.len() == self.forgeries
+            && broker.is_at_rest()
+            && told
+            && (!self.webhook || audit.has_told_all().is_ok_and(|all| all))
     }
 }
 

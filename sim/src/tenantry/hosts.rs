@@ -15,7 +15,7 @@ use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
 use tenantry_system::audit::{Audit, EmbeddedAudit, LogSettings, Reporter};
 use tenantry_system::auth::{Authority, EmbeddedAuthority};
 use tenantry_system::broker::{EmbeddedBroker, Limits};
-use tenantry_system::capability::World;
+use tenantry_system::capability::{Network, World};
 use tenantry_system::ids::UserId;
 use tenantry_system::ledger::{EmbeddedLedger, Report, Settings};
 use tenantry_system::rate_limit::RateLimits;
@@ -30,10 +30,10 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
-use super::plant::{Bent, Careless, Doubled, Forgetful, Plant, lowered};
+use super::plant::{Bent, Careless, Content, Doubled, Forgetful, Plant, lowered};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
-use super::{adversary, followers, idp, operators};
+use super::{adversary, followers, idp, operators, receiver};
 use crate::engine::runner::{Died, Host, Software};
 
 /// What all hosts are built from.
@@ -53,6 +53,8 @@ pub struct House {
     pub planted: Option<Plant>,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
+    /// Whether a webhook is told of alerts.
+    pub webhook: bool,
     /// The keys that wrap tenants' data keys, at producer and ledger.
     pub keys: Arc<KeySet>,
 }
@@ -136,6 +138,9 @@ impl House {
             hosts.push(
                 self.host(idp::HOST, move |house, world| house.provider.run(world, rotations.clone(), house.evidence)),
             );
+        }
+        if self.webhook {
+            hosts.push(self.host(receiver::HOST, |house, world| receiver::run(world, house.evidence)));
         }
         if !forgeries.is_empty() {
             hosts.push(self.host(adversary::HOST, move |house, world| {
@@ -304,5 +309,18 @@ async fn audit(house: House, world: World) -> Ended {
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
         served = role::serve_audit(&world, &house.at, served, never()) => Ok(served.map_err(died)?),
         () = engine.watch(LOOK_EVERY) => unreachable!("the log looks for ever"),
+        () = webhook(&house, &engine, &world) => unreachable!("alerts are told for ever"),
+    }
+}
+
+/// Tells the receiver of alerts, if there is one.
+async fn webhook(house: &House, engine: &EmbeddedAudit, world: &World) {
+    let network: Arc<dyn Network> = match house.planted {
+        Some(Plant::GivesUp) => Arc::new(Content(world.network.clone())),
+        _ => world.network.clone(),
+    };
+    match house.webhook {
+        true => receiver::webhook(network).run(engine, world).await,
+        false => std::future::pending().await,
     }
 }

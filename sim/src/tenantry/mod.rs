@@ -23,6 +23,7 @@ pub mod office;
 pub mod operators;
 pub mod pki;
 pub mod plant;
+pub mod receiver;
 pub mod run;
 pub mod section;
 pub mod triage;

@@ -1,6 +1,9 @@
 //! Controls: outboxes, streams and an auth with a defect, made from outside, for a harness that can't find one proves nothing.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,12 +16,14 @@ use tenantry_system::auth::{
     GrantRequest, InForce, PlatformRight, Verdict,
 };
 use tenantry_system::call::CallError;
-use tenantry_system::capability::Clock;
+use tenantry_system::capability::{BoxStream, Channel, Clock, Listener, Network};
 use tenantry_system::grant::GrantToken;
 use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::jws::PublicKeys;
 use tenantry_system::message::BodyHash;
+use tenantry_system::rights::Role;
 use tenantry_system::tlog::Tile;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::idp::Idp;
 
@@ -41,6 +46,8 @@ pub enum Plant {
     TakesOwnApproval,
     /// What was approved once takes effect, whoever may approve it no longer.
     ForgetsApprovers,
+    /// The webhook gives up after one try: whatever is answered, it takes it for a success.
+    GivesUp,
 }
 
 /// An engine that begins anew with each start.
@@ -221,5 +228,52 @@ impl Authority for Careless {
             }
         }
         Ok(answered)
+    }
+}
+
+/// A network on which no server outside has an error.
+pub struct Content(pub Arc<dyn Network>);
+
+#[async_trait]
+impl Network for Content {
+    async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        self.0.bind(address).await
+    }
+
+    async fn connect(&self, address: &str, server: Role) -> io::Result<Channel> {
+        self.0.connect(address, server).await
+    }
+
+    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
+        Ok(Box::new(Pleased(self.0.connect_outside(address).await?)))
+    }
+}
+
+/// A stream on which "500" is "200".
+struct Pleased(BoxStream);
+
+impl AsyncRead for Pleased {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+        let chunk = &mut buf.filled_mut()[before..];
+        if chunk.starts_with(b"HTTP/1.1 500") {
+            chunk[9] = b'2';
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pleased {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

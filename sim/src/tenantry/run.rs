@@ -78,6 +78,8 @@ pub struct Setup {
     pub planted: Option<Plant>,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
+    /// Whether a webhook is told of alerts.
+    pub webhook: bool,
     /// When all faults are healed.
     pub duration: Duration,
     /// How long everything may take to end after that.
@@ -131,6 +133,7 @@ impl Setup {
             leaks_secrets: false,
             planted: None,
             alert_rules: scenario.topology.alert_rules(),
+            webhook: scenario.topology.webhook,
             duration: scenario.duration,
             drain: scenario.drain,
         }
@@ -157,6 +160,7 @@ impl Setup {
             leaks_secrets: false,
             planted: None,
             alert_rules: DEFAULT_RULES.into(),
+            webhook: false,
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
@@ -181,6 +185,7 @@ impl Setup {
             limits: self.rate_limits,
             planted: self.planted,
             alert_rules: self.alert_rules.clone(),
+            webhook: self.webhook,
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
@@ -202,6 +207,7 @@ impl Setup {
             seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
             seen.alert_rules = self.alert_rules.to_string();
+            seen.webhook = self.webhook;
             seen.catalogue_planned = self.catalogue;
             seen.followed = self.followers.clone();
             seen.forgeries = forgeries.len();

@@ -28,11 +28,20 @@ pub struct Topology {
     pub user_rate: Option<Spanned<Rate>>,
     /// What the audit log is watched by, as a file of rules; the system's default when the file is silent.
     pub alert_rules: Option<Spanned<String>>,
+    /// Whether a webhook is told of alerts: its receiver has a host, `receiver`.
+    pub webhook: bool,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { consumers: Spanned::new(0..0, 1), tls: false, tenant_rate: None, user_rate: None, alert_rules: None }
+        Self {
+            consumers: Spanned::new(0..0, 1),
+            tls: false,
+            tenant_rate: None,
+            user_rate: None,
+            alert_rules: None,
+            webhook: false,
+        }
     }
 }
 
@@ -252,6 +261,9 @@ pub fn hosts(topology: &Topology, workload: &Workload) -> Vec<String> {
     hosts.extend(topology.consumer_hosts());
     if workload.rotates_identity() {
         hosts.push(super::idp::HOST.into());
+    }
+    if topology.webhook {
+        hosts.push(super::receiver::HOST.into());
     }
     hosts
 }

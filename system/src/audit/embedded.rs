@@ -172,6 +172,11 @@ impl EmbeddedAudit {
         Ok(self.store.read()?.open_table(TOLD)?.get(())?.map_or(0, |place| place.value()))
     }
 
+    /// Whether someone was told of all alerts that there are.
+    pub fn has_told_all(&self) -> Result<bool, redb::Error> {
+        Ok(self.alert_page(self.told()?, 1)?.is_empty())
+    }
+
     /// Notes that someone was told of all alerts up to `place`.
     pub(crate) async fn note_told(&self, place: u64) -> Result<(), CallError> {
         self.store.execute(Command::Told(place)).await?.map(drop).map_err(CallError::Failed)

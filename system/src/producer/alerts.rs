@@ -116,7 +116,99 @@ fn severity(text: &str) -> Result<Severity, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use http_body_util::BodyExt;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::super::http::Source;
     use super::*;
+    use crate::audit::{Attempt, Audit, Claimed, Code, EmbeddedAudit, Event};
+    use crate::auth::{Directory, Policies};
+    use crate::broker::{EmbeddedBroker, Limits};
+    use crate::rate_limit::RateLimits;
+    use crate::rights::Role;
+    use crate::testing::{Bench, OPERATOR};
+
+    /// Ana administers acme, and olaf is on call.
+    const DIRECTORY: &str = r#"
+        tenants = ["acme", "globex"]
+        team = [{ name = "on-call", members = ["olaf"] }]
+        binding = [{ user = "ana", tenant = "acme", role = "admin" }]
+    "#;
+
+    /// The API of a log in which acme was attacked twice, globex once, and an attempt of nobody's rang less loud.
+    async fn api() -> (Bench, Router) {
+        let bench = Bench::new().await;
+        bench.authority.reload(Policies::default_over(Directory::parse(DIRECTORY).unwrap())).await.unwrap();
+        let audit = Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap());
+        let attempt = |at_unix_ms, code, tenant: Option<&str>| {
+            let (service, entry, detail) = (Role::Consumer, "decide".into(), String::new());
+            let claimed = tenant.map_or_else(Claimed::default, Claimed::tenant);
+            Event::Refused(Attempt { at_unix_ms, service, entry, code, claimed, detail })
+        };
+        let attempts = vec![
+            attempt(1000, Code::NoRight, Some("acme")),
+            attempt(2000, Code::NoRight, Some("globex")),
+            attempt(3000, Code::HostileBody, None),
+            attempt(4000, Code::NoRight, Some("acme")),
+        ];
+        audit.append("consumer", 1, attempts).await.unwrap();
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
+        let (auth, clock) = (bench.authority.clone(), bench.world.clock.clone());
+        let producer = Producer::new(broker, auth, bench.ledger().await, clock, &RateLimits::default(), bench.keys());
+        let router = super::super::router(Arc::new(producer.auditing(audit)));
+        // Buckets begin empty.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        (bench, router)
+    }
+
+    async fn ask(bench: &Bench, router: &Router, who: &str, query: &str) -> (u16, Value) {
+        let request = Request::get(format!("/v1/alerts{query}"));
+        let request = request.header("authorization", format!("Bearer {}", bench.token(who)));
+        let mut request = request.body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Source("here".into()));
+        let answer = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes());
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn places(answer: &Value) -> Vec<u64> {
+        answer["alerts"].as_array().unwrap().iter().map(|alert| alert["place"].as_u64().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_on_call_sees_all_that_rang_page_by_page() {
+        let (bench, router) = api().await;
+        let (status, all) = ask(&bench, &router, "olaf", "").await;
+        assert_eq!((status, places(&all), &all["next"]), (200, vec![1, 2, 3, 4], &Value::Null), "{all}");
+        let first = json!({
+            "place": 1, "at": "1970-01-01T00:00:01Z", "severity": "critical", "code": "no_right", "tenant": "acme",
+            "user": null, "line": all["alerts"][0]["line"],
+        });
+        assert_eq!(all["alerts"][0], first);
+        let (_, page) = ask(&bench, &router, "olaf", "?limit=3").await;
+        assert_eq!((places(&page), &page["next"]), (vec![1, 2, 3], &json!(3)));
+        let (_, rest) = ask(&bench, &router, "olaf", "?limit=3&after=3").await;
+        assert_eq!((places(&rest), &rest["next"]), (vec![4], &Value::Null));
+        let (_, loud) = ask(&bench, &router, "olaf", "?severity=critical").await;
+        assert_eq!(places(&loud), [1, 2, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_administers_a_tenant_sees_its_alerts_and_no_others() {
+        let (bench, router) = api().await;
+        let (status, own) = ask(&bench, &router, OPERATOR, "?tenant=acme").await;
+        assert_eq!((status, places(&own)), (200, vec![1, 4]), "{own}");
+        for query in ["", "?severity=critical", "?tenant=globex"] {
+            let (status, refused) = ask(&bench, &router, OPERATOR, query).await;
+            assert!(status == 403 && refused.to_string().contains("forbidden"), "{query}: {refused}");
+        }
+    }
 
     #[test]
     fn a_wrong_query_is_refused_with_the_parameter() {

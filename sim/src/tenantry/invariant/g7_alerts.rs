@@ -183,19 +183,28 @@ impl Rule<'_> {
         let age = ms(self.table, "age_s").unwrap_or(0);
         let quiet = ms(self.table, "quiet_s").unwrap_or(age);
         let message = |event: &Event| Some((whose("tenant", event)?, whose("message", event)?));
-        let ends: Vec<_> = events.iter().filter(|(_, event)| is_named(self.table, "until", event)).collect();
-        let mut ended: BTreeMap<_, Vec<(u64, i64)>> = BTreeMap::new();
-        for (place, event) in ends {
-            ended.entry(message(event)).or_default().push((*place, event.at_unix_ms()));
+        // Place and time of each that began, whose it is, and place and time of its end: a replay begins anew.
+        let mut begun: Vec<(u64, i64, String, Option<(u64, i64)>)> = Vec::new();
+        // Of each message the beginning that has no end yet, or the end that came first.
+        let mut open: BTreeMap<_, usize> = BTreeMap::new();
+        let mut early = BTreeMap::new();
+        for (place, event) in events {
+            let Some(of) = message(event) else { continue };
+            let at = event.at_unix_ms();
+            if is_named(self.table, "until", event) {
+                match open.remove(&of) {
+                    Some(index) => begun[index].3 = Some((*place, at)),
+                    None => drop(early.insert(of, (*place, at))),
+                }
+            } else if is_named(self.table, "events", event) && !open.contains_key(&of) {
+                let Some(whose) = whose(text(self.table, "by"), event) else { continue };
+                let end = early.remove(&of);
+                if end.is_none() {
+                    open.insert(of, begun.len());
+                }
+                begun.push((*place, at, whose, end));
+            }
         }
-        let begun = events.iter().filter(|(_, event)| is_named(self.table, "events", event));
-        // Place and time of each that began, whose it is, and place and time of its end.
-        let begun: Vec<_> = begun
-            .filter_map(|(place, event)| {
-                let end = ended.get(&message(event)).and_then(|ends| ends.first());
-                Some((*place, event.at_unix_ms(), whose(text(self.table, "by"), event)?, end.copied()))
-            })
-            .collect();
         for (place, raised) in &self.raised {
             let waits = |at_place: u64| {
                 begun.iter().any(|(begin, at, whose, end)| {

@@ -17,6 +17,7 @@ mod g7_attempts;
 mod g7_steps;
 mod g7_stream;
 mod g7_tamper_evident;
+mod g7_webhook;
 mod g8_fair_share;
 mod g9_confidentiality;
 mod letters;
@@ -143,6 +144,9 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
     }
     if !case.seen.followed.is_empty() {
         checks.push(g7_stream::check);
+    }
+    if case.seen.webhook {
+        checks.push(g7_webhook::check);
     }
     checks.iter().map(|check| check(case)).collect()
 }
