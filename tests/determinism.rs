@@ -5,7 +5,7 @@ use serde_json::Value;
 use tenantry_tests::tenantry;
 
 /// The scenarios that between them reach every kind of fault but rot, which ends a run, and the seeds to run them with.
-const SCENARIOS: [&str; 19] = [
+const SCENARIOS: [&str; 20] = [
     "audit_power_loss",
     "partition_consumer_ledger",
     "redelivery",
@@ -24,6 +24,7 @@ const SCENARIOS: [&str; 19] = [
     "alerts",
     "dead_letters",
     "dry_run",
+    "four_eyes",
     "live_stream",
 ];
 const SEEDS: &str = "11..13";
