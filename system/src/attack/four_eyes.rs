@@ -43,8 +43,11 @@ impl Attacker<'_> {
         };
         let (path, read) = (format!("/v1/approvals/{number}/approve"), format!(r#"{{"body_sha256":"{hash}"}}"#));
         if cell.attack == Attack::SelfApproval {
-            let sign =
-                Sign::Door(crate::rights::Role::Auth, "approvals", format!("approval {number} was asked for by"));
+            let sign = Sign::Door(
+                crate::rights::Role::Auth,
+                crate::audit::APPROVALS,
+                format!("approval {number} was asked for by"),
+            );
             let (status, said) = self.answered("POST", &path, ATTACKER, &read).await?;
             let breach = (status != 403).then(|| format!("approving alone was answered {status}: {said}"));
             return Ok(Tried { signs: vec![sign], breach });

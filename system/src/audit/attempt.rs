@@ -29,13 +29,16 @@
 //!
 //! One attempt may be noticed twice: by the consumer and by the ledger behind it, or once more when its message comes
 //! again. So the log takes an attempt that names a message and a body only once from each side of the broker: see
-//! [`Attempt::identity`].
+//! [`Attempt::identity`]. To ask for a message's approval is another attempt than to send it.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::message::{BodyHash, MAX_BODY_BYTES, Message, Refusal, body_sha256};
 use crate::rights::Role;
+
+/// The entry at which auth is asked about approvals.
+pub const APPROVALS: &str = "approvals";
 
 /// The longest claim that is kept, in bytes: an identifier has at most 63, and what is none must still be seen.
 const CLAIM_BYTES_MAX: usize = 96;
@@ -287,9 +290,9 @@ impl Attempt {
         cut_detail(&mut self.detail);
     }
 
-    /// What makes it the same attempt as another: kind, tenant, user, message, body (or action, where none is named), and the side of the broker it was
-    /// noticed on. `None` where it names no message, and for a role without a right, whatever it names: then each is an attempt
-    /// of its own.
+    /// What makes it the same attempt as another: kind, tenant, user, message, body (or action, where none is named), and the
+    /// side of the broker it was noticed on, or that it was about an approval. `None` where it names no message, and for a
+    /// role without a right, whatever it names: then each is an attempt of its own.
     #[must_use]
     pub fn identity(&self) -> Option<[u8; 16]> {
         if self.code == Code::NoRight {
@@ -299,6 +302,8 @@ impl Attempt {
         // A right to seal is asked for before there is a body to name: then the action tells.
         let action = if body.is_none() { Some(self.claimed.action.as_ref()?) } else { None };
         let side: u8 = match self.service {
+            // To be refused an approval is not yet to have sent anything, and to send in spite of that is not the same once more.
+            Role::Auth if self.entry == APPROVALS => 3,
             Role::Producer | Role::Auth | Role::Broker => 0,
             Role::Consumer | Role::Ledger => 1,
             Role::Audit => 2,
@@ -383,6 +388,24 @@ mod tests {
             Code::HostileBody
         );
         assert_eq!(refused(&format!("{sound}{}", " ".repeat(MAX_BODY_BYTES))), Code::HostileBody);
+    }
+
+    #[test]
+    fn to_send_what_one_may_not_even_have_approved_is_another_attempt_and_to_send_it_again_is_not() {
+        let message = Message::parse(crate::testing::credit("acme", "m-1", 10).into()).expect("a message");
+        let at = |service, entry: &str| Attempt {
+            at_unix_ms: 0,
+            service,
+            entry: entry.into(),
+            code: Code::CrossTenant,
+            claimed: Claimed::of(&message),
+            detail: String::new(),
+        };
+        let sent = at(Role::Auth, "grant").identity();
+        assert!(sent.is_some());
+        assert_eq!(sent, at(Role::Producer, "POST /v1/commands").identity());
+        assert_ne!(sent, at(Role::Auth, APPROVALS).identity());
+        assert_ne!(sent, at(Role::Consumer, "recheck").identity());
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::ids::{MessageId, TenantId, UserId};
 use crate::rights::Role;
 use crate::tlog::Tile;
 
-pub use attempt::{Attempt, Claimed, Code, Severity};
+pub use attempt::{APPROVALS, Attempt, Claimed, Code, Severity};
 pub use embedded::{Counts, EmbeddedAudit, LOOK_EVERY, LogSettings};
 pub use export::{Exported, Files, Folder};
 pub use outbox::{Outgoing, WAITING_MAX, relay};

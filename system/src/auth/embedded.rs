@@ -25,7 +25,7 @@ use super::policy::{Approved, Ask, Policies, Ruling};
 use super::{Authority, Denied, GrantRequest, PlatformRight, TrustedIssuer};
 use crate::action::{self, Permission};
 use crate::audit::outbox::{self, Outbox, Writing};
-use crate::audit::{Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
+use crate::audit::{self, Claimed, Code, Event, Outgoing, Reporter, Step, StepKind};
 use crate::call::CallError;
 use crate::capability::{Clock, Entropy, World};
 use crate::grant::{self, Basis, GrantToken, KEYS_STALE_MAX, Purpose};
@@ -389,7 +389,7 @@ impl Authority for EmbeddedAuthority {
         match self.four_eyes(token, request).await? {
             Ok(meant) => Ok(Ok(meant)),
             Err((code, denied)) => {
-                self.reporter.attempt(code, "approvals", claimed, &denied).await?;
+                self.reporter.attempt(code, audit::APPROVALS, claimed, &denied).await?;
                 Ok(Err(denied))
             }
         }

@@ -11,7 +11,7 @@ use super::{
     PlatformRight,
 };
 use crate::action::Permission;
-use crate::audit::{Claimed, Reporter};
+use crate::audit::{self, Claimed, Reporter};
 use crate::call::CallError;
 use crate::capability::Network;
 use crate::grant::GrantToken;
@@ -108,7 +108,7 @@ impl Service for AuthorityService {
             Request::Keys => ("keys", Claimed::default()),
             Request::InForce { .. } => ("in_force", Claimed::default()),
             Request::BreakGlass { .. } => ("break_glass", Claimed::default()),
-            Request::Approvals { .. } => ("approvals", Claimed::default()),
+            Request::Approvals { .. } => (audit::APPROVALS, Claimed::default()),
             Request::Operator { .. } => ("operator", Claimed::default()),
         }
     }

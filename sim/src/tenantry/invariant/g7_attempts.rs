@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tenantry_system::audit::{Attempt, Code};
+use tenantry_system::audit::{APPROVALS, Attempt, Code};
 use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
@@ -27,7 +27,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         // What could not be checked is no refusal: it was answered so, and asked again.
         // And to ask for an approval, or to give one, is not yet to send.
         let counts = |attempt: &&&Attempt| {
-            side(attempt.service) && attempt.code != Code::Unchecked && attempt.entry != "approvals"
+            side(attempt.service) && attempt.code != Code::Unchecked && attempt.entry != APPROVALS
         };
         by_message.get(id).into_iter().flatten().filter(counts).count()
     };
@@ -37,7 +37,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         // Sent again after the little they may was taken away, it is another attempt: of one without any role.
         let most = 1 + u64::from(case.seen.revocations.ever(&command.operator, &command.tenant));
         finding.expect((least..=most).contains(&(count as u64)), || {
-            format!("{id}: {} was refused, and {count} attempts of it are on record", command.operator)
+            let all = by_message.get(id.as_str());
+            format!("{id}: {} was refused, and {count} attempts of it are on record, of {all:?}", command.operator)
         });
     }
     for id in &case.seen.forged {
