@@ -15,7 +15,10 @@ use super::*;
 use crate::tenantry::approvers::{Paired, Way};
 use crate::tenantry::cast::Part;
 use crate::tenantry::evidence::{Client, LogCheck};
+use crate::tenantry::followers::Followed;
 use crate::tenantry::measured::Measured;
+use crate::tenantry::triage::Told;
+use crate::tenantry::workload::{Triage, Verb};
 
 struct Story {
     cast: Cast,
@@ -510,4 +513,128 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     let mut restless = story();
     restless.quiet = false;
     assert_eq!(violated(&restless), ["G10-liveness"]);
+}
+
+/// What one invariant says of a story; it must be one that is checked.
+fn said(story: &Story, name: &str) -> Finding {
+    findings(story).into_iter().find(|finding| finding.name == name).expect(name)
+}
+
+/// The same, where bob has forged a command for acme and another: ana replayed the first, which was then decided, and gave the
+/// second up.
+fn lettered() -> Story {
+    let mut lettered = story();
+    let (acme, ana, bob) = (tenant("acme"), lettered.cast.operators[0].clone(), lettered.cast.operators[1].clone());
+    lettered.seen.triages = 2;
+    for (name, verb, told) in [("f-1", Verb::Replay, Told::Replayed), ("f-2", Verb::Discard, Told::Discarded)] {
+        let command =
+            Command { message_id: name.into(), operator: bob.clone(), ..lettered.seen.commands["m-1"].clone() };
+        lettered.seen.forged.insert(name.into());
+        lettered.seen.forged_bodies.insert(name.into(), command);
+        let message_id = name.into();
+        let triage = Triage { operator: ana.clone(), tenant: acme.clone(), message_id, verb, allowed: true };
+        lettered.seen.triaged.push((triage, told, Duration::ZERO, Duration::ZERO));
+    }
+    lettered.seen.witness.triage(&acme, &id("f-1")).replayers.insert(ana.clone());
+    let kept = &mut lettered.kept;
+    kept.outcomes.insert((acme.clone(), id("f-1")), kept.outcomes[&(acme.clone(), id("m-1"))].clone());
+    let entry = AuditEntry { message_id: id("f-1"), user_id: bob, replayed_by: Some(ana), ..kept.audit[0].clone() };
+    kept.audit.push(entry);
+    kept.discarded.insert((acme, id("f-2")));
+    lettered
+}
+
+#[test]
+fn g3_sees_a_letter_with_two_ends_or_none_and_one_that_was_decided_by_whoever_may_not() {
+    let sound = said(&lettered(), "G3-dead-letters");
+    assert_eq!((sound.compared, sound.violations), (12, Vec::new()));
+    let first = || (tenant("acme"), id("f-1"));
+    let second = || (tenant("acme"), id("f-2"));
+    let spoils: [&dyn Fn(&mut Story); 11] = [
+        // It lies there still, though it was decided or given up.
+        &|story| drop(story.kept.letters_of.insert(first())),
+        &|story| drop(story.kept.letters_of.insert(second())),
+        // It was given up and decided.
+        &|story| drop(story.kept.discarded.insert(first())),
+        // What an operator was told is not so.
+        &|story| drop(story.kept.outcomes.remove(&first())),
+        &|story| drop(story.kept.discarded.remove(&second())),
+        // Whoever may was refused, and whoever may not was not.
+        &|story| story.seen.triaged[0].1 = Told::Refused,
+        &|story| story.seen.triaged[0].0.allowed = false,
+        // By nobody's authority, by someone's who did not replay it, by someone's who may not.
+        &|story| story.kept.audit[2].replayed_by = None,
+        &|story| story.seen.witness.triage(&tenant("acme"), &id("f-1")).replayers.clear(),
+        &|story| {
+            let bob = story.cast.operators[1].clone();
+            story.kept.audit[2].replayed_by = Some(bob.clone());
+            story.seen.witness.triage(&tenant("acme"), &id("f-1")).replayers.insert(bob);
+        },
+        // Its author is forgotten.
+        &|story| story.kept.audit[2].user_id = story.cast.operators[0].clone(),
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        let mut spoilt = lettered();
+        spoil(&mut spoilt);
+        assert!(!said(&spoilt, "G3-dead-letters").violations.is_empty(), "spoil {index}");
+    }
+    let mut honest = lettered();
+    honest.kept.audit[0].replayed_by = Some(honest.cast.operators[0].clone());
+    assert!(!said(&honest, "G3-dead-letters").violations.is_empty(), "what never was a letter was replayed");
+}
+
+/// The same, where ana follows acme from before its first entry on; between its entries stands one of globex.
+fn followed() -> Story {
+    let mut followed = story();
+    let entries = followed.kept.audit.clone();
+    let of_globex = AuditEntry { tenant_id: tenant("globex"), ..entries[0].clone() };
+    let log = [entries[0].clone(), of_globex, entries[1].clone()].map(Event::Decided);
+    followed.kept.events = (30..).zip(log).collect();
+    let operator = followed.cast.operators[0].clone();
+    let events = vec![(30, "acme".to_owned()), (32, "acme".to_owned())];
+    followed.seen.followed =
+        vec![Followed { operator, tenant: tenant("acme"), begin: Some(29), events, broken: Vec::new() }];
+    followed
+}
+
+#[test]
+fn g7_sees_a_stream_that_skips_repeats_shows_anothers_or_says_what_is_no_event() {
+    let sound = said(&followed(), "G7-stream");
+    assert_eq!((sound.compared, sound.violations), (3, Vec::new()));
+    let spoils: [fn(&mut Followed); 6] = [
+        |followed| drop(followed.events.remove(0)),
+        |followed| followed.events.insert(1, (30, "acme".into())),
+        |followed| followed.events.reverse(),
+        |followed| followed.events.insert(1, (31, "globex".into())),
+        |followed| followed.events.insert(1, (31, "acme".into())),
+        |followed| followed.broken.push("data: half".into()),
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        let mut spoilt = followed();
+        spoil(&mut spoilt.seen.followed[0]);
+        assert!(!said(&spoilt, "G7-stream").violations.is_empty(), "spoil {index}");
+    }
+}
+
+#[test]
+fn g7_knows_that_the_end_of_what_two_permitted_is_a_revision_of_authority_and_sees_one_that_is_not_on_record() {
+    let told = |kind, number| Step::new(0, Role::Auth, kind, number);
+    let story = |steps: &[Step]| {
+        let mut story = story();
+        story.kept.steps.extend((21..).zip(steps.iter().cloned()));
+        said(&story, "G7-steps-on-record").violations
+    };
+    let changed = |number| told(StepKind::PoliciesChanged, number);
+    let approved = [told(StepKind::Approved, 4), told(StepKind::ApprovalWithdrawn, 4)];
+    assert_eq!(story(&[approved[0].clone(), approved[1].clone(), changed(3)]), Vec::<String>::new());
+    assert!(!story(&[changed(3)]).is_empty(), "revision 2 is not on record");
+    assert!(
+        !story(&[approved[1].clone(), changed(3)]).is_empty(),
+        "what nobody had approved changes nothing by its end"
+    );
+    let emergency = [told(StepKind::BreakGlassApproved, 4), told(StepKind::ApprovalWithdrawn, 4)];
+    assert!(
+        !story(&[emergency[0].clone(), emergency[1].clone(), changed(3)]).is_empty(),
+        "another thing of that number"
+    );
 }
