@@ -198,6 +198,8 @@ impl Operators {
             self.evidence.record(HOST, "api.approval", &format!("{path} by {by}: {} {}", answer.status, answer.body));
             match answer.status.as_u16() {
                 status if status == right => return answer.body,
+                // The answer to the first time was lost: of one's own, nothing but its end can be unknown.
+                403 if path.ends_with("/withdraw") => return answer.body,
                 403 => sleep(AGAIN).await,
                 status => panic!("{path} by {by} was answered {status}: {}", answer.body),
             }
