@@ -184,7 +184,7 @@ impl Rig {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::new(consumer).run(CancellationToken::new()));
         for outgoing in [ledger.outgoing(), broker.outgoing(), authority.outgoing()] {
-            tasks.spawn(relay(outgoing, audit.clone()));
+            tasks.spawn(relay(outgoing, audit.clone(), auth_world.clock.clone()));
         }
         tasks.spawn(follow(ledger, authority.clone()));
         let (world, ledger) = (auth_world, noting);

@@ -132,7 +132,7 @@ async fn in_the_ledger_and_the_audit_log_each_has_its_own_and_nothing_else() {
         assert_eq!(ledger.outcome(&read, &message_id("t-10"), Duration::ZERO).await.unwrap(), None, "{name}");
     }
     let (ledger, audit) = (Arc::new(ledger), Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap()));
-    let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone()));
+    let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone(), bench.world.clock.clone()));
     while audit.len().unwrap() < NEIGHBOURS.len() as u64 {
         tokio::task::yield_now().await;
     }

@@ -107,7 +107,7 @@ async fn reporting(
     };
     let relayed = async {
         match &outgoing {
-            Some(outgoing) => relay(outgoing.clone(), remote_audit(world, at, role)).await,
+            Some(outgoing) => relay(outgoing.clone(), remote_audit(world, at, role), world.clock.clone()).await,
             None => pending().await,
         }
     };

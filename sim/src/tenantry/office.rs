@@ -3,6 +3,7 @@
 //! What auth goes by follows from the time alone, as from files that someone edits whether auth is up or not.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tenantry_system::attack;
@@ -17,13 +18,25 @@ use super::workload::{Act, Timed};
 /// Auth's host, as the trace names it.
 const HOST: &str = "auth";
 
+/// What auth goes by, over nobody yet; read once, for that takes as long as a whole run's decisions. The operators of a
+/// scenario act alone, on their own tenants.
+static ALONE: LazyLock<Policies> = LazyLock::new(|| over_nobody(&attack::policies()));
+
+/// The same where it takes two to give credit.
+static BY_TWO: LazyLock<Policies> = LazyLock::new(|| over_nobody(&(attack::policies() + TAKES_TWO)));
+
+fn over_nobody(policies: &str) -> Policies {
+    let nobody = Directory::new([]).expect("nobody has two roles");
+    Policies::new(policies, nobody).expect("the policies of this build are valid")
+}
+
 /// What changes, and when.
 pub struct Office {
     directory: Directory,
     /// Roles that are gone from the first until the second time.
     gone: Vec<(Duration, Duration, (UserId, TenantId))>,
     rotations: Vec<Duration>,
-    policies: String,
+    policies: &'static Policies,
 }
 
 impl Office {
@@ -42,8 +55,7 @@ impl Office {
             }
         }
         rotations.sort_unstable();
-        // The operators of a scenario act alone, on their own tenants.
-        let policies = attack::policies() + if takes_two { TAKES_TWO } else { "" };
+        let policies = if takes_two { &*BY_TWO } else { &*ALONE };
         Self { directory, gone, rotations, policies }
     }
 
@@ -59,7 +71,7 @@ impl Office {
     pub fn policies(&self, gone: &BTreeSet<(UserId, TenantId)>) -> Policies {
         let without = |directory: Directory, (user, tenant): &(UserId, TenantId)| directory.without(user, tenant);
         let directory = gone.iter().fold(self.directory.clone(), without);
-        Policies::new(&self.policies, directory).expect("the policies of this build are valid")
+        self.policies.over(directory).expect("a directory of the cast's")
     }
 
     /// Has `auth` go by it from now on, for ever.

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Audit, Event};
 use crate::call::CallError;
-use crate::capability::World;
+use crate::capability::{Clock, World};
 use crate::monitor::{Label, Outlet};
 use crate::rights::Role;
 use crate::store::{Machine, Snapshots, Store, decode, encode};
@@ -42,8 +42,12 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Events in one append: the log's commit must not take long.
 const BATCH_MAX: usize = 1024;
 
-/// What came first waits this long for more: an append costs the log a sync, however much is in it.
-const LINGER: Duration = Duration::from_millis(10);
+/// Relays send what waits at the multiples of this time, in milliseconds by their clocks, and a full batch at once. An append
+/// costs the log a sync, however much is in it, and all that come together cost one: so all services send together.
+const BEAT_MS: i64 = 50;
+
+/// Whoever waits for the log to have all looks this often.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The pause after a failed append doubles from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -222,7 +226,7 @@ impl Outgoing {
     pub async fn flush(&self, within: Duration) {
         let relayed = async {
             while self.waiting() > 0 {
-                sleep(LINGER).await;
+                sleep(LOOK).await;
             }
         };
         if timeout(within, relayed).await.is_err() {
@@ -253,8 +257,14 @@ impl Outgoing {
     }
 }
 
+/// Waits for the next of the moments at which relays send.
+async fn beat(clock: &dyn Clock) {
+    let wait_ms = BEAT_MS - clock.now().as_millisecond().rem_euclid(BEAT_MS);
+    sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
+}
+
 /// Relays to `audit`, for ever.
-pub async fn relay(outgoing: Outgoing, audit: Arc<dyn Audit>) {
+pub async fn relay(outgoing: Outgoing, audit: Arc<dyn Audit>, clock: Arc<dyn Clock>) {
     let (source, mut backoff) = (&outgoing.outbox.source, BACKOFF_MIN);
     loop {
         let batch = match outgoing.batch() {
@@ -267,13 +277,17 @@ pub async fn relay(outgoing: Outgoing, audit: Arc<dyn Audit>) {
         };
         let Some(Batch { first, events, newest }) = batch else {
             outgoing.outbox.grew.notified().await;
-            sleep(LINGER).await;
+            beat(&*clock).await;
             continue;
         };
+        let is_all = first + events.len() as u64 > newest;
         match audit.append(source, first, events).await {
             Ok(last) if last <= newest => {
                 outgoing.outbox.relayed.fetch_max(last, Ordering::AcqRel);
                 backoff = BACKOFF_MIN;
+                if is_all {
+                    beat(&*clock).await;
+                }
             }
             Ok(last) => {
                 tracing::error!(

@@ -55,7 +55,7 @@ impl Reporter {
         let store = Store::open(world, service, "outbox.redb", load).await?;
         outbox::watched(world, &store, &store.machine().outbox, Outlet::Reports);
         let mut relaying = JoinSet::new();
-        relaying.spawn(relay(Outgoing::new(&store, &store.machine().outbox), audit));
+        relaying.spawn(relay(Outgoing::new(&store, &store.machine().outbox), audit, clock.clone()));
         Ok(Self(Some(Arc::new(Reports { service, clock, store, _relay: relaying, monitor }))))
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet, Request,
@@ -116,10 +116,13 @@ fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
 
 /// Policies and the directory they are over, checked and ready to decide.
 pub struct Policies {
+    text: Arc<str>,
     policies: PolicySet,
     directory: Directory,
     entities: Entities,
     fingerprint: [u8; 32],
+    /// The last second, in Unix time, that anyone asked in, and what most ask with: Cedar parses a time as if it were a policy.
+    moment: Mutex<Option<(i64, Context)>>,
 }
 
 impl fmt::Debug for Policies {
@@ -144,15 +147,27 @@ impl Policies {
         for warning in checked.validation_warnings().map(ToString::to_string).collect::<BTreeSet<_>>() {
             tracing::warn!(warning, "a policy looks wrong");
         }
+        Self::of(text.into(), policies, directory)
+    }
+
+    /// The same policies over another directory: to read and to check them takes milliseconds.
+    ///
+    /// # Errors
+    /// When the directory does not fit them.
+    pub fn over(&self, directory: Directory) -> Result<Self, PolicyError> {
+        Self::of(self.text.clone(), self.policies.clone(), directory)
+    }
+
+    fn of(text: Arc<str>, policies: PolicySet, directory: Directory) -> Result<Self, PolicyError> {
         let entities = entities(&directory)?;
         let mut hash = Sha256::new();
         // What decides. The directory's maps are sorted: one text, whatever the order of lines was.
         let known = serde_json::to_string(&(&directory.roles, &directory.tenants, &directory.teams));
-        for part in [SCHEMA, text, &known.map_err(PolicyError::new)?] {
+        for part in [SCHEMA, &text, &known.map_err(PolicyError::new)?] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        Ok(Self { policies, directory, entities, fingerprint: hash.finalize().into() })
+        Ok(Self { text, policies, directory, entities, fingerprint: hash.finalize().into(), moment: Mutex::default() })
     }
 
     /// Those that a new installation starts from, over `directory`.
@@ -212,7 +227,7 @@ impl Policies {
             let standing = self.directory.standing(user, tenant);
             return Ruling::Deny(format!("{standing}, and no policy permits {} to them", ask.name()));
         }
-        let request = match request(user, tenant, ask, now) {
+        let request = match self.request(user, tenant, ask, now) {
             Ok(request) => request,
             Err(error) => return Ruling::Deny(format!("the policies can't be asked for {}: {error}", ask.name())),
         };
@@ -222,8 +237,7 @@ impl Policies {
     /// What the policies say to `user`, who asks for `right` on the platform at `now`.
     #[must_use]
     pub fn rule_on_platform(&self, user: &UserId, right: PlatformRight, now: Timestamp) -> Ruling {
-        let context = Context::from_pairs([("now".to_owned(), datetime(now))]).map_err(|error| error.to_string());
-        let request = context.and_then(|context| {
+        let request = self.at(now).and_then(|context| {
             let (who, action) = (uid(&OPERATOR, user.as_str()), uid(&ACTION, right.name()));
             let resource = uid(&PLATFORM, PLATFORM_ID);
             Request::new(who, action, resource, context, Some(&SCHEMA_PARSED)).map_err(|error| error.to_string())
@@ -232,6 +246,55 @@ impl Policies {
             Ok(request) => self.ruling(&request, right.name(), || format!("operator {user} asks for all tenants")),
             Err(error) => Ruling::Deny(format!("the policies can't be asked for {}: {error}", right.name())),
         }
+    }
+
+    fn request(&self, user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Result<Request, String> {
+        let operator = |user: &UserId| uid(&OPERATOR, user.as_str());
+        let mut more = Vec::new();
+        match ask {
+            Ask::Permission(_, emergency, approved) => {
+                let mut person_and_time = |name: &str, who: (&str, &UserId), when: (&str, Timestamp)| {
+                    let who = (who.0.to_owned(), RestrictedExpression::new_entity_uid(operator(who.1)));
+                    let fields = [who, (when.0.to_owned(), datetime(when.1))];
+                    let record = RestrictedExpression::new_record(fields).map_err(|error| error.to_string())?;
+                    more.push((name.to_owned(), record));
+                    Ok::<_, String>(())
+                };
+                if let Some(Emergency { approved_by, until }) = emergency {
+                    person_and_time("break_glass", ("approved_by", approved_by), ("until", *until))?;
+                }
+                if let Some(Approved { by, at }) = approved {
+                    person_and_time("approval", ("by", by), ("at", *at))?;
+                }
+            }
+            Ask::AskBreakGlass => {}
+            Ask::ApproveBreakGlass(requester) | Ask::EndBreakGlass(requester) | Ask::ApproveCommand(requester) => {
+                more.push(("requester".to_owned(), RestrictedExpression::new_entity_uid(operator(requester))));
+            }
+        }
+        let context = match more.is_empty() {
+            true => self.at(now)?,
+            false => {
+                more.push(("now".to_owned(), datetime(now)));
+                Context::from_pairs(more).map_err(|error| error.to_string())?
+            }
+        };
+        let action = uid(&ACTION, ask.name());
+        let resource = uid(&TENANT, tenant.as_str());
+        Request::new(operator(user), action, resource, context, Some(&SCHEMA_PARSED)).map_err(|error| error.to_string())
+    }
+
+    /// That it is `now`, and nothing else: made once in a second.
+    fn at(&self, now: Timestamp) -> Result<Context, String> {
+        let (second, mut moment) = (now.as_second(), self.moment.lock().expect("no holder panics"));
+        if let Some((known, context)) = &*moment
+            && *known == second
+        {
+            return Ok(context.clone());
+        }
+        let context = Context::from_pairs([("now".to_owned(), datetime(now))]).map_err(|error| error.to_string())?;
+        *moment = Some((second, context.clone()));
+        Ok(context)
     }
 
     fn ruling(&self, request: &Request, asked: &str, standing: impl Fn() -> String) -> Ruling {
@@ -359,39 +422,9 @@ fn entities(directory: &Directory) -> Result<Entities, PolicyError> {
     Entities::from_entities(all, Some(&SCHEMA_PARSED)).map_err(PolicyError::new)
 }
 
-/// Cedar's has milliseconds.
+/// The time, to the second.
 fn datetime(at: Timestamp) -> RestrictedExpression {
-    RestrictedExpression::new_datetime(format!("{at:.3}"))
-}
-
-fn request(user: &UserId, tenant: &TenantId, ask: Ask<'_>, now: Timestamp) -> Result<Request, String> {
-    let operator = |user: &UserId| uid(&OPERATOR, user.as_str());
-    let mut context = vec![("now".to_owned(), datetime(now))];
-    match ask {
-        Ask::Permission(_, emergency, approved) => {
-            let mut person_and_time = |name: &str, who: (&str, &UserId), when: (&str, Timestamp)| {
-                let who = (who.0.to_owned(), RestrictedExpression::new_entity_uid(operator(who.1)));
-                let fields = [who, (when.0.to_owned(), datetime(when.1))];
-                let record = RestrictedExpression::new_record(fields).map_err(|error| error.to_string())?;
-                context.push((name.to_owned(), record));
-                Ok::<_, String>(())
-            };
-            if let Some(Emergency { approved_by, until }) = emergency {
-                person_and_time("break_glass", ("approved_by", approved_by), ("until", *until))?;
-            }
-            if let Some(Approved { by, at }) = approved {
-                person_and_time("approval", ("by", by), ("at", *at))?;
-            }
-        }
-        Ask::AskBreakGlass => {}
-        Ask::ApproveBreakGlass(requester) | Ask::EndBreakGlass(requester) | Ask::ApproveCommand(requester) => {
-            context.push(("requester".to_owned(), RestrictedExpression::new_entity_uid(operator(requester))));
-        }
-    }
-    let context = Context::from_pairs(context).map_err(|error| error.to_string())?;
-    let action = uid(&ACTION, ask.name());
-    let resource = uid(&TENANT, tenant.as_str());
-    Request::new(operator(user), action, resource, context, Some(&SCHEMA_PARSED)).map_err(|error| error.to_string())
+    RestrictedExpression::new_datetime(format!("{at:.0}"))
 }
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ async fn who_replays_and_who_discards_is_on_record_with_the_reason() {
     broker.replay(&acme, &id, &triage, "bobs".into()).await.unwrap();
     let again = put_aside_again(&broker, &triage).await;
     broker.discard(&acme, &id, &again).await.unwrap();
-    let relaying = tokio::spawn(crate::audit::relay(broker.outgoing(), audit.clone()));
+    let relaying = tokio::spawn(crate::audit::relay(broker.outgoing(), audit.clone(), bench.world.clock.clone()));
     let told = |kind| {
         let steps = audit.steps().unwrap().into_iter().map(|(_, step)| step);
         steps.filter(|step| step.kind == kind).collect::<Vec<_>>()

@@ -457,7 +457,7 @@ mod tests {
         }
         assert_eq!(ended, [Ok(()), Err("forbidden".into())]);
         let audit = Arc::new(EmbeddedAudit::open(&bench.world).await.unwrap());
-        let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone()));
+        let relaying = tokio::spawn(crate::audit::relay(ledger.outgoing(), audit.clone(), bench.world.clock.clone()));
         while audit.entries().unwrap().len() < 2 {
             yield_now().await;
         }

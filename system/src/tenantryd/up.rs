@@ -84,7 +84,7 @@ pub(crate) async fn run(config: &Config, stop: CancellationToken) -> anyhow::Res
     let outboxes = [ledger.outgoing(), broker.outgoing(), engine.outgoing()];
     let mut relays = JoinSet::new();
     for outgoing in outboxes.clone() {
-        relays.spawn(relay(outgoing, audit.clone()));
+        relays.spawn(relay(outgoing, audit.clone(), audit_world.clock.clone()));
     }
     let mut follow = tokio::spawn(follow(ledger.clone(), authority));
     let mut reconcile = tokio::spawn(reconcile(ledger.clone()));
