@@ -24,6 +24,22 @@ const FAULTS_MAX: u64 = 1000;
 /// A slow disk's commits take this long, in virtual milliseconds: from a busy disk to a dying one.
 const SLOW_SYNC_MS: RangeInclusive<u64> = 20..=400;
 
+/// A slow link's one-way latency, in virtual milliseconds: from another continent's to a bad line's.
+const SLOW_LATENCY_MS: RangeInclusive<u64> = 20..=300;
+
+/// Of a hundred frames, how many are in trouble: from a nuisance to hardly a call that is answered.
+const FRAMES_PERCENT: RangeInclusive<u64> = 5..=50;
+
+/// A delayed frame's delay, in virtual milliseconds: less than a silent connection is kept.
+const FRAME_DELAY_MS: RangeInclusive<u64> = 10..=400;
+
+/// A process in a restart loop is up for so long, in virtual milliseconds: from not even its first word to a few calls.
+const UP_MS: RangeInclusive<u64> = 5..=300;
+
+/// How far a clock is off at most, in milliseconds: what a host shows whose time service is broken, and not yet what a wrong
+/// time zone does.
+const OFFSET_MS: RangeInclusive<u64> = 10..=2000;
+
 /// Kinds that chaos does not draw unless the file names them: what rots does not heal.
 const NAMED_ONLY: [&str; 1] = ["bit_rot"];
 
@@ -142,10 +158,11 @@ impl Chaos {
         let fault = |number: u64| {
             let drawn = Drawn { dice, entity: number.to_string() };
             let kind = drawn.one_of("chaos.kind", &kinds);
-            let kind = self.kind(kind, &drawn, &wires);
-            let for_ms = if kind.is_instant() { 0 } else { drawn.range("chaos.for", self.for_ms.clone()) };
+            let for_ms = drawn.range("chaos.for", self.for_ms.clone());
+            let kind = self.kind(kind, for_ms, &drawn, &wires);
+            let for_ms = if kind.is_instant() { 0 } else { for_ms };
             let at_ms = drawn.range("chaos.at", 0..=duration_ms - for_ms);
-            Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind }
+            Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind, when: None }
         };
         (0..count).map(fault).collect()
     }
@@ -161,7 +178,7 @@ impl Chaos {
         if on.is_empty() { vec![Drawn { dice, entity: String::new() }.one_of("chaos.swarm", &possible)] } else { on }
     }
 
-    fn kind(&self, kind: &str, drawn: &Drawn<'_>, wires: &[&(String, String)]) -> FaultKind {
+    fn kind(&self, kind: &str, for_ms: u64, drawn: &Drawn<'_>, wires: &[&(String, String)]) -> FaultKind {
         let host = || drawn.one_of("chaos.host", &self.hosts.iter().collect::<Vec<_>>()).clone();
         let wire = || {
             let (a, b) = drawn.one_of("chaos.wire", wires).clone();
@@ -180,13 +197,41 @@ impl Chaos {
                 let (a, b) = wire();
                 FaultKind::Hold { a, b }
             }
+            "slow_link" => {
+                let (a, b) = wire();
+                FaultKind::SlowLink { a, b, latency_ms: drawn.range("chaos.latency", SLOW_LATENCY_MS) }
+            }
+            "connection_reset" => {
+                let (a, b) = wire();
+                FaultKind::ConnectionReset { a, b }
+            }
+            frames if frames.starts_with("frame_") => {
+                let ((a, b), percent) = (wire(), drawn.range("chaos.percent", FRAMES_PERCENT));
+                match frames {
+                    "frame_drop" => FaultKind::FrameDrop { a, b, percent },
+                    "frame_duplicate" => FaultKind::FrameDuplicate { a, b, percent },
+                    "frame_delay" => {
+                        FaultKind::FrameDelay { a, b, percent, delay_ms: drawn.range("chaos.delay", FRAME_DELAY_MS) }
+                    }
+                    "frame_reorder" => FaultKind::FrameReorder { a, b, percent },
+                    _ => FaultKind::FrameCorrupt { a, b, percent },
+                }
+            }
             "crash" => FaultKind::Crash { host: host() },
             "power_loss" => FaultKind::PowerLoss { host: host() },
             "bounce" => FaultKind::Bounce { host: host() },
+            "restart_loop" => FaultKind::RestartLoop { host: host(), up_ms: drawn.range("chaos.up", UP_MS) },
+            "pause" => FaultKind::Pause { host: host() },
             "disk_slow" => FaultKind::DiskSlow { host: host(), sync_ms: drawn.range("chaos.sync", SLOW_SYNC_MS) },
             "disk_full" => FaultKind::DiskFull { host: host() },
             "disk_error" => FaultKind::DiskError { host: host() },
             "bit_rot" => FaultKind::BitRot { host: host() },
+            "clock_skew" => {
+                // Over so long a clock that never goes back can't be off by more than half of it.
+                let most = (for_ms / 2).saturating_sub(1).clamp(1, *OFFSET_MS.end());
+                FaultKind::ClockSkew { host: host(), offset_ms: drawn.offset(1..=most) }
+            }
+            "clock_jump" => FaultKind::ClockJump { host: host(), offset_ms: drawn.offset(OFFSET_MS) },
             kind => unreachable!("{kind} is among the kinds and is not drawn"),
         }
     }
@@ -201,6 +246,12 @@ struct Drawn<'a> {
 impl Drawn<'_> {
     fn range(&self, stream: &str, range: RangeInclusive<u64>) -> u64 {
         self.dice.range(stream, &self.entity, 0, range)
+    }
+
+    /// So many milliseconds ahead or behind.
+    fn offset(&self, range: RangeInclusive<u64>) -> i64 {
+        let offset = i64::try_from(self.range("chaos.offset", range)).expect("a few seconds");
+        if self.range("chaos.behind", 0..=1) == 0 { offset } else { -offset }
     }
 
     /// One of `choices`, of which there are some.
@@ -238,6 +289,10 @@ mod tests {
             let faults = drawn(&chaos, seed);
             counts.insert(faults.len());
             for fault in faults {
+                if let FaultKind::ClockSkew { offset_ms, .. } = fault.kind {
+                    let lasts = fault.for_.as_millis() as u64;
+                    assert!(2 * offset_ms.unsigned_abs() <= lasts.max(2), "seed {seed}: {fault:?}");
+                }
                 assert!(fault.ends() <= Duration::from_millis(DURATION_MS), "seed {seed}: {fault:?}");
                 assert!(fault.kind.is_instant() || fault.for_ >= Duration::from_millis(5), "seed {seed}: {fault:?}");
             }

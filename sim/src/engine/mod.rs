@@ -27,3 +27,4 @@ pub mod scenario_error;
 mod scenario_fault;
 pub mod suite;
 pub mod trace;
+pub mod weather;

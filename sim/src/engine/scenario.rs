@@ -42,6 +42,12 @@ pub trait Section: DeserializeOwned {
     fn known_marks() -> Option<Vec<String>> {
         None
     }
+
+    /// The kinds of events that a run's trace can have, for faults that wait for one. `None` leaves them unchecked. Only the
+    /// workload is asked.
+    fn known_events() -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// A checked scenario. `T` is the hosted half's topology, `W` its workload.
@@ -198,7 +204,9 @@ fn check<T: Section, W: Section>(
     raw.topology.check()?;
     raw.workload.check()?;
     let hosts = known_hosts(&raw.topology, &raw.workload);
-    let faults = raw.faults.iter().map(|fault| fault.check(&hosts, duration_ms)).collect::<Result<_, _>>()?;
+    let events = W::known_events();
+    let checked = |fault: &RawFault| fault.check(&hosts, events.as_deref(), duration_ms);
+    let faults = raw.faults.iter().map(checked).collect::<Result<_, _>>()?;
     let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, duration_ms)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),

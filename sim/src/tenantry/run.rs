@@ -35,9 +35,11 @@ use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
+use crate::engine::fault::Fault;
 use crate::engine::plan::Plan;
 use crate::engine::runner::{Machines, Phase, RunEnd, Settings, Simulation};
 use crate::engine::trace::{Trace, TraceEntry};
+use crate::engine::weather::Weather;
 
 /// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
 const QUIET_CHECK_STEPS: u64 = 16;
@@ -90,6 +92,12 @@ struct Parts {
     rotations: Timed<Rotation>,
     forgeries: Timed<Forgery>,
     office: Timed<Act>,
+}
+
+/// How many faults of each kind fired, and of each kind in the plan how many were felt.
+struct Faults {
+    fired: BTreeMap<String, u64>,
+    felt: BTreeMap<String, u64>,
 }
 
 /// A run that has ended.
@@ -169,7 +177,9 @@ impl Setup {
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
+        let (weather, faults) = (Weather::default(), self.plan.faults());
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
+        let worlds = worlds.under(&weather, &faults);
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
         let house = House {
@@ -212,10 +222,11 @@ impl Setup {
             latency_ms: self.latency_ms.clone(),
             limit: deadline,
             epoch: epoch(),
+            weather,
         };
         let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
         if self.catalogue {
-            hosts.push(house.attacker(self.plan.faults().is_empty()));
+            hosts.push(house.attacker(faults.is_empty()));
         }
         if !self.followers.is_empty() {
             hosts.push(house.followers());
@@ -232,7 +243,7 @@ impl Setup {
             }
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
-        let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
+        let mut run = || simulation.run(&faults, &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
             Some(canaries) => tracing::subscriber::with_default(Logs(canaries), run),
             None => run(),
@@ -267,7 +278,10 @@ impl Setup {
         }
         // The stores die before the simulation they live in.
         seen.engines = Default::default();
-        let faults = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let fired = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let felt = simulation.effects();
+        let of = |fault: &Fault| (fault.kind.name().to_owned(), felt.get(fault.kind.name()).copied().unwrap_or(0));
+        let faults = Faults { fired, felt: faults.iter().map(of).collect() };
         let virtual_ms = simulation.elapsed().as_millis() as u64;
         let wall_ms = (wall_now() - started).as_millis() as u64;
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
@@ -301,7 +315,7 @@ impl Setup {
         judged: Result<(Vec<Finding>, Kept), String>,
         seen: &Seen,
         trace: &Trace,
-        faults: BTreeMap<String, u64>,
+        faults: Faults,
         virtual_ms: u64,
         wall_ms: u64,
     ) -> FinishedRun {
@@ -332,7 +346,8 @@ impl Setup {
             virtual_ms,
             wall_ms,
             commands,
-            faults,
+            faults: faults.fired,
+            fault_effects: faults.felt,
             marks: seen.marks.clone(),
             invariants,
             latency_virtual_ms: latency.summary(),
@@ -366,12 +381,12 @@ struct Watched {
 }
 
 impl Machines for Watched {
-    fn before_crash(&mut self, host: &str) {
+    fn before_crash(&mut self, host: &str) -> u64 {
         if host == "audit" {
             self.evidence.seen().keep_checkpoint();
         }
         // First the disk: dropping a store writes, and a dead process does not.
-        self.worlds.before_crash(host);
+        let broken = self.worlds.before_crash(host);
         if self.forgets {
             self.worlds.forget(host, "outbox.redb");
         }
@@ -385,6 +400,7 @@ impl Machines for Watched {
         if reports > 0 {
             self.evidence.mark("reports_waited_at_crash");
         }
+        broken
     }
 
     fn power_loss(&mut self, host: &str) -> u64 {
@@ -397,6 +413,14 @@ impl Machines for Watched {
 
     fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
         self.worlds.rot(host)
+    }
+
+    fn reset(&mut self, a: &str, b: &str) -> u64 {
+        self.worlds.reset(a, b)
+    }
+
+    fn resume(&mut self, host: &str) {
+        self.worlds.resume(host);
     }
 }
 

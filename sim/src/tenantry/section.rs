@@ -157,6 +157,10 @@ impl Section for Workload {
         Some(super::evidence::MARKS.iter().map(|mark| (*mark).to_owned()).collect())
     }
 
+    fn known_events() -> Option<Vec<String>> {
+        Some(super::evidence::EVENTS.iter().map(|event| (*event).to_owned()).collect())
+    }
+
     fn check(&self) -> Result<(), SectionError> {
         within("tenants", &self.tenants, 1, 40)?;
         within("operators", &self.operators, 2, 40)?;
