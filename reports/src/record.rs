@@ -32,6 +32,10 @@ pub struct RunRecord {
     pub commands: Commands,
     /// How many faults of each kind changed something.
     pub faults: BTreeMap<String, u64>,
+    /// How many faults of each kind that the plan has were felt: had a message in their way, a commit, a connection. Zero for
+    /// those that nobody met, or that never began.
+    #[serde(default)]
+    pub fault_effects: BTreeMap<String, u64>,
     /// How often each mark was reached.
     pub marks: BTreeMap<String, u64>,
     /// What was checked.
@@ -123,6 +127,7 @@ mod tests {
                 .for_each(|name| assert!(value.get(name).is_some(), "{name} is missing in {:?}", names(value)));
         };
         has(&json, &["scenario", "seed", "verdict", "digest", "virtual_ms", "wall_ms", "commands", "faults", "marks"]);
+        has(&json, &["fault_effects"]);
         has(&json, &["invariants", "latency_virtual_ms", "reproduce"]);
         has(&json["commands"], &["accepted", "applied", "rejected", "dead_lettered"]);
         has(&json["invariants"][0], &["name", "compared", "violations"]);

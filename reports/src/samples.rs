@@ -24,6 +24,7 @@ fn run(scenario: &str, seed: u64, invariants: Vec<InvariantRecord>, error: Optio
         wall_ms: 51,
         commands: Commands { accepted: 1_100, applied: 1_050, rejected: 48, dead_lettered: 2, attempts_refused: 7 },
         faults: BTreeMap::new(),
+        fault_effects: BTreeMap::new(),
         marks: BTreeMap::new(),
         invariants,
         latency_virtual_ms: latency.summary(),

@@ -14,6 +14,9 @@ use crate::verdict::{SuiteVerdict, Verdict};
 /// Version of the JSON document. It changes when a field's meaning does.
 pub const VERSION: u32 = 1;
 
+/// Runs of a scenario from which on a kind of fault that none of them felt is held against it: fewer may have had bad luck.
+pub const EFFECT_SEEDS_MIN: u64 = 10;
+
 /// A run's record, and its whole latency distribution for merging.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FinishedRun {
@@ -72,10 +75,16 @@ pub struct ScenarioSummary {
     /// How much each invariant compared, over all seeds.
     #[serde(default)]
     pub compared: BTreeMap<String, u64>,
-    /// The worst run's verdict; inconclusive at best if a `sometimes` was never seen.
+    /// The worst run's verdict; inconclusive at best if a `sometimes` was never seen, or a fault never felt.
     pub verdict: Verdict,
     /// Marks that had to be reached by some seed and were reached by none.
     pub sometimes_never: Vec<String>,
+    /// How many faults of each kind that the plans had were felt by anyone.
+    #[serde(default)]
+    pub fault_effects: BTreeMap<String, u64>,
+    /// Kinds of faults that the plans had and that changed nothing in any seed, if there were enough seeds to tell.
+    #[serde(default)]
+    pub faults_never_felt: Vec<String>,
     /// How the commands of all seeds ended.
     pub commands: Commands,
     /// How many faults of each kind changed something.
@@ -161,14 +170,16 @@ struct Sum {
     marks: BTreeSet<String>,
     commands: Commands,
     faults: BTreeMap<String, u64>,
+    fault_effects: BTreeMap<String, u64>,
     latency: VirtualLatency,
 }
 
 impl Sum {
     fn new(scenario: &str) -> Self {
         let (verdicts, compared, marks) = Default::default();
-        let (commands, faults, latency) = (Commands::default(), BTreeMap::new(), VirtualLatency::new());
-        Self { scenario: scenario.to_owned(), verdicts, compared, marks, commands, faults, latency }
+        let (commands, faults, fault_effects) = Default::default();
+        let (scenario, latency) = (scenario.to_owned(), VirtualLatency::new());
+        Self { scenario, verdicts, compared, marks, commands, faults, fault_effects, latency }
     }
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
@@ -180,6 +191,9 @@ impl Sum {
         self.commands.add(&record.commands);
         for (kind, count) in &record.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
+        }
+        for (kind, count) in &record.fault_effects {
+            *self.fault_effects.entry(kind.clone()).or_default() += count;
         }
         self.latency.merge(latency);
     }
@@ -195,12 +209,18 @@ impl Sum {
     fn finish(self, sometimes: &[String]) -> ScenarioSummary {
         let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !self.marks.contains(*mark)).cloned().collect();
         let worst = self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive);
-        let verdict = if sometimes_never.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
+        let enough = self.seeds() >= EFFECT_SEEDS_MIN;
+        let unfelt = self.fault_effects.iter().filter(|(_, count)| enough && **count == 0);
+        let faults_never_felt: Vec<_> = unfelt.map(|(kind, _)| kind.clone()).collect();
+        let shown = sometimes_never.is_empty() && faults_never_felt.is_empty();
+        let verdict = if shown { worst } else { worst.max(Verdict::Inconclusive) };
         ScenarioSummary {
             seeds: self.seeds(),
             passed: self.ended(Verdict::Pass),
             verdict,
             sometimes_never,
+            fault_effects: self.fault_effects,
+            faults_never_felt,
             latency_virtual_ms: self.latency.summary(),
             scenario: self.scenario,
             verdicts: self.verdicts,
@@ -279,6 +299,26 @@ mod tests {
         assert_eq!((suite.verdict, suite.exit_code), (SuiteVerdict::Inconclusive, 4));
         assert_eq!(suite.summary[0].sometimes_never, ["redelivered"]);
         assert_eq!(suite.summary[0].passed, 1, "the runs themselves passed");
+    }
+
+    #[test]
+    fn a_kind_of_fault_that_nobody_felt_in_many_seeds_makes_them_inconclusive_and_in_few_not() {
+        let runs = |seeds: std::ops::RangeInclusive<u64>, hold: u64| {
+            seeds.map(move |seed| {
+                let mut run = samples::passed("calm", seed);
+                run.record.fault_effects =
+                    BTreeMap::from([("crash".to_owned(), u64::from(seed == 3)), ("hold".to_owned(), hold)]);
+                run
+            })
+        };
+        let suite = |runs: Vec<_>| SuiteRecord::new(samples::build(), runs, &BTreeMap::new());
+        let few = suite(runs(1..=EFFECT_SEEDS_MIN - 1, 0).collect());
+        assert_eq!((few.exit_code, few.summary[0].faults_never_felt.len()), (0, 0));
+        let many = suite(runs(1..=EFFECT_SEEDS_MIN, 0).collect());
+        assert_eq!((many.exit_code, &many.summary[0].faults_never_felt), (4, &vec!["hold".to_owned()]));
+        assert!(crate::text::render(&many).contains("calm: faults that nobody ever felt: hold."));
+        let felt = suite(runs(1..=EFFECT_SEEDS_MIN - 1, 0).chain(runs(20..=20, 1)).collect());
+        assert_eq!((felt.exit_code, felt.summary[0].fault_effects["hold"]), (0, 1));
     }
 
     #[test]

@@ -104,6 +104,10 @@ fn never_reached(scenarios: &[ScenarioSummary], out: &mut String) {
         let marks = scenario.sometimes_never.join(", ");
         let _ = write!(out, "\n{}: no seed ever reached {marks}.\n", scenario.scenario);
     }
+    for scenario in scenarios.iter().filter(|scenario| !scenario.faults_never_felt.is_empty()) {
+        let kinds = scenario.faults_never_felt.join(", ");
+        let _ = write!(out, "\n{}: faults that nobody ever felt: {kinds}.\n", scenario.scenario);
+    }
 }
 
 fn details(suite: &SuiteRecord, out: &mut String) {

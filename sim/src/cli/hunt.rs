@@ -147,6 +147,7 @@ fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
         wall_ms: 0,
         commands: Commands::default(),
         faults: BTreeMap::new(),
+        fault_effects: BTreeMap::new(),
         marks: BTreeMap::new(),
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),

@@ -41,6 +41,8 @@ pub struct DiskImage {
     files: BTreeMap<String, FileImage>,
     epoch: u64,
     refused: u64,
+    /// Bytes that have rotted and were not written since.
+    rotten: BTreeSet<(String, usize)>,
     /// How the disk is while faults last.
     pub state: DiskState,
     /// A control for tests of tests: syncs say done, and promotion promotes nothing. Order is still kept, so that a
@@ -121,6 +123,12 @@ impl DiskImage {
         self.epoch
     }
 
+    /// Whether anything of these `len` bytes has rotted.
+    pub fn is_rotten(&self, name: &str, offset: u64, len: usize) -> bool {
+        let Ok(bytes) = span(offset, len) else { return false };
+        self.rotten.iter().any(|(file, byte)| file == name && bytes.contains(byte))
+    }
+
     /// Length in bytes as the process sees it.
     ///
     /// # Errors
@@ -153,6 +161,7 @@ impl DiskImage {
         let Range { start: offset, end } = span(offset, data.len())?;
         self.admit("write", name, end > self.file(name)?.current.len())?;
         self.file_mut(name)?.perform(Op::Write { offset, data: data.to_vec() });
+        self.rotten.retain(|(file, byte)| file != name || !(offset..end).contains(byte));
         Ok(())
     }
 
@@ -229,6 +238,7 @@ impl DiskImage {
             .map(|draw| self.nth_bit(dice.range("disk.rot", &draw.to_string(), counter, 0..=bits - 1)))
             .collect();
         for flip in &flips {
+            self.rotten.insert((flip.file.clone(), flip.offset));
             let file = self.files.get_mut(&flip.file).expect("the bit was found in it");
             for content in [&mut file.current, &mut file.durable] {
                 if let Some(byte) = content.get_mut(flip.offset) {

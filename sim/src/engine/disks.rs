@@ -32,13 +32,8 @@ pub fn disks<'a>(open: impl Iterator<Item = &'a FaultKind>) -> Disks {
             }
             FaultKind::DiskFull { host } => disks.entry(host.clone()).or_default().full = true,
             FaultKind::DiskError { host } => disks.entry(host.clone()).or_default().failing = true,
-            FaultKind::Partition { .. }
-            | FaultKind::PartitionOneway { .. }
-            | FaultKind::Hold { .. }
-            | FaultKind::Crash { .. }
-            | FaultKind::PowerLoss { .. }
-            | FaultKind::Bounce { .. }
-            | FaultKind::BitRot { .. } => {}
+            // The others leave disks as they are.
+            _ => {}
         }
     }
     disks

@@ -7,14 +7,17 @@
 //!
 //! It is the supervisor too, for whether a host is down must be known in one place: a process that died of itself is down
 //! for [`RESTART_PAUSE`] and is then started again, unless a fault keeps its host down by then; if one does, its heal starts
-//! it. It never gives up: a process that dies at every start dies once per pause, until what it dies of has healed.
+//! it. It never gives up: a process that dies at every start dies once per pause, until what it dies of has healed. A restart
+//! loop is no more than that: a process that dies again and again, each time that it has been up for a while.
+//!
+//! A fault that waits for an event is told of it by the runner, and has its time from then on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::engine::disks::{self, DiskState, Disks};
-use crate::engine::fault::{Fault, FaultKind};
-use crate::engine::links::{self, Wire, Wires};
+use crate::engine::fault::{Fault, FaultKind, When};
+use crate::engine::links::{self, Latencies, Wire, Wires};
 
 /// How long a process that died of itself stays down, in virtual time. Supervisors wait about this long (systemd 100 ms,
 /// unless told otherwise) so that one which dies at each start does not take the machine; here it also bounds how often
@@ -34,6 +37,12 @@ pub enum Step {
     Start(String),
     /// Bring the host's disk into this state.
     Disk(String, DiskState),
+    /// Give the wire between two hosts this one-way latency in virtual milliseconds, or its own again.
+    Latency(String, String, Option<u64>),
+    /// This fault has begun and is over: break the connections between its hosts. It has fired if there were any.
+    Reset(Fault),
+    /// Let the host's process go on.
+    Resume(String),
     /// This fault has begun and is over: let the host's disk rot. It has fired if there was anything to rot.
     Rot(Fault),
     /// Nothing to do: a fault has begun.
@@ -52,11 +61,16 @@ pub enum Step {
 pub struct Injector {
     hosts: Vec<String>,
     to_come: VecDeque<Fault>,
+    /// Those that wait for an event, until it has come.
+    waiting: Vec<Option<Fault>>,
     open: Vec<Fault>,
     wires: Wires,
+    latencies: Latencies,
     disks: Disks,
     /// Hosts whose process died of itself, and when the supervisor starts it again.
     pausing: BTreeMap<String, Duration>,
+    /// Hosts whose process is up in a restart loop, and when it is killed again.
+    looping: BTreeMap<String, Duration>,
 }
 
 /// What comes due; at one instant in this order.
@@ -66,6 +80,8 @@ enum Due {
     Heal(usize),
     /// This host's pause is over.
     Restart(String),
+    /// This host's process has been up for long enough.
+    Again(String),
     /// The next fault begins.
     Begin,
 }
@@ -80,11 +96,26 @@ impl Injector {
         if let Some(name) = faults.iter().flat_map(|fault| fault.kind.hosts()).find(unknown) {
             return Err(name.to_owned());
         }
-        let mut to_come = faults.to_vec();
+        let (waiting, mut to_come): (Vec<_>, Vec<_>) = faults.iter().cloned().partition(|fault| fault.when.is_some());
         // Stable: faults of one instant begin in the order the plan has them.
         to_come.sort_by_key(|fault| fault.at);
-        let (to_come, open) = (to_come.into(), Vec::new());
-        Ok(Self { hosts, to_come, open, wires: Wires::new(), disks: Disks::new(), pausing: BTreeMap::new() })
+        let (to_come, waiting) = (to_come.into(), waiting.into_iter().map(Some).collect());
+        let (open, wires, latencies, disks) = Default::default();
+        let (pausing, looping) = Default::default();
+        Ok(Self { hosts, to_come, waiting, open, wires, latencies, disks, pausing, looping })
+    }
+
+    /// What faults wait for, in the order of the plan.
+    pub fn awaited(&self) -> Vec<When> {
+        self.waiting.iter().flatten().filter_map(|fault| fault.when.clone()).collect()
+    }
+
+    /// What the fault of this number among [`Injector::awaited`] has waited for came to pass at `at`.
+    pub fn came(&mut self, number: usize, at: Duration) {
+        let Some(mut fault) = self.waiting.get_mut(number).and_then(Option::take) else { return };
+        fault.at = at + Duration::from_millis(fault.when.as_ref().map_or(0, |when| when.after_ms));
+        let place = self.to_come.partition_point(|other| other.at <= fault.at);
+        self.to_come.insert(place, fault);
     }
 
     /// What must happen before the step that starts at virtual time `now`: all that came due since the last call, in
@@ -93,10 +124,16 @@ impl Injector {
         let mut steps = Vec::new();
         while let Some(due) = self.next_due(now) {
             match due {
-                Due::Heal(index) => self.heal(index, &mut steps),
+                Due::Heal(index) => self.heal(index, self.open[index].ends(), &mut steps),
                 Due::Restart(host) => {
-                    self.pausing.remove(&host);
-                    self.start_unless_down(&host, &mut steps);
+                    let at = self.pausing.remove(&host).unwrap_or(now);
+                    self.start_unless_down(&host, at, &mut steps);
+                }
+                Due::Again(host) => {
+                    let at = self.looping.remove(&host).unwrap_or(now);
+                    if !self.is_down(&host) {
+                        steps.push(self.died(&host, at));
+                    }
                 }
                 Due::Begin => self.begin_next(&mut steps),
             }
@@ -108,9 +145,10 @@ impl Injector {
     /// go on, for the supervisor is no fault.
     pub fn heal_all(&mut self, now: Duration) -> Vec<Step> {
         self.to_come.clear();
+        self.waiting.clear();
         let mut steps = Vec::new();
         while !self.open.is_empty() {
-            self.heal(0, &mut steps);
+            self.heal(0, now, &mut steps);
         }
         steps.extend(self.advance(now));
         steps
@@ -132,7 +170,8 @@ impl Injector {
         let heals = self.open.iter().enumerate().map(|(index, fault)| (fault.ends(), Due::Heal(index)));
         let restarts = self.pausing.iter().map(|(host, at)| (*at, Due::Restart(host.clone())));
         let begins = self.to_come.front().map(|fault| (fault.at, Due::Begin));
-        heals.chain(restarts).chain(begins).filter(|(at, _)| *at <= now).min().map(|(_, due)| due)
+        let agains = self.looping.iter().map(|(host, at)| (*at, Due::Again(host.clone())));
+        heals.chain(restarts).chain(agains).chain(begins).filter(|(at, _)| *at <= now).min().map(|(_, due)| due)
     }
 
     fn begin_next(&mut self, steps: &mut Vec<Step>) {
@@ -140,6 +179,11 @@ impl Injector {
         if let FaultKind::BitRot { .. } = fault.kind {
             // Whether there is anything to rot only the disk knows.
             steps.push(Step::Rot(fault));
+            return;
+        }
+        if let FaultKind::ConnectionReset { .. } = fault.kind {
+            // Whether there is any only the hosts know.
+            steps.push(Step::Reset(fault));
             return;
         }
         let mut doing = Vec::new();
@@ -166,35 +210,65 @@ impl Injector {
                         doing.push(Step::LosePower(host.clone()));
                     }
                 }
+                FaultKind::RestartLoop { host, up_ms } if self.is_down(host) => {
+                    // Whatever keeps it down ends some time, and it is up then for as long as ever.
+                    self.looping.insert(host.clone(), fault.at + Duration::from_millis(*up_ms));
+                }
+                FaultKind::RestartLoop { host, .. } => doing.push(self.died(host, fault.at)),
                 _ => {}
             }
         }
-        let fired = !doing.is_empty();
+        let fired = !doing.is_empty() || fault.kind.is_weather();
         steps.push(Step::Begun { fault, fired });
         steps.extend(doing);
     }
 
-    fn heal(&mut self, index: usize, steps: &mut Vec<Step>) {
+    /// Heals the open fault of this index at `now`.
+    fn heal(&mut self, index: usize, now: Duration, steps: &mut Vec<Step>) {
         let fault = self.open.remove(index);
         self.rewire(steps);
         self.set_disks(steps);
         if let Some(host) = fault.kind.keeps_down() {
-            self.start_unless_down(host, steps);
+            self.start_unless_down(host, now, steps);
+        }
+        match &fault.kind {
+            FaultKind::RestartLoop { host, .. } if self.loop_of(host).is_none() => drop(self.looping.remove(host)),
+            FaultKind::Pause { host } if !self.open.iter().any(|open| open.kind == fault.kind) => {
+                steps.push(Step::Resume(host.clone()));
+            }
+            _ => {}
         }
         steps.push(Step::Healed(fault));
     }
 
-    fn start_unless_down(&self, host: &str, steps: &mut Vec<Step>) {
-        if !self.is_down(host) {
-            steps.push(Step::Start(host.to_owned()));
+    fn start_unless_down(&mut self, host: &str, now: Duration, steps: &mut Vec<Step>) {
+        if self.is_down(host) {
+            return;
         }
+        steps.push(Step::Start(host.to_owned()));
+        if let Some(up_ms) = self.loop_of(host) {
+            self.looping.insert(host.to_owned(), now + Duration::from_millis(up_ms));
+        }
+    }
+
+    /// How long the process of `host` is up between two kills, if it is in a restart loop; of several, the shortest.
+    fn loop_of(&self, host: &str) -> Option<u64> {
+        let up_ms = |open: &Fault| match &open.kind {
+            FaultKind::RestartLoop { host: of, up_ms } if of == host => Some(*up_ms),
+            _ => None,
+        };
+        self.open.iter().filter_map(up_ms).min()
     }
 
     fn rewire(&mut self, steps: &mut Vec<Step>) {
         let wires = links::wires(&self.hosts, self.open.iter().map(|fault| &fault.kind));
         let changes = links::changes(&self.wires, &wires);
-        steps.extend(changes.into_iter().map(|(a, b, wire)| Step::Wire(a, b, wire)));
+        steps.extend(changes.into_iter().map(|(a, b, wire)| Step::Wire(a, b, wire.unwrap_or_default())));
         self.wires = wires;
+        let latencies = links::latencies(self.open.iter().map(|fault| &fault.kind));
+        let changes = links::changes(&self.latencies, &latencies);
+        steps.extend(changes.into_iter().map(|(a, b, ms)| Step::Latency(a, b, ms)));
+        self.latencies = latencies;
     }
 
     fn set_disks(&mut self, steps: &mut Vec<Step>) {
@@ -210,185 +284,5 @@ impl Injector {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::links::Direction;
-
-    fn ms(value: u64) -> Duration {
-        Duration::from_millis(value)
-    }
-
-    fn fault(at: u64, for_: u64, kind: FaultKind) -> Fault {
-        Fault { at: ms(at), for_: ms(for_), kind }
-    }
-
-    fn crash(at: u64, for_: u64) -> Fault {
-        fault(at, for_, FaultKind::Crash { host: "b".into() })
-    }
-
-    fn power_loss(at: u64, for_: u64) -> Fault {
-        fault(at, for_, FaultKind::PowerLoss { host: "b".into() })
-    }
-
-    fn injector(faults: &[Fault]) -> Injector {
-        Injector::new(["a", "b", "c"].map(String::from).to_vec(), faults).unwrap()
-    }
-
-    /// The steps that do something, told shortly.
-    fn told(steps: &[Step]) -> Vec<String> {
-        let wire = |a: &str, b: &str, wire: &Wire| match (wire.there, wire.back) {
-            (Direction::Cut, Direction::Cut) => format!("cut {a}{b}"),
-            (Direction::Open, Direction::Open) => format!("open {a}{b}"),
-            other => format!("{a}{b} {other:?}"),
-        };
-        let tell = |step: &Step| match step {
-            Step::Wire(a, b, state) => Some(wire(a, b, state)),
-            Step::Kill(host) => Some(format!("kill {host}")),
-            Step::LosePower(host) => Some(format!("dark {host}")),
-            Step::Start(host) => Some(format!("start {host}")),
-            Step::Disk(host, state) if *state == DiskState::default() => Some(format!("sound {host}")),
-            Step::Disk(host, DiskState { sync_ms, full, failing }) => {
-                Some(format!("disk {host} {}{}{}", sync_ms.unwrap_or(0), u8::from(*full), u8::from(*failing)))
-            }
-            Step::Rot(fault) => Some(format!("rot {}", fault.kind.hosts()[0])),
-            Step::Begun { .. } | Step::Healed(_) => None,
-        };
-        steps.iter().filter_map(tell).collect()
-    }
-
-    /// How many faults changed something.
-    fn fired(steps: &[Step]) -> usize {
-        steps.iter().filter(|step| matches!(step, Step::Begun { fired: true, .. })).count()
-    }
-
-    #[test]
-    fn power_loss_cuts_the_wires_before_it_kills_and_opens_them_before_it_starts() {
-        let mut injector = injector(&[power_loss(10, 5)]);
-        assert_eq!(told(&injector.advance(ms(9))), [""; 0]);
-        assert_eq!(told(&injector.advance(ms(10))), ["cut ab", "cut bc", "kill b", "dark b"]);
-        assert!(!injector.is_calm());
-        assert_eq!(told(&injector.advance(ms(15))), ["open ab", "open bc", "start b"]);
-        assert!(injector.is_calm());
-    }
-
-    #[test]
-    fn two_overlapping_crashes_kill_once_and_start_once_and_only_one_counts() {
-        let mut injector = injector(&[crash(10, 20), crash(15, 20)]);
-        let (first, second) = (injector.advance(ms(10)), injector.advance(ms(15)));
-        assert_eq!((told(&first), fired(&first)), (vec!["kill b".to_owned()], 1));
-        assert_eq!((told(&second), fired(&second)), (vec![], 0));
-        assert_eq!(told(&injector.advance(ms(30))), [""; 0], "the second crash still keeps it down");
-        assert_eq!(told(&injector.advance(ms(35))), ["start b"]);
-    }
-
-    #[test]
-    fn power_lost_while_down_still_loses_the_page_cache() {
-        let mut injector = injector(&[crash(10, 50), power_loss(20, 10)]);
-        injector.advance(ms(10));
-        assert_eq!(told(&injector.advance(ms(20))), ["cut ab", "cut bc", "dark b"]);
-        assert_eq!(told(&injector.advance(ms(30))), ["open ab", "open bc"], "the crash still keeps it down");
-        assert_eq!(told(&injector.advance(ms(60))), ["start b"]);
-    }
-
-    #[test]
-    fn a_bounce_of_a_host_that_is_down_neither_starts_it_nor_counts() {
-        let mut injector = injector(&[crash(10, 50), fault(20, 0, FaultKind::Bounce { host: "b".into() })]);
-        injector.advance(ms(10));
-        let bounce = injector.advance(ms(20));
-        assert_eq!((told(&bounce), fired(&bounce)), (vec![], 0));
-    }
-
-    #[test]
-    fn a_wire_stays_cut_until_the_last_fault_that_cuts_it_heals() {
-        let cut = FaultKind::Partition { a: "a".into(), b: "b".into() };
-        let mut injector = injector(&[fault(10, 10, cut.clone()), fault(15, 10, cut)]);
-        assert_eq!(told(&injector.advance(ms(10))), ["cut ab"]);
-        assert_eq!(told(&injector.advance(ms(20))), [""; 0]);
-        assert_eq!(told(&injector.advance(ms(25))), ["open ab"]);
-    }
-
-    #[test]
-    fn a_heal_and_a_begin_of_one_instant_happen_in_that_order() {
-        let mut injector = injector(&[crash(20, 10), crash(10, 10)]);
-        injector.advance(ms(10));
-        let steps = injector.advance(ms(20));
-        assert_eq!((told(&steps), fired(&steps)), (vec!["start b".to_owned(), "kill b".to_owned()], 1));
-    }
-
-    #[test]
-    fn what_a_coarse_tick_skipped_over_happens_in_the_order_of_its_times() {
-        let mut injector = injector(&[crash(11, 2), crash(15, 2)]);
-        assert_eq!(told(&injector.advance(ms(20))), ["kill b", "start b", "kill b", "start b"]);
-        assert!(injector.is_calm());
-    }
-
-    #[test]
-    fn healing_all_ends_what_is_open_and_forgets_what_was_to_come() {
-        let mut injector = injector(&[power_loss(10, 500), crash(300, 10)]);
-        injector.advance(ms(10));
-        assert_eq!(told(&injector.heal_all(ms(10))), ["open ab", "open bc", "start b"]);
-        assert_eq!(told(&injector.advance(ms(1000))), [""; 0]);
-    }
-
-    #[test]
-    fn a_disk_stays_full_until_the_last_fault_that_fills_it_heals_and_only_the_first_counts() {
-        let full = FaultKind::DiskFull { host: "b".into() };
-        let mut injector = injector(&[fault(10, 10, full.clone()), fault(15, 10, full)]);
-        let (first, second) = (injector.advance(ms(10)), injector.advance(ms(15)));
-        assert_eq!((told(&first), fired(&first)), (vec!["disk b 010".to_owned()], 1));
-        assert_eq!((told(&second), fired(&second)), (vec![], 0));
-        assert_eq!(told(&injector.advance(ms(20))), [""; 0]);
-        assert_eq!(told(&injector.advance(ms(25))), ["sound b"]);
-    }
-
-    #[test]
-    fn of_two_slow_faults_the_slower_counts_while_both_last() {
-        let slow = |sync_ms| FaultKind::DiskSlow { host: "b".into(), sync_ms };
-        let mut injector = injector(&[fault(10, 20, slow(50)), fault(15, 5, slow(80))]);
-        assert_eq!(told(&injector.advance(ms(10))), ["disk b 5000"]);
-        assert_eq!(told(&injector.advance(ms(15))), ["disk b 8000"]);
-        assert_eq!(told(&injector.advance(ms(20))), ["disk b 5000"]);
-        assert_eq!(told(&injector.advance(ms(30))), ["sound b"]);
-    }
-
-    #[test]
-    fn rot_happens_once_and_leaves_nothing_to_heal() {
-        let mut injector = injector(&[fault(10, 0, FaultKind::BitRot { host: "b".into() })]);
-        assert_eq!(told(&injector.advance(ms(10))), ["rot b"]);
-        assert!(injector.is_calm());
-        assert_eq!(injector.advance(ms(1000)), []);
-    }
-
-    #[test]
-    fn a_process_that_died_is_started_after_the_pause_also_once_all_is_healed() {
-        let mut injector = injector(&[]);
-        for start in [ms(10), ms(500)] {
-            assert_eq!(told(&[injector.died("b", start)]), ["kill b"]);
-            assert_eq!(told(&injector.advance(start + RESTART_PAUSE - ms(1))), [""; 0]);
-            assert_eq!(told(&injector.heal_all(start + RESTART_PAUSE)), ["start b"]);
-        }
-    }
-
-    #[test]
-    fn a_fault_that_keeps_the_host_down_outlasts_the_supervisors_pause_and_its_heal_starts_the_process() {
-        let mut injector = injector(&[power_loss(50, 500)]);
-        injector.died("b", ms(10));
-        assert_eq!(told(&injector.advance(ms(50))), ["cut ab", "cut bc", "dark b"], "there is nothing left to kill");
-        assert_eq!(told(&injector.advance(ms(300))), [""; 0]);
-        assert_eq!(told(&injector.advance(ms(550))), ["open ab", "open bc", "start b"]);
-    }
-
-    #[test]
-    fn a_crash_that_heals_within_the_pause_leaves_the_start_to_the_supervisor() {
-        let mut injector = injector(&[crash(50, 10)]);
-        injector.died("b", ms(10));
-        assert_eq!(told(&injector.advance(ms(100))), [""; 0]);
-        assert_eq!(told(&injector.advance(ms(210))), ["start b"]);
-    }
-
-    #[test]
-    fn an_unknown_host_is_named() {
-        let faults = [fault(0, 0, FaultKind::Crash { host: "z".into() })];
-        assert_eq!(Injector::new(vec!["a".into()], &faults).unwrap_err(), "z");
-    }
-}
+#[path = "injector_tests.rs"]
+mod tests;

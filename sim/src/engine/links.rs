@@ -31,7 +31,10 @@ pub struct Wire {
 }
 
 /// Every wire that is not open both ways, by its two hosts in the order of their names.
-pub type Wires = BTreeMap<(String, String), Wire>;
+pub type Wires = Pairs<Wire>;
+
+/// Something of wires, by their two hosts in the order of their names.
+type Pairs<S> = BTreeMap<(String, String), S>;
 
 /// The state of all wires among `hosts` while the faults `open` last.
 pub fn wires<'a>(hosts: &[String], open: impl Iterator<Item = &'a FaultKind>) -> Wires {
@@ -47,27 +50,38 @@ pub fn wires<'a>(hosts: &[String], open: impl Iterator<Item = &'a FaultKind>) ->
                     both(&mut wires, host, other, Direction::Cut);
                 });
             }
-            FaultKind::Crash { .. }
-            | FaultKind::Bounce { .. }
-            | FaultKind::DiskSlow { .. }
-            | FaultKind::DiskFull { .. }
-            | FaultKind::DiskError { .. }
-            | FaultKind::BitRot { .. } => {}
+            // The others leave wires as they are.
+            _ => {}
         }
     }
     wires
 }
 
-/// Wires whose state differs, with the state they must get, in the order of their names.
-pub fn changes(from: &Wires, to: &Wires) -> Vec<(String, String, Wire)> {
+/// One-way latencies, in virtual milliseconds, of wires that are slow.
+pub type Latencies = Pairs<u64>;
+
+/// The latencies of all slow wires while the faults `open` last; where faults disagree, the longest.
+pub fn latencies<'a>(open: impl Iterator<Item = &'a FaultKind>) -> Latencies {
+    let mut latencies = Latencies::new();
+    for kind in open {
+        if let FaultKind::SlowLink { a, b, latency_ms } = kind {
+            let name = if a < b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) };
+            let slow = latencies.entry(name).or_default();
+            *slow = (*slow).max(*latency_ms);
+        }
+    }
+    latencies
+}
+
+/// Pairs whose state differs, with the state they must get, in the order of their names; `None` is that of a sound wire.
+pub fn changes<S: Copy + PartialEq>(from: &Pairs<S>, to: &Pairs<S>) -> Vec<(String, String, Option<S>)> {
     let mut names: Vec<&(String, String)> = from.keys().chain(to.keys()).collect();
     names.sort();
     names.dedup();
-    let state = |wires: &Wires, name| wires.get(name).copied().unwrap_or_default();
     names
         .into_iter()
-        .filter(|name| state(from, name) != state(to, name))
-        .map(|name| (name.0.clone(), name.1.clone(), state(to, name)))
+        .filter(|name| from.get(name) != to.get(name))
+        .map(|name| (name.0.clone(), name.1.clone(), to.get(name).copied()))
         .collect()
 }
 
@@ -103,7 +117,7 @@ mod tests {
         let still = wires(&hosts(), [&two].into_iter());
         assert_eq!(changes(&both, &still), []);
         let healed = changes(&still, &Wires::new());
-        assert_eq!(healed, [("a".into(), "b".into(), Wire::default())]);
+        assert_eq!(healed, [("a".into(), "b".into(), None)]);
     }
 
     #[test]
@@ -118,6 +132,16 @@ mod tests {
         let cut = FaultKind::PartitionOneway { from: "a".into(), to: "b".into() };
         let wire = wires(&hosts(), [&cut, &hold].into_iter())[&("a".into(), "b".into())];
         assert_eq!(wire, Wire { there: Direction::Cut, back: Direction::Held });
+    }
+
+    #[test]
+    fn of_two_slow_faults_of_a_wire_the_slower_counts_whichever_side_is_named_first() {
+        let slow = |a: &str, b: &str, latency_ms| FaultKind::SlowLink { a: a.into(), b: b.into(), latency_ms };
+        let (one, other) = (slow("a", "b", 40), slow("b", "a", 90));
+        let both = latencies([&one, &other].into_iter());
+        assert_eq!(both, BTreeMap::from([(("a".into(), "b".into()), 90)]));
+        assert_eq!(changes(&both, &Latencies::new()), [("a".into(), "b".into(), None)]);
+        assert_eq!(wires(&hosts(), [&one].into_iter()), Wires::new());
     }
 
     #[test]

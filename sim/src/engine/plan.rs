@@ -25,7 +25,7 @@ pub struct Plan<C> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry<C> {
-    /// Virtual milliseconds since the simulation began.
+    /// Virtual milliseconds since the simulation began; of a fault that waits for an event, 0.
     pub at_ms: u64,
     /// What happens.
     pub what: What<C>,
@@ -46,7 +46,8 @@ pub enum What<C> {
 impl<C: Clone> Plan<C> {
     /// Expands faults and timed commands, each in any order, into one sorted list. Equal times keep the order given.
     pub fn new(seed: u64, scenario: &str, faults: &[Fault], acts: impl IntoIterator<Item = (u64, C)>) -> Self {
-        let healed = |fault: &&Fault| !fault.kind.is_instant();
+        // When one that waits for an event heals, nobody knows yet.
+        let healed = |fault: &&Fault| !fault.kind.is_instant() && fault.when.is_none();
         let heals = faults.iter().filter(healed).map(|fault| (fault.ends(), What::Heal(fault.clone())));
         let begins = faults.iter().map(|fault| (fault.at, What::Fault(fault.clone())));
         let acts = acts.into_iter().map(|(at_ms, act)| (Duration::from_millis(at_ms), What::Act(act)));
@@ -99,7 +100,7 @@ mod tests {
 
     fn crash(host: &str, at: u64, for_: u64) -> Fault {
         let kind = FaultKind::Crash { host: host.into() };
-        Fault { at: Duration::from_millis(at), for_: Duration::from_millis(for_), kind }
+        Fault { at: Duration::from_millis(at), for_: Duration::from_millis(for_), kind, when: None }
     }
 
     fn plan() -> Plan<String> {

@@ -30,6 +30,7 @@ use crate::engine::injector::{Injector, Step};
 use crate::engine::links::{Direction, Wire};
 use crate::engine::panics;
 use crate::engine::trace::Trace;
+use crate::engine::weather::Weather;
 
 /// Segments a simulated TCP connection buffers. turmoil panics on more, and its default of 64 is one busy moment.
 const TCP_CAPACITY: usize = 4096;
@@ -68,14 +69,16 @@ pub struct Settings {
     pub limit: Duration,
     /// Wall time at which the simulation begins; a constant, or digests differ from day to day.
     pub epoch: SystemTime,
+    /// What the hosts live under: the runner opens and closes faults there.
+    pub weather: Weather,
 }
 
 /// The hosts' machines, as far as faults reach past the process: their disks. The half that hosts the services implements
 /// it.
 pub trait Machines {
     /// The software of `host` is about to be dropped. Its disk handles must err from now on: destructors write, and a
-    /// dead process does not.
-    fn before_crash(&mut self, host: &str);
+    /// dead process does not. Returns how many of its connections break.
+    fn before_crash(&mut self, host: &str) -> u64;
 
     /// The power of `host` is gone: its disk forgets what was not durable. Returns the bytes lost.
     fn power_loss(&mut self, host: &str) -> u64;
@@ -85,6 +88,12 @@ pub trait Machines {
 
     /// A few bits on the disk of `host` turn over. Returns which: none if it is empty.
     fn rot(&mut self, host: &str) -> BTreeSet<Flip>;
+
+    /// Every connection between `a` and `b` breaks at both ends. Returns how many there were.
+    fn reset(&mut self, a: &str, b: &str) -> u64;
+
+    /// The process of `host`, which was stopped as long as the weather said so, goes on.
+    fn resume(&mut self, host: &str);
 }
 
 /// Where a run is.
@@ -137,6 +146,9 @@ pub struct Simulation {
     sim: Sim<'static>,
     hosts: Vec<String>,
     limit: Duration,
+    weather: Weather,
+    /// Each wire's own one-way latency.
+    latencies: BTreeMap<(String, String), Duration>,
     fired: BTreeMap<&'static str, u64>,
     bytes_lost: u64,
     deaths: u64,
@@ -179,15 +191,18 @@ impl Simulation {
             register(&mut sim, host, died.clone());
         }
         names.sort();
+        let mut latencies = BTreeMap::new();
         for (index, a) in names.iter().enumerate() {
             for b in &names[index + 1..] {
                 assert_ne!(a, b, "two hosts have one name");
                 let ms = dice.range("runner.latency", &format!("{a}|{b}"), 0, settings.latency_ms.clone());
                 sim.set_link_latency(a.as_str(), b.as_str(), Duration::from_millis(ms));
+                latencies.insert((a.clone(), b.clone()), Duration::from_millis(ms));
             }
         }
-        let (fired, limit) = (BTreeMap::new(), settings.limit);
-        Self { sim, hosts: names, limit, fired, bytes_lost: 0, deaths: 0, last_death: None, died }
+        let (fired, limit, weather) = (BTreeMap::new(), settings.limit, settings.weather.clone());
+        let (bytes_lost, deaths, last_death) = (0, 0, None);
+        Self { sim, hosts: names, limit, weather, latencies, fired, bytes_lost, deaths, last_death, died }
     }
 
     /// Virtual time since the simulation began.
@@ -198,6 +213,11 @@ impl Simulation {
     /// How many faults of each kind changed something.
     pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
         &self.fired
+    }
+
+    /// How many faults of each kind were felt by anyone.
+    pub fn effects(&self) -> BTreeMap<&'static str, u64> {
+        self.weather.effects()
     }
 
     /// Bytes that power losses took, over all hosts.
@@ -231,11 +251,14 @@ impl Simulation {
     ) -> Result<RunEnd, RunError> {
         let unknown = |host| RunError::UnknownHost { host };
         let mut injector = Injector::new(self.hosts.clone(), faults).map_err(unknown)?;
+        trace.await_all(injector.awaited());
         loop {
             let now = self.sim.elapsed();
+            trace.came().into_iter().for_each(|(number, at)| injector.came(number, at));
             let steps = if now < heal_by { injector.advance(now) } else { injector.heal_all(now) };
             self.guarded(|simulation| {
                 steps.into_iter().for_each(|step| simulation.perform(step, machines, trace));
+                simulation.weather.end_instants();
                 simulation.sim.step()?;
                 simulation.bury(&mut injector, machines, trace);
                 Ok(())
@@ -278,16 +301,34 @@ impl Simulation {
         match step {
             Step::Wire(a, b, wire) => self.set_wire(&a, &b, wire),
             Step::Kill(host) => {
-                machines.before_crash(&host);
+                let broken = machines.before_crash(&host);
                 self.sim.crash(host.as_str());
+                if broken > 0 {
+                    self.weather.felt(&host, &["crash", "bounce", "restart_loop"]);
+                }
             }
             Step::LosePower(host) => {
                 let bytes = machines.power_loss(&host);
                 self.bytes_lost += bytes;
+                if bytes > 0 {
+                    self.weather.felt(&host, &["power_loss"]);
+                }
                 trace.record(now, &host, "power.lost", &format!("{bytes} bytes"));
             }
             Step::Start(host) => self.sim.bounce(host.as_str()),
             Step::Disk(host, state) => machines.set_disk(&host, state),
+            Step::Latency(a, b, ms) => {
+                let own = self.latencies.get(&(a.clone(), b.clone())).copied().unwrap_or_default();
+                self.sim.set_link_latency(a.as_str(), b.as_str(), ms.map_or(own, Duration::from_millis));
+            }
+            Step::Resume(host) => machines.resume(&host),
+            Step::Reset(fault) => {
+                let broken = machines.reset(fault.kind.hosts()[0], fault.kind.hosts()[1]);
+                self.begun(&fault, broken > 0, trace);
+                if broken > 0 {
+                    self.weather.feel(|kind| *kind == fault.kind);
+                }
+            }
             Step::Rot(fault) => {
                 let host = fault.kind.hosts()[0];
                 let flips = machines.rot(host);
@@ -295,11 +336,15 @@ impl Simulation {
                 flips.iter().for_each(|flip| trace.record(now, host, "disk.rotted", &flip.to_string()));
             }
             Step::Begun { fault, fired } => self.begun(&fault, fired, trace),
-            Step::Healed(fault) => trace.record(now, fault.kind.hosts()[0], "fault.end", &fault.kind.to_string()),
+            Step::Healed(fault) => {
+                self.weather.end(&fault);
+                trace.record(now, fault.kind.hosts()[0], "fault.end", &fault.kind.to_string());
+            }
         }
     }
 
     fn begun(&mut self, fault: &Fault, fired: bool, trace: &Trace) {
+        self.weather.begin(fault, self.sim.elapsed());
         let idle = if fired { "" } else { " (changes nothing)" };
         trace.record(self.sim.elapsed(), fault.kind.hosts()[0], "fault.begin", &format!("{}{idle}", fault.kind));
         if fired {

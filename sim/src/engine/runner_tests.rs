@@ -8,7 +8,8 @@ use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::engine::fault::FaultKind;
+use crate::engine::fault::{FaultKind, When};
+use crate::engine::trace::TraceEntry;
 
 const PORT: u16 = 7;
 
@@ -17,7 +18,8 @@ fn ms(value: u64) -> Duration {
 }
 
 fn settings(seed: u64) -> Settings {
-    Settings { seed, tick_ms: 1, latency_ms: 1..=4, limit: ms(1000), epoch: UNIX_EPOCH + ms(1_700_000_000_000) }
+    let (epoch, weather) = (UNIX_EPOCH + ms(1_700_000_000_000), Weather::default());
+    Settings { seed, tick_ms: 1, latency_ms: 1..=4, limit: ms(1000), epoch, weather }
 }
 
 fn host(name: &str, start: impl Fn() -> Software + 'static) -> Host {
@@ -70,8 +72,9 @@ fn pair(trace: &Trace) -> Vec<Host> {
 struct Log(RefCell<Vec<String>>);
 
 impl Machines for Log {
-    fn before_crash(&mut self, host: &str) {
+    fn before_crash(&mut self, host: &str) -> u64 {
         self.0.borrow_mut().push(format!("poison {host}"));
+        1
     }
 
     fn power_loss(&mut self, host: &str) -> u64 {
@@ -89,10 +92,19 @@ impl Machines for Log {
         let flip = Flip { file: "x".into(), offset: 9, bit: 1 };
         if host == "client" { BTreeSet::new() } else { BTreeSet::from([flip]) }
     }
+
+    fn reset(&mut self, a: &str, b: &str) -> u64 {
+        self.0.borrow_mut().push(format!("reset {a} {b}"));
+        1
+    }
+
+    fn resume(&mut self, host: &str) {
+        self.0.borrow_mut().push(format!("resume {host}"));
+    }
 }
 
 fn fault(at: u64, for_: u64, kind: FaultKind) -> Fault {
-    Fault { at: ms(at), for_: ms(for_), kind }
+    Fault { at: ms(at), for_: ms(for_), kind, when: None }
 }
 
 fn partition() -> FaultKind {
@@ -376,4 +388,41 @@ fn a_fault_on_an_unknown_host_is_refused_before_anything_runs() {
     let error = simulation.run(&faults, &mut Log::default(), &trace, ms(10), &mut |_, _| true).unwrap_err();
     assert_eq!(error, RunError::UnknownHost { host: "sever".into() });
     assert_eq!(simulation.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn a_slow_link_slows_answers_and_is_as_quick_as_before_when_it_heals() {
+    let slow = FaultKind::SlowLink { a: "server".into(), b: "client".into(), latency_ms: 60 };
+    let answers = |trace: &Trace, from: u64, to: u64| {
+        let within = |entry: &TraceEntry| (from * 1000..to * 1000).contains(&entry.at_us);
+        trace.entries().iter().filter(|entry| entry.kind == "answered" && within(entry)).count()
+    };
+    let (trace, ..) = run(3, &[fault(100, 150, slow)]);
+    let counts = [(0, 100), (120, 250), (320, 400)].map(|(from, to)| answers(&trace, from, to));
+    assert!(counts[0] > 1 && counts[1] == 0 && counts[2] > 1, "{counts:?}");
+}
+
+#[test]
+fn a_fault_that_waits_for_an_event_begins_after_it_and_one_whose_event_never_comes_does_not_begin() {
+    let when = |event: &str| Some(When { event: event.into(), of: None, nth: 4, after_ms: 7 });
+    let crash = |event| Fault { when: when(event), ..fault(0, 20, FaultKind::Crash { host: "server".into() }) };
+    let (trace, simulation, _) = run(1, &[crash("answered"), crash("asked")]);
+    let entries = trace.entries();
+    let fourth = entries.iter().filter(|entry| entry.kind == "answered").nth(3).expect("answers").at_us;
+    let begun = entries.iter().find(|entry| entry.kind == "fault.begin").expect("it began").at_us;
+    assert!((fourth + 7_000..=fourth + 9_000).contains(&begun), "event at {fourth}, fault at {begun}");
+    assert_eq!(simulation.fired()["crash"], 1);
+    assert_eq!(simulation.effects()["crash"], 1);
+}
+
+#[test]
+fn a_stopped_host_is_let_go_on_and_connections_are_reset_once() {
+    let (a, b) = ("client".to_owned(), "server".to_owned());
+    let pause = fault(50, 30, FaultKind::Pause { host: "server".into() });
+    let (_, simulation, log) = run(1, &[pause, fault(100, 0, FaultKind::ConnectionReset { a, b })]);
+    assert_eq!(*log.0.borrow(), ["resume server", "reset client server"]);
+    let fired: Vec<_> = simulation.fired().iter().collect();
+    assert_eq!(fired, [(&"connection_reset", &1), (&"pause", &1)]);
+    let felt: Vec<_> = simulation.effects().into_iter().collect();
+    assert_eq!(felt, [("connection_reset", 1)], "nobody here asked whether it is stopped");
 }

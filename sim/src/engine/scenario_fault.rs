@@ -9,9 +9,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use crate::engine::fault::{Fault, FaultKind, KINDS};
-use crate::engine::scenario::DELAY_MS_MAX;
+use crate::engine::fault::{Fault, FaultKind, KINDS, When};
+use crate::engine::scenario::{DELAY_MS_MAX, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
+
+/// How far a clock may be off, in milliseconds: an hour, which is what a wrong time zone makes of it.
+const OFFSET_MS_MAX: i64 = 3_600_000;
 
 /// A fault as written.
 #[derive(Deserialize)]
@@ -22,25 +25,63 @@ pub(super) struct RawFault {
     from: Option<Spanned<String>>,
     to: Option<Spanned<String>>,
     host: Option<Spanned<String>>,
-    at_ms: Spanned<u64>,
+    at_ms: Option<Spanned<u64>>,
+    when: Option<Spanned<RawWhen>>,
     for_ms: Option<Spanned<u64>>,
     sync_ms: Option<Spanned<u64>>,
+    latency_ms: Option<Spanned<u64>>,
+    percent: Option<Spanned<u64>>,
+    delay_ms: Option<Spanned<u64>>,
+    up_ms: Option<Spanned<u64>>,
+    offset_ms: Option<Spanned<i64>>,
 }
 
-/// Keys a kind takes beside `kind` and `at_ms`: all of them are needed, and no other is allowed.
+/// The event that a fault waits for, as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWhen {
+    event: Spanned<String>,
+    of: Option<String>,
+    #[serde(default = "first")]
+    nth: Spanned<u64>,
+    #[serde(default = "at_once")]
+    after_ms: Spanned<u64>,
+}
+
+fn first() -> Spanned<u64> {
+    unwritten(1)
+}
+
+fn at_once() -> Spanned<u64> {
+    unwritten(0)
+}
+
+/// Keys a kind takes beside `kind` and `at_ms` or `when`: all of them are needed, and no other is allowed.
 fn keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "partition" | "hold" => &["between", "for_ms"],
         "partition_oneway" => &["from", "to", "for_ms"],
+        "slow_link" => &["between", "for_ms", "latency_ms"],
+        "connection_reset" => &["between"],
+        "frame_delay" => &["between", "for_ms", "percent", "delay_ms"],
+        "frame_drop" | "frame_duplicate" | "frame_reorder" | "frame_corrupt" => &["between", "for_ms", "percent"],
         "bounce" | "bit_rot" => &["host"],
+        "restart_loop" => &["host", "for_ms", "up_ms"],
         "disk_slow" => &["host", "for_ms", "sync_ms"],
+        "clock_skew" | "clock_jump" => &["host", "for_ms", "offset_ms"],
         _ => &["host", "for_ms"],
     }
 }
 
 impl RawFault {
-    /// The fault it says, if it makes sense among `hosts` and is healed within `duration_ms`.
-    pub(super) fn check(&self, hosts: &[String], duration_ms: u64) -> Result<Fault, SectionError> {
+    /// The fault it says, if it makes sense among `hosts` and is healed within `duration_ms`. Where `events` are given, it
+    /// can wait for no other.
+    pub(super) fn check(
+        &self,
+        hosts: &[String],
+        events: Option<&[String]>,
+        duration_ms: u64,
+    ) -> Result<Fault, SectionError> {
         let kind = self.kind.get_ref().as_str();
         if !KINDS.contains(&kind) {
             let message = format!("there is no fault {kind:?}");
@@ -48,18 +89,24 @@ impl RawFault {
         }
         self.check_keys(kind)?;
         let kind = self.kind_among(hosts)?;
+        let when = self.when.as_ref().map(|when| when.get_ref().check(events, duration_ms)).transpose()?;
         let (at_ms, for_ms) = self.times(duration_ms)?;
-        Ok(Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind })
+        Ok(Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind, when })
     }
 
     fn check_keys(&self, kind: &str) -> Result<(), SectionError> {
-        let given: [(&str, Option<Range<usize>>); 6] = [
+        let given: [(&str, Option<Range<usize>>); 11] = [
             ("between", self.between.as_ref().map(Spanned::span)),
             ("from", self.from.as_ref().map(Spanned::span)),
             ("to", self.to.as_ref().map(Spanned::span)),
             ("host", self.host.as_ref().map(Spanned::span)),
             ("for_ms", self.for_ms.as_ref().map(Spanned::span)),
             ("sync_ms", self.sync_ms.as_ref().map(Spanned::span)),
+            ("latency_ms", self.latency_ms.as_ref().map(Spanned::span)),
+            ("percent", self.percent.as_ref().map(Spanned::span)),
+            ("delay_ms", self.delay_ms.as_ref().map(Spanned::span)),
+            ("up_ms", self.up_ms.as_ref().map(Spanned::span)),
+            ("offset_ms", self.offset_ms.as_ref().map(Spanned::span)),
         ];
         let takes = keys(kind);
         let help = format!("a {kind} takes at_ms, {}", takes.join(", "));
@@ -73,65 +120,142 @@ impl RawFault {
                 _ => {}
             }
         }
-        Ok(())
+        match (&self.at_ms, &self.when) {
+            (None, None) => {
+                let message = format!("this {kind} lacks at_ms");
+                Err(SectionError::new(self.kind.span(), message, format!("{help}; or `when` instead of at_ms")))
+            }
+            (Some(_), Some(when)) => {
+                let message = format!("a {kind} with a time and an event to wait for");
+                Err(SectionError::new(when.span(), message, "give at_ms or when, not both"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn kind_among(&self, hosts: &[String]) -> Result<FaultKind, SectionError> {
-        let known = |name: &Spanned<String>| known_host(name, hosts);
-        let (host, from, to) = (self.host.as_ref(), self.from.as_ref(), self.to.as_ref());
-        match (self.kind.get_ref().as_str(), host, from, to, &self.between) {
-            ("crash", Some(host), ..) => Ok(FaultKind::Crash { host: known(host)? }),
-            ("power_loss", Some(host), ..) => Ok(FaultKind::PowerLoss { host: known(host)? }),
-            ("bounce", Some(host), ..) => Ok(FaultKind::Bounce { host: known(host)? }),
-            ("disk_slow", Some(host), ..) => {
-                Ok(FaultKind::DiskSlow { host: known(host)?, sync_ms: self.slow_sync_ms()? })
-            }
-            ("disk_full", Some(host), ..) => Ok(FaultKind::DiskFull { host: known(host)? }),
-            ("disk_error", Some(host), ..) => Ok(FaultKind::DiskError { host: known(host)? }),
-            ("bit_rot", Some(host), ..) => Ok(FaultKind::BitRot { host: known(host)? }),
-            ("partition_oneway", _, Some(from), Some(to), _) => {
-                let (from, to) = two_sides(from, to, to.span(), hosts)?;
-                Ok(FaultKind::PartitionOneway { from, to })
-            }
-            (kind, .., Some(between)) => {
-                let [a, b] = &between.get_ref()[..] else {
-                    let message = format!("{} names for the two sides of a {kind}", between.get_ref().len());
-                    return Err(SectionError::new(between.span(), message, "write between = [\"one\", \"other\"]"));
-                };
-                let (a, b) = two_sides(a, b, between.span(), hosts)?;
-                Ok(if kind == "hold" { FaultKind::Hold { a, b } } else { FaultKind::Partition { a, b } })
-            }
-            (kind, ..) => unreachable!("the keys of a {kind} were checked before"),
+        let kind = self.kind.get_ref().as_str();
+        if kind == "partition_oneway" {
+            let (from, to) = (written(&self.from), written(&self.to));
+            let (from, to) = two_sides(from, to, to.span(), hosts)?;
+            return Ok(FaultKind::PartitionOneway { from, to });
         }
+        if FaultKind::is_of_wire(kind) {
+            return self.kind_between(kind, hosts);
+        }
+        let host = known_host(written(&self.host), hosts)?;
+        Ok(match kind {
+            "crash" => FaultKind::Crash { host },
+            "power_loss" => FaultKind::PowerLoss { host },
+            "bounce" => FaultKind::Bounce { host },
+            "restart_loop" => FaultKind::RestartLoop { host, up_ms: number(&self.up_ms, "up_ms", DELAY_MS_MAX)? },
+            "pause" => FaultKind::Pause { host },
+            "disk_slow" => FaultKind::DiskSlow { host, sync_ms: number(&self.sync_ms, "sync_ms", DELAY_MS_MAX)? },
+            "disk_full" => FaultKind::DiskFull { host },
+            "disk_error" => FaultKind::DiskError { host },
+            "bit_rot" => FaultKind::BitRot { host },
+            "clock_skew" => FaultKind::ClockSkew { host, offset_ms: self.offset_ms()? },
+            "clock_jump" => FaultKind::ClockJump { host, offset_ms: self.offset_ms()? },
+            kind => unreachable!("{kind} is among the kinds and can't be read"),
+        })
     }
 
-    fn slow_sync_ms(&self) -> Result<u64, SectionError> {
-        let written = self.sync_ms.as_ref().expect("the keys of a disk_slow were checked before");
-        match *written.get_ref() {
-            sync_ms @ 1..=DELAY_MS_MAX => Ok(sync_ms),
-            sync_ms => {
-                let help = format!("sync_ms is at least 1 and at most {DELAY_MS_MAX}");
-                Err(SectionError::new(written.span(), format!("sync_ms is {sync_ms}"), help))
+    /// A kind that names the two sides of a wire.
+    fn kind_between(&self, kind: &str, hosts: &[String]) -> Result<FaultKind, SectionError> {
+        let between = written(&self.between);
+        let [a, b] = &between.get_ref()[..] else {
+            let message = format!("{} names for the two sides of a {kind}", between.get_ref().len());
+            return Err(SectionError::new(between.span(), message, "write between = [\"one\", \"other\"]"));
+        };
+        let (a, b) = two_sides(a, b, between.span(), hosts)?;
+        let percent = || number(&self.percent, "percent", 100);
+        let ms = |value, name| number(value, name, DELAY_MS_MAX);
+        Ok(match kind {
+            "partition" => FaultKind::Partition { a, b },
+            "hold" => FaultKind::Hold { a, b },
+            "slow_link" => FaultKind::SlowLink { a, b, latency_ms: ms(&self.latency_ms, "latency_ms")? },
+            "connection_reset" => FaultKind::ConnectionReset { a, b },
+            "frame_drop" => FaultKind::FrameDrop { a, b, percent: percent()? },
+            "frame_duplicate" => FaultKind::FrameDuplicate { a, b, percent: percent()? },
+            "frame_delay" => {
+                FaultKind::FrameDelay { a, b, percent: percent()?, delay_ms: ms(&self.delay_ms, "delay_ms")? }
             }
+            "frame_reorder" => FaultKind::FrameReorder { a, b, percent: percent()? },
+            "frame_corrupt" => FaultKind::FrameCorrupt { a, b, percent: percent()? },
+            kind => unreachable!("{kind} is of a wire and can't be read"),
+        })
+    }
+
+    fn offset_ms(&self) -> Result<i64, SectionError> {
+        let (written, kind) = (written(&self.offset_ms), self.kind.get_ref());
+        let offset_ms = *written.get_ref();
+        let refuse = |help| Err(SectionError::new(written.span(), format!("offset_ms is {offset_ms}"), help));
+        if offset_ms == 0 || !(-OFFSET_MS_MAX..=OFFSET_MS_MAX).contains(&offset_ms) {
+            return refuse(format!("offset_ms is at least -{OFFSET_MS_MAX} and at most {OFFSET_MS_MAX}, and not 0"));
         }
+        let for_ms = self.for_ms.as_ref().map_or(0, |for_ms| *for_ms.get_ref());
+        if kind == "clock_skew" && 2 * offset_ms.unsigned_abs() >= for_ms {
+            let most = for_ms.saturating_sub(1) / 2;
+            return refuse(format!("within {for_ms} ms a clock that never goes back is off by at most {most} ms"));
+        }
+        Ok(offset_ms)
     }
 
     fn times(&self, duration_ms: u64) -> Result<(u64, u64), SectionError> {
-        let at_ms = *self.at_ms.get_ref();
         let for_ms = self.for_ms.as_ref().map_or(0, |for_ms| *for_ms.get_ref());
         if let Some(written) = self.for_ms.as_ref().filter(|_| for_ms == 0) {
             return Err(SectionError::new(written.span(), "a fault of no duration", "for_ms is at least 1"));
         }
+        // One that waits for an event has no time of its own; whatever it lasts, it is healed with all others.
+        let at_ms = self.at_ms.as_ref().map_or(0, |at_ms| *at_ms.get_ref());
         if at_ms.checked_add(for_ms).is_some_and(|end| end <= duration_ms) {
             return Ok((at_ms, for_ms));
         }
         // Whichever of the two is too large by itself is the one to mark; else the length, as it can always be cut.
         let late = if at_ms >= duration_ms { None } else { self.for_ms.as_ref() };
+        let span = late.or(self.at_ms.as_ref()).map_or(self.kind.span(), Spanned::span);
         let message = format!("this fault is over at {at_ms} + {for_ms} ms, after the scenario's {duration_ms}");
         let help =
             format!("at_ms + for_ms is at most duration_ms = {duration_ms}, so that all is healed before the drain");
-        Err(SectionError::new(late.map_or(self.at_ms.span(), Spanned::span), message, help))
+        Err(SectionError::new(span, message, help))
     }
+}
+
+impl RawWhen {
+    fn check(&self, events: Option<&[String]>, duration_ms: u64) -> Result<When, SectionError> {
+        let event = self.event.get_ref();
+        if let Some(events) = events.filter(|events| !events.contains(event)) {
+            let message = format!("no run has an event {event:?}");
+            return Err(SectionError::new(self.event.span(), message, one_of(event, "events", events)));
+        }
+        if *self.nth.get_ref() == 0 {
+            return Err(SectionError::new(self.nth.span(), "nth is 0", "nth counts from 1"));
+        }
+        let after_ms = *self.after_ms.get_ref();
+        if after_ms > duration_ms {
+            let help = format!("after_ms is at most duration_ms = {duration_ms}");
+            return Err(SectionError::new(self.after_ms.span(), format!("after_ms is {after_ms}"), help));
+        }
+        Ok(When { event: event.clone(), of: self.of.clone(), nth: *self.nth.get_ref(), after_ms })
+    }
+}
+
+/// The value of a key that the kind takes.
+fn written<T>(value: &Option<T>) -> &T {
+    value.as_ref().expect("the keys that a kind takes were checked before")
+}
+
+fn number(value: &Option<Spanned<u64>>, name: &str, max: u64) -> Result<u64, SectionError> {
+    let written = written(value);
+    let given = *written.get_ref();
+    if (1..=max).contains(&given) {
+        return Ok(given);
+    }
+    Err(SectionError::new(
+        written.span(),
+        format!("{name} is {given}"),
+        format!("{name} is at least 1 and at most {max}"),
+    ))
 }
 
 fn known_host(name: &Spanned<String>, hosts: &[String]) -> Result<String, SectionError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::fault::FaultKind;
+use crate::engine::fault::{FaultKind, When};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +39,10 @@ impl Section for Workload {
 
     fn known_marks() -> Option<Vec<String>> {
         Some(vec!["redelivered".into(), "fenced".into()])
+    }
+
+    fn known_events() -> Option<Vec<String>> {
+        Some(vec!["leased".into(), "settled".into()])
     }
 }
 
@@ -296,4 +300,94 @@ fn an_error_is_shown_with_its_line_and_a_mark_under_it() {
     miette::GraphicalReportHandler::new_themed(theme).render_report(&mut shown, &error).unwrap();
     assert!(shown.contains("scenarios/story.toml:5:12"), "{shown}");
     assert!(shown.contains("help: commands is at least 1"), "{shown}");
+}
+
+#[test]
+fn chaos_is_silent_about_all_but_its_budget() {
+    let chaos = parse(&format!("{LEAST}[chaos]\nfaults = {{ min = 1, max = 4 }}\n")).unwrap().chaos.unwrap();
+    assert_eq!((chaos.faults, chaos.for_ms, chaos.swarm), (1..=4, 20..=1200, true));
+    assert_eq!(chaos.hosts, ["broker", "ledger", "consumer-0"]);
+    assert!(chaos.kinds.contains(&"crash") && !chaos.kinds.contains(&"bit_rot"), "{:?}", chaos.kinds);
+    let brief = LEAST.replace("2000", "300");
+    let chaos = parse(&format!("{brief}[chaos]\nfaults = {{ min = 1, max = 4 }}\n")).unwrap().chaos.unwrap();
+    assert_eq!(chaos.for_ms, 1..=300, "what is not written fits into a short scenario");
+}
+
+#[test]
+fn chaos_that_can_not_be_is_refused_at_its_place() {
+    let refuses = |section: &str, column: usize, marked: &str, message: &str, help: &str| {
+        refused(&format!("{LEAST}[chaos]\n{section}\n"), (7, column), marked, message, help);
+    };
+    let turned = "faults = { min = 3, max = 2 }";
+    refuses(turned, 10, "{ min = 3, max = 2 }", "faults reaches from 3 to 2", "0 <= A <= B <= 1000");
+    let long = "for_ms = { min = 1, max = 2001 }\nfaults = { min = 1, max = 1 }";
+    refuses(long, 10, "{ min = 1, max = 2001 }", "for_ms reaches from 1 to 2001", "1 <= A <= B <= 2000");
+    let kinds = "kinds = [\"crsh\"]\nfaults = { min = 1, max = 1 }";
+    refuses(kinds, 10, "\"crsh\"", "there is no kind \"crsh\"", "did you mean \"crash\"?");
+    let hosts = "hosts = [\"broker\", \"legder\"]\nfaults = { min = 1, max = 1 }";
+    refuses(hosts, 20, "\"legder\"", "there is no host \"legder\"", "did you mean \"ledger\"?");
+    let none = "hosts = []\nfaults = { min = 1, max = 1 }";
+    refuses(none, 9, "[]", "chaos on no host", "leave the key out");
+}
+
+/// The only fault of a scenario, told.
+fn fault(text: &str) -> Fault {
+    parse(&format!("{LEAST}[[fault]]\n{text}\n")).unwrap().faults.remove(0)
+}
+
+#[test]
+fn faults_of_frames_connections_processes_and_clocks_are_read() {
+    let between = "between = [\"broker\", \"ledger\"]\nat_ms = 5\n";
+    for (text, told) in [
+        ("slow_link", "for_ms = 9\nlatency_ms = 80"),
+        ("connection_reset", ""),
+        ("frame_drop", "for_ms = 9\npercent = 30"),
+        ("frame_duplicate", "for_ms = 9\npercent = 30"),
+        ("frame_reorder", "for_ms = 9\npercent = 100"),
+        ("frame_corrupt", "for_ms = 9\npercent = 1"),
+        ("frame_delay", "for_ms = 9\npercent = 30\ndelay_ms = 50"),
+    ] {
+        let fault = fault(&format!("kind = \"{text}\"\n{between}{told}"));
+        assert_eq!((fault.kind.name(), fault.kind.hosts()), (text, vec!["broker", "ledger"]));
+    }
+    let host = "host = \"broker\"\nat_ms = 5\nfor_ms = 900\n";
+    for (text, told) in [
+        ("pause", "pause broker"),
+        ("restart_loop\"\nup_ms = 70 #", "restart_loop broker up for 70 ms"),
+        ("clock_skew\"\noffset_ms = -400 #", "clock_skew broker by -400 ms"),
+        ("clock_jump\"\noffset_ms = 30000 #", "clock_jump broker by 30000 ms"),
+    ] {
+        assert_eq!(fault(&format!("kind = \"{text}\"\n{host}")).kind.to_string(), told);
+    }
+}
+
+#[test]
+fn numbers_of_the_finer_kinds_have_limits() {
+    let dropped = "kind = \"frame_drop\"\nbetween = [\"broker\", \"ledger\"]\nat_ms = 5\nfor_ms = 9\npercent = 101";
+    fault_refused(dropped, 5, 11, "101", "percent is 101", "at least 1 and at most 100");
+    let clock = "host = \"broker\"\nat_ms = 5\nfor_ms = 800\noffset_ms";
+    let still = format!("kind = \"clock_jump\"\n{clock} = 0");
+    fault_refused(&still, 5, 13, "0", "offset_ms is 0", "and not 0");
+    let backwards = format!("kind = \"clock_skew\"\n{clock} = -400");
+    fault_refused(&backwards, 5, 13, "-400", "offset_ms is -400", "off by at most 399 ms");
+}
+
+#[test]
+fn a_fault_may_wait_for_an_event_instead_of_having_a_time() {
+    let crash = "kind = \"crash\"\nhost = \"broker\"\nfor_ms = 9\n";
+    let waiting = fault(&format!("{crash}when = {{ event = \"leased\", of = \"t-1\", nth = 3, after_ms = 5 }}"));
+    let when = When { event: "leased".into(), of: Some("t-1".into()), nth: 3, after_ms: 5 };
+    assert_eq!((waiting.at, waiting.for_, waiting.when), (Duration::ZERO, Duration::from_millis(9), Some(when)));
+    let first = fault(&format!("{crash}when = {{ event = \"settled\" }}")).when.unwrap();
+    assert_eq!((first.of, first.nth, first.after_ms), (None, 1, 0));
+
+    let wrong = |when: &str| format!("{crash}when = {{ {when} }}");
+    let lesed = wrong("event = \"lesed\"");
+    fault_refused(&lesed, 4, 18, "\"lesed\"", "no run has an event", "did you mean \"leased\"?");
+    fault_refused(&wrong("event = \"leased\", nth = 0"), 4, 34, "0", "nth is 0", "counts from 1");
+    let late = wrong("event = \"leased\", after_ms = 2001");
+    fault_refused(&late, 4, 39, "2001", "after_ms is 2001", "at most duration_ms = 2000");
+    let both = format!("{crash}at_ms = 1\nwhen = {{ event = \"leased\" }}");
+    fault_refused(&both, 5, 8, "{ event = \"leased\" }", "a time and an event", "not both");
+    fault_refused(crash.trim_end(), 1, 8, "\"crash\"", "this crash lacks at_ms", "or `when` instead");
 }

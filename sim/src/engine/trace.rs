@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::engine::fault::When;
+
 /// Hex characters of a digest as people read it: 128 bits, enough to tell any two runs apart.
 const DIGEST_CHARS: usize = 32;
 
@@ -26,6 +28,10 @@ struct Inner {
     events: u64,
     /// `None` when only the digest is wanted.
     entries: Option<Vec<TraceEntry>>,
+    /// What faults wait for, with how often it happened.
+    awaited: Vec<(When, u64)>,
+    /// Numbers of those that have come to pass and nobody was told of, with their times.
+    came: Vec<(usize, Duration)>,
 }
 
 /// One event.
@@ -44,7 +50,8 @@ pub struct TraceEntry {
 impl Trace {
     /// An empty trace. With `keep`, [`Trace::entries`] returns all events; else only the digest and count are kept.
     pub fn new(keep: bool) -> Self {
-        let inner = Inner { hasher: Sha256::new(), events: 0, entries: keep.then(Vec::new) };
+        let (hasher, entries) = (Sha256::new(), keep.then(Vec::new));
+        let inner = Inner { hasher, events: 0, entries, awaited: Vec::new(), came: Vec::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -58,9 +65,28 @@ impl Trace {
             inner.hasher.update(field);
         }
         inner.events += 1;
+        let Inner { awaited, came, .. } = &mut *inner;
+        for (number, (when, count)) in awaited.iter_mut().enumerate() {
+            if when.event == kind && when.of.as_ref().is_none_or(|of| has_word(detail, of)) {
+                *count += 1;
+                if *count == when.nth {
+                    came.push((number, at));
+                }
+            }
+        }
         if let Some(entries) = &mut inner.entries {
             entries.push(TraceEntry { at_us, host: host.to_owned(), kind, detail: detail.to_owned() });
         }
+    }
+
+    /// Looks out for these events from now on.
+    pub(super) fn await_all(&self, awaited: Vec<When>) {
+        self.lock().awaited = awaited.into_iter().map(|when| (when, 0)).collect();
+    }
+
+    /// Numbers of those that came to pass since the last call, with their times.
+    pub(super) fn came(&self) -> Vec<(usize, Duration)> {
+        std::mem::take(&mut self.lock().came)
     }
 
     /// Digest of all events so far: the first 32 hex characters of a SHA-256.
@@ -84,6 +110,12 @@ impl Trace {
         // A host that panicked elsewhere leaves a trace worth reading: every update here is complete.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether `word` stands in `text` whole: `t-1` does not stand in `t-11`.
+fn has_word(text: &str, word: &str) -> bool {
+    let of_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.split(|c| !of_word(c)).any(|part| part == word)
 }
 
 /// Index of the first event in which two traces differ; `None` when they are equal. Where one is the other's beginning,
@@ -125,6 +157,22 @@ mod tests {
         a.record(Duration::ZERO, "host", "kind", "xy");
         b.record(Duration::ZERO, "hostx", "kind", "y");
         assert_ne!(a.digest(), b.digest());
+    }
+
+    #[test]
+    fn an_awaited_event_comes_once_at_its_number_and_only_with_its_word() {
+        let trace = Trace::new(false);
+        let when = |of: Option<&str>, nth| When { event: "leased".into(), of: of.map(Into::into), nth, after_ms: 0 };
+        trace.await_all(vec![when(Some("t-1"), 2), when(None, 3)]);
+        let leased = |ms, detail| trace.record(Duration::from_millis(ms), "broker", "leased", detail);
+        leased(1, "Lease { tenant: TenantId(\"t-1\") }");
+        leased(2, "Lease { tenant: TenantId(\"t-11\") }");
+        assert_eq!(trace.came(), []);
+        trace.record(Duration::from_millis(3), "broker", "settled", "t-1");
+        leased(4, "t-1");
+        assert_eq!(trace.came(), [(0, Duration::from_millis(4)), (1, Duration::from_millis(4))]);
+        leased(5, "t-1");
+        assert_eq!(trace.came(), []);
     }
 
     #[test]

@@ -94,6 +94,28 @@ pub const MARKS: &[&str] = &[
     "webhook_told",
 ];
 
+/// Events of the trace that faults can wait for. The detail of each names its tenant, and its message if it has one.
+pub const EVENTS: &[&str] = &[
+    "api.answer",
+    "auth.reloaded",
+    "auth.rotated",
+    "broker.discarded",
+    "broker.leased",
+    "broker.paused",
+    "broker.published",
+    "broker.replayed",
+    "broker.settled",
+    "disk.synced",
+    "fault.begin",
+    "fault.end",
+    "forged",
+    "host.died",
+    "host.start",
+    "ledger.applied",
+    "ledger.paused",
+    "ledger.reconciled",
+];
+
 /// Shared between all hosts of a run, which all live on one thread.
 #[derive(Clone)]
 pub struct Evidence {

@@ -30,15 +30,17 @@ use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
 use super::plant::Plant;
-use super::section::Scenario;
+use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
+use crate::engine::fault::Fault;
 use crate::engine::plan::Plan;
 use crate::engine::runner::{Machines, Phase, RunEnd, Settings, Simulation};
 use crate::engine::trace::{Trace, TraceEntry};
+use crate::engine::weather::Weather;
 
 /// Whether everything has come to rest is asked every so many steps: the answer reads three stores.
 const QUIET_CHECK_STEPS: u64 = 16;
@@ -95,6 +97,12 @@ struct Parts {
     office: Timed<Act>,
 }
 
+/// How many faults of each kind fired, and of each kind in the plan how many were felt.
+struct Faults {
+    fired: BTreeMap<String, u64>,
+    felt: BTreeMap<String, u64>,
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -117,7 +125,7 @@ impl Setup {
         let acts = workload::draw(&dice, workload, &cast, duration_ms);
         let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
-            plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
+            plan: Plan::new(seed, &scenario.name, &scenario.faults(&dice, section::talk), acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
             tls: scenario.topology.tls,
@@ -174,7 +182,9 @@ impl Setup {
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
+        let (weather, faults) = (Weather::default(), self.plan.faults());
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
+        let worlds = worlds.under(&weather, &faults);
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
         let house = House {
@@ -226,10 +236,11 @@ impl Setup {
             latency_ms: self.latency_ms.clone(),
             limit: deadline,
             epoch: epoch(),
+            weather,
         };
         let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
         if self.catalogue {
-            hosts.push(house.attacker(self.plan.faults().is_empty()));
+            hosts.push(house.attacker(faults.is_empty()));
         }
         if !self.followers.is_empty() {
             hosts.push(house.followers());
@@ -246,7 +257,7 @@ impl Setup {
             }
             phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
         };
-        let mut run = || simulation.run(&self.plan.faults(), &mut machines, &trace, self.duration, &mut done);
+        let mut run = || simulation.run(&faults, &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
             Some(canaries) => tracing::subscriber::with_default(Logs(canaries), run),
             None => run(),
@@ -281,7 +292,10 @@ impl Setup {
         }
         // The stores die before the simulation they live in.
         seen.engines = Default::default();
-        let faults = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let fired = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+        let felt = simulation.effects();
+        let of = |fault: &Fault| (fault.kind.name().to_owned(), felt.get(fault.kind.name()).copied().unwrap_or(0));
+        let faults = Faults { fired, felt: faults.iter().map(of).collect() };
         let virtual_ms = simulation.elapsed().as_millis() as u64;
         let wall_ms = (wall_now() - started).as_millis() as u64;
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
@@ -315,7 +329,7 @@ impl Setup {
         judged: Result<(Vec<Finding>, Kept), String>,
         seen: &Seen,
         trace: &Trace,
-        faults: BTreeMap<String, u64>,
+        faults: Faults,
         virtual_ms: u64,
         wall_ms: u64,
     ) -> FinishedRun {
@@ -346,7 +360,8 @@ impl Setup {
             virtual_ms,
             wall_ms,
             commands,
-            faults,
+            faults: faults.fired,
+            fault_effects: faults.felt,
             marks: seen.marks.clone(),
             invariants,
             latency_virtual_ms: latency.summary(),
@@ -380,12 +395,12 @@ struct Watched {
 }
 
 impl Machines for Watched {
-    fn before_crash(&mut self, host: &str) {
+    fn before_crash(&mut self, host: &str) -> u64 {
         if host == "audit" {
             self.evidence.seen().keep_checkpoint();
         }
         // First the disk: dropping a store writes, and a dead process does not.
-        self.worlds.before_crash(host);
+        let broken = self.worlds.before_crash(host);
         if self.forgets {
             self.worlds.forget(host, "outbox.redb");
         }
@@ -399,6 +414,7 @@ impl Machines for Watched {
         if reports > 0 {
             self.evidence.mark("reports_waited_at_crash");
         }
+        broken
     }
 
     fn power_loss(&mut self, host: &str) -> u64 {
@@ -411,6 +427,14 @@ impl Machines for Watched {
 
     fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
         self.worlds.rot(host)
+    }
+
+    fn reset(&mut self, a: &str, b: &str) -> u64 {
+        self.worlds.reset(a, b)
+    }
+
+    fn resume(&mut self, host: &str) {
+        self.worlds.resume(host);
     }
 }
 

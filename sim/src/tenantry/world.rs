@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -27,14 +26,18 @@ use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::frames::{Counts, Trouble, Troubled};
 use super::measured::{Measured, Spans};
 use super::operators;
 use super::pki::Pki;
+use super::wire::{Gate, Life, SimNetwork};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
+use crate::engine::fault::Fault;
 use crate::engine::runner::Machines;
 use crate::engine::trace::Trace;
+use crate::engine::weather::Weather;
 
 /// The wall time at which every simulation begins: 2026-01-01T00:00:00Z. A constant, so that tokens and timestamps are
 /// the same on any day.
@@ -70,6 +73,9 @@ pub struct Worlds {
     pki: Option<Arc<Pki>>,
     canaries: Option<Canaries>,
     spans: Arc<Spans>,
+    weather: Weather,
+    /// Whether the plan has faults of frames: without any nobody needs to look at each frame.
+    frames: bool,
 }
 
 struct Hosted {
@@ -81,6 +87,12 @@ struct Hosted {
     metrics: Vec<Arc<Metrics>>,
     /// The encrypted network of its present life.
     tls: Option<Arc<Tls>>,
+    /// The connections of its present life.
+    life: Option<Life>,
+    /// Who waits for the process to go on.
+    gate: Gate,
+    /// How often each frame of each name was sent to each host, over all lives.
+    frames: Counts,
 }
 
 impl Worlds {
@@ -96,13 +108,22 @@ impl Worlds {
             pki: None,
             canaries: None,
             spans: Arc::default(),
+            weather: Weather::default(),
+            frames: false,
         }
+    }
+
+    /// The same, under `weather`, in which faults of `plan` come and go.
+    #[must_use]
+    pub fn under(self, weather: &Weather, plan: &[Fault]) -> Self {
+        let frames = plan.iter().any(|fault| fault.kind.of_frames().is_some());
+        Self { weather: weather.clone(), frames, ..self }
     }
 
     /// The same, with channels that are encrypted and prove who is at their ends.
     #[must_use]
     pub fn encrypted(mut self) -> Self {
-        self.pki = Some(Arc::new(Pki::new(Arc::new(SimClock), &self.entropy("world.tls", "", 0))));
+        self.pki = Some(Arc::new(Pki::new(Arc::new(SimClock::right()), &self.entropy("world.tls", "", 0))));
         self
     }
 
@@ -140,23 +161,35 @@ impl Worlds {
         let hosted = self.hosted(&mut hosts, host);
         hosted.starts += 1;
         let epoch = hosted.image.lock().expect("no holder panics").epoch();
-        let handle = Handle { image: hosted.image.clone(), epoch };
-        let told = Told { host: host.into(), trace: self.trace.clone(), canaries: self.canaries.clone() };
-        let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.into(), life: Life::of(&handle) });
+        let (weather, gate) = (self.weather.clone(), hosted.gate.clone());
+        let host: Arc<str> = host.into();
+        let handle = Handle { image: hosted.image.clone(), epoch, host: host.clone(), weather: weather.clone() };
+        let told = Told { host: host.clone(), trace: self.trace.clone(), canaries: self.canaries.clone() };
+        let life = Life::of(&handle, &gate);
+        hosted.life = Some(life.clone());
+        let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.clone(), life });
         if let Some(pki) = &self.pki {
-            let tls = Arc::new(Tls::new(network, pki.issue(host, &self.tls_entropy(host))));
+            let tls = Arc::new(Tls::new(network, pki.issue(&host, &self.tls_entropy(&host))));
             hosted.tls = Some(tls.clone());
             network = tls;
         }
-        let entropy = Arc::new(self.entropy("world.trace", host, hosted.starts));
-        let monitor =
-            Monitor::new(Arc::default(), Tracer::new(Arc::new(SimClock), entropy, 1.0, Some(self.spans.clone())));
+        if self.frames {
+            let (dice, weather, trace) = (self.dice, weather.clone(), self.trace.clone());
+            network = Arc::new(Troubled::new(
+                network,
+                Trouble { host: host.clone(), dice, weather, trace, counts: hosted.frames.clone() },
+            ));
+        }
+        let clock = Arc::new(SimClock { host: host.clone(), weather });
+        let entropy = Arc::new(self.entropy("world.trace", &host, hosted.starts));
+        let monitor = Monitor::new(Arc::default(), Tracer::new(clock.clone(), entropy, 1.0, Some(self.spans.clone())));
         hosted.metrics.push(monitor.metrics.clone());
         World {
             network: Arc::new(Traced { inner: network, told }),
             disk: Arc::new(SimDisk {
                 handle,
-                host: host.into(),
+                gate,
+                host: host.to_string(),
                 dice: self.dice,
                 sync_ms: self.sync_ms.clone(),
                 // Keyed by life and job: a life more or less leaves the other lives' draws alone.
@@ -164,8 +197,8 @@ impl Worlds {
                 trace: self.trace.clone(),
                 canaries: self.canaries.clone(),
             }),
-            clock: Arc::new(SimClock),
-            entropy: Arc::new(self.entropy("world.entropy", host, hosted.starts)),
+            clock,
+            entropy: Arc::new(self.entropy("world.entropy", &host, hosted.starts)),
             monitor,
         }
     }
@@ -215,7 +248,9 @@ impl Worlds {
         hosts.entry(host.to_owned()).or_insert_with(|| {
             let mut image = DiskImage::new();
             image.lying_sync = self.lying_sync;
-            Hosted { image: Arc::new(Mutex::new(image)), starts: 0, losses: 0, rots: 0, metrics: Vec::new(), tls: None }
+            let (image, life, tls) = (Arc::new(Mutex::new(image)), None, None);
+            let (metrics, gate, frames) = Default::default();
+            Hosted { image, starts: 0, losses: 0, rots: 0, metrics, tls, life, gate, frames }
         })
     }
 
@@ -225,10 +260,11 @@ impl Worlds {
 }
 
 impl Machines for Worlds {
-    fn before_crash(&mut self, host: &str) {
-        if let Some(hosted) = self.lock().get(host) {
-            hosted.image.lock().expect("no holder panics").crash();
-        }
+    fn before_crash(&mut self, host: &str) -> u64 {
+        let hosts = self.lock();
+        let Some(hosted) = hosts.get(host) else { return 0 };
+        hosted.image.lock().expect("no holder panics").crash();
+        hosted.life.as_ref().map_or(0, Life::open)
     }
 
     fn power_loss(&mut self, host: &str) -> u64 {
@@ -252,13 +288,28 @@ impl Machines for Worlds {
         let dice = Dice::new(self.dice.u64("world.rot", host, hosted.rots));
         hosted.image.lock().expect("no holder panics").rot(&dice, hosted.rots)
     }
+
+    fn reset(&mut self, a: &str, b: &str) -> u64 {
+        let hosts = self.lock();
+        let broken = |host: &str, peer: &str| Some(hosts.get(host)?.life.as_ref()?.reset(peer));
+        let (there, back) = (broken(a, b).unwrap_or(0), broken(b, a).unwrap_or(0));
+        there.max(back)
+    }
+
+    fn resume(&mut self, host: &str) {
+        if let Some(hosted) = self.lock().get(host) {
+            hosted.gate.open();
+        }
+    }
 }
 
 /// A process's hold on its disk: void once the process has died.
 #[derive(Clone)]
-struct Handle {
+pub(super) struct Handle {
     image: Arc<Mutex<DiskImage>>,
     epoch: u64,
+    host: Arc<str>,
+    weather: Weather,
 }
 
 impl Handle {
@@ -267,12 +318,33 @@ impl Handle {
         if image.epoch() != self.epoch {
             return Err(io::Error::other("the process that opened this file is dead"));
         }
-        act(&mut image)
+        let refused = image.refused();
+        let done = act(&mut image);
+        if image.refused() > refused {
+            self.weather.felt(&self.host, &[if image.state.failing { "disk_error" } else { "disk_full" }]);
+        }
+        done
+    }
+
+    /// Whether the process lives.
+    pub(super) fn is_live(&self) -> bool {
+        self.image.lock().expect("no holder panics").epoch() == self.epoch
+    }
+
+    /// Whether the process is stopped.
+    pub(super) fn is_paused(&self) -> bool {
+        self.weather.is_paused(&self.host)
+    }
+
+    /// The process puts something on its wire to `peer`.
+    pub(super) fn sends(&self, peer: &str) {
+        self.weather.sent(&self.host, peer);
     }
 }
 
 struct SimDisk {
     handle: Handle,
+    gate: Gate,
     host: String,
     dice: Dice,
     sync_ms: std::ops::RangeInclusive<u64>,
@@ -292,6 +364,7 @@ impl Disk for SimDisk {
     /// The job's writes and syncs reach the image at once, but count as durable only after the virtual sync time: a
     /// power loss in between meets them unsynced, and a disk that begins to fail in between fails the job.
     async fn run(&self, job: Job) -> io::Result<()> {
+        self.gate.pass(&self.handle).await;
         job();
         let counter = {
             let mut jobs = self.jobs.lock().expect("no holder panics");
@@ -301,9 +374,14 @@ impl Disk for SimDisk {
         let (pending, slow_ms) = self.handle.with(|image| Ok((image.pending_bytes(), image.state.sync_ms)))?;
         let drawn_ms = self.dice.range("world.sync", &self.host, counter, self.sync_ms.clone());
         let ms = slow_ms.unwrap_or(drawn_ms);
+        if ms > drawn_ms {
+            self.handle.weather.felt(&self.host, &["disk_slow"]);
+        }
         tokio::time::sleep(Duration::from_millis(ms)).await;
         self.handle.with(DiskImage::promote_all)?;
         self.trace.record(now(), &self.host, "disk.synced", &format!("{pending} bytes in {ms} ms"));
+        // The disk did it; a process that was stopped meanwhile learns of it when it goes on.
+        self.gate.pass(&self.handle).await;
         Ok(())
     }
 }
@@ -325,7 +403,12 @@ impl DiskFile for SimFile {
         self.handle.with(|image| image.len(&self.name))
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.handle.with(|image| image.read(&self.name, offset, out))
+        self.handle.with(|image| {
+            if image.is_rotten(&self.name, offset, out.len()) {
+                self.handle.weather.felt(&self.handle.host, &["bit_rot"]);
+            }
+            image.read(&self.name, offset, out)
+        })
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if let Some(canaries) = &self.canaries {
@@ -341,11 +424,24 @@ impl DiskFile for SimFile {
     }
 }
 
-struct SimClock;
+/// A host's clock, which may be off.
+struct SimClock {
+    host: Arc<str>,
+    weather: Weather,
+}
+
+impl SimClock {
+    /// A clock that is never off.
+    fn right() -> Self {
+        Self { host: "".into(), weather: Weather::default() }
+    }
+}
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        Timestamp::try_from(epoch() + now()).expect("simulated time is a few minutes long")
+        let right = Timestamp::try_from(epoch() + now()).expect("simulated time is a few minutes long");
+        let offset = SignedDuration::from_millis(self.weather.clock_offset_ms(&self.host, now()));
+        right + offset
     }
 }
 
@@ -357,150 +453,9 @@ impl Entropy for SimEntropy {
     }
 }
 
-/// turmoil's network.
-struct SimNetwork {
-    host: Arc<str>,
-    life: Life,
-}
-
-/// The open streams of one life of a process, in the order in which they were opened. A runtime that is dropped drops its
-/// tasks by the numbers tokio gave them, which it counts over all runtimes of the whole process: without this, peers would
-/// see a killed host's connections end in an order that depends on what ran before.
-#[derive(Clone)]
-struct Life {
-    handle: Handle,
-    streams: Arc<Mutex<Streams>>,
-}
-
-#[derive(Default)]
-struct Streams {
-    opened: u64,
-    open: BTreeMap<u64, Slot>,
-}
-
-/// A stream, until it is closed.
-type Slot = Arc<Mutex<Option<turmoil::net::TcpStream>>>;
-
-impl Life {
-    fn of(handle: &Handle) -> Self {
-        Self { handle: handle.clone(), streams: Arc::default() }
-    }
-
-    fn add(&self, stream: turmoil::net::TcpStream) -> (u64, Slot) {
-        let mut streams = self.streams.lock().expect("no holder panics");
-        streams.opened += 1;
-        let (number, slot) = (streams.opened, Arc::new(Mutex::new(Some(stream))));
-        streams.open.insert(number, slot.clone());
-        (number, slot)
-    }
-
-    /// Closes a stream; if the process is dead, all of them, in their order.
-    fn close(&self, number: u64) {
-        let mut streams = self.streams.lock().expect("no holder panics");
-        let dead = self.handle.with(|_| Ok(())).is_err();
-        let closing: Vec<Slot> = if dead {
-            std::mem::take(&mut streams.open).into_values().collect()
-        } else {
-            streams.open.remove(&number).into_iter().collect()
-        };
-        drop(streams);
-        for slot in closing {
-            drop(slot.lock().expect("no holder panics").take());
-        }
-    }
-}
-
-#[async_trait]
-impl Network for SimNetwork {
-    async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        let (_, port) = host_and_port(address)?;
-        let inner = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
-        Ok(Box::new(SimListener { inner, host: self.host.clone(), life: self.life.clone() }))
-    }
-
-    async fn connect(&self, address: &str, _: Role) -> io::Result<Channel> {
-        Ok(Channel::plain(self.connect_outside(address).await?))
-    }
-
-    async fn connect_outside(&self, address: &str) -> io::Result<BoxStream> {
-        let opened = turmoil::net::TcpStream::connect(host_and_port(address)?).await?;
-        Ok(Box::new(Held::new(opened, &self.life)))
-    }
-}
-
-fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
+pub(super) fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
     let parsed = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is not host:port")))
-}
-
-struct SimListener {
-    inner: turmoil::net::TcpListener,
-    host: Arc<str>,
-    life: Life,
-}
-
-#[async_trait]
-impl Listener for SimListener {
-    async fn accept(&self) -> io::Result<Incoming> {
-        let (inner, peer): (_, SocketAddr) = self.inner.accept().await?;
-        let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_else(|| peer.ip().to_string());
-        Ok(Incoming::plain(peer, Held::new(inner, &self.life)))
-    }
-
-    fn local_address(&self) -> String {
-        self.host.to_string()
-    }
-}
-
-/// A stream that ends with its process.
-struct Held {
-    number: u64,
-    slot: Slot,
-    life: Life,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.life.close(self.number);
-    }
-}
-
-impl Held {
-    fn new(inner: turmoil::net::TcpStream, life: &Life) -> Self {
-        let (number, slot) = life.add(inner);
-        Self { number, slot, life: life.clone() }
-    }
-
-    /// Polls the stream, while there is one.
-    fn poll<T>(
-        &self,
-        poll: impl FnOnce(Pin<&mut turmoil::net::TcpStream>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match self.slot.lock().expect("no holder panics").as_mut() {
-            Some(stream) => poll(Pin::new(stream)),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-}
-
-impl AsyncRead for Held {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(|stream| stream.poll_write(cx, data))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_shutdown(cx))
-    }
 }
 
 /// A network whose every connection, and every chunk of its channels, goes into the trace.

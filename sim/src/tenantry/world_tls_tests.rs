@@ -34,7 +34,9 @@ impl Adversary {
         let mut hosts = self.worlds.lock();
         let image = self.worlds.hosted(&mut hosts, ADVERSARY).image.clone();
         let epoch = image.lock().unwrap().epoch();
-        Arc::new(SimNetwork { host: ADVERSARY.into(), life: Life::of(&Handle { image, epoch }) })
+        let (host, weather): (Arc<str>, _) = (ADVERSARY.into(), Weather::default());
+        let handle = Handle { image, epoch, host: host.clone(), weather };
+        Arc::new(SimNetwork { host, life: Life::of(&handle, &Gate::default()) })
     }
 
     fn with(&self, credentials: Credentials) -> Arc<dyn Network> {
@@ -58,7 +60,7 @@ impl Adversary {
         let pki = self.worlds.pki.clone().expect("an encrypted house");
         let entropy = self.worlds.entropy("test.tls", "", 0);
         let (day, second) = (Duration::from_secs(24 * 3600), Duration::from_secs(1));
-        let foreign = Pki::new(Arc::new(SimClock), &self.worlds.entropy("test.tls", "", 1));
+        let foreign = Pki::new(Arc::new(SimClock::right()), &self.worlds.entropy("test.tls", "", 1));
         let expired = self.with(pki.issue_for(Some(Role::Producer), second, &entropy));
         tokio::time::sleep(2 * second).await;
 
@@ -104,7 +106,7 @@ fn told(seed: u64) -> (Vec<Tried>, usize) {
         })
     });
     let limit = Duration::from_secs(30);
-    let settings = Settings { seed, tick_ms: 1, latency_ms: 1..=4, limit, epoch: epoch() };
+    let settings = Settings { seed, tick_ms: 1, latency_ms: 1..=4, limit, epoch: epoch(), weather: Weather::default() };
     let mut simulation = Simulation::new(&settings, vec![broker, adversary]);
     let mut until = None;
     let mut done = |now: Duration, _| {

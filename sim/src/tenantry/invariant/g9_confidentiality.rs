@@ -39,7 +39,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for ((tenant, id), outcome) in &case.kept.outcomes {
         if case.seen.moved.contains(id.as_str()) {
             let code = outcome.verdict.as_ref().err().map(|rejection| rejection.code.as_str());
-            let refused = matches!(code, Some("sealed_for_another" | "secret_erased"));
+            // A tenant that is suspended is told nothing of the ciphertext.
+            let refused = matches!(code, Some("sealed_for_another" | "secret_erased" | "tenant_suspended"));
             finding.expect(refused, || format!("{tenant} {id}: a ciphertext that was moved ended as {outcome:?}"));
         }
     }
