@@ -13,12 +13,15 @@ use tenantry_sim::tenantry::inevitable::{Moment, inevitable_from, over_time};
 use tenantry_sim::tenantry::neighbour::{Neighbour, nearest};
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::shrink::violates;
-use tenantry_sim::tenantry::story::tell;
+use tenantry_sim::tenantry::story::{shortened, tell};
 
 use super::find::{Found, find_one};
 use super::output::{print, threads, write};
 use super::run::write_trace;
 use super::shrink::{broken, entries, seed_of};
+
+/// Letters of one line of the text; the JSON has all.
+const LINE_MAX: usize = 400;
 
 /// Plans of at most so many entries are set beside their neighbours unasked: each is a run.
 const NEIGHBOURS_MAX: usize = 12;
@@ -120,7 +123,7 @@ impl Replay {
         }
         let invariant = self.invariant.clone().or_else(|| recorded.invariant.clone()).or_else(|| broken(record, None));
         let violated = invariant.as_deref().filter(|invariant| violates(record, invariant));
-        let parting = against.as_ref().and_then(|events| Parting::of(events, trace)).map(|parting| parting.to_string());
+        let parting = against.as_ref().and_then(|events| parting(events, trace));
         // That a run is the same twice is what all the rest stands on.
         let differs = setup.differs(&record.digest);
         let is_other = recorded.digest.as_ref().is_some_and(|digest| *digest != record.digest);
@@ -206,14 +209,18 @@ impl Replay {
     }
 }
 
-/// The events that `--trace` wrote.
-fn read_trace(path: &Path) -> Result<Vec<TraceEntry>, miette::Report> {
+/// The events that `--trace` wrote, a line each.
+fn read_trace(path: &Path) -> Result<Vec<String>, miette::Report> {
     let text =
         std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {}: {error}", path.display()))?;
-    let event = |(index, line)| {
-        serde_json::from_str(line).map_err(|error| miette::miette!("{}, line {}: {error}", path.display(), index + 1))
-    };
-    text.lines().enumerate().map(event).collect()
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Where this run parts from the one whose events are in those lines.
+fn parting(against: &[String], trace: &[TraceEntry]) -> Option<String> {
+    let line = |event| serde_json::to_string(event).expect("our own types become JSON");
+    let lines: Vec<String> = trace.iter().map(line).collect();
+    Parting::of(against, &lines).map(|parting| parting.to_string())
 }
 
 fn text(told: &Told) -> String {
@@ -223,12 +230,15 @@ fn text(told: &Told) -> String {
         (Some(invariant), true) => text += &format!(" does not violate {invariant}.\n"),
         (None, _) => text += " violates nothing.\n",
     }
-    told.story.iter().for_each(|line| text += &format!("{line}\n"));
+    told.story.iter().for_each(|line| text += &format!("{}\n", shortened(line, LINE_MAX)));
     if let Some(Neighbour { without, event, at_ms, only_here, only_there }) = &told.neighbour {
         text += &format!("\nWithout \"{without}\" it passes. The two part at event {event}, at {at_ms} ms.\n");
         for (side, events) in [("only in the run that fails", only_here), ("only in the run that passes", only_there)] {
             text += &format!("  {side}:\n");
             events.iter().for_each(|event| text += &format!("    {event}\n"));
+            if events.is_empty() {
+                text += "    nothing but what happens at another time in the other\n";
+            }
         }
     }
     if !told.inevitable.is_empty() {

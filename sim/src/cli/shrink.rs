@@ -11,7 +11,7 @@ use tenantry_sim::engine::plan::What;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::shrink::{HARNESS, Limits, Shrunk, shrink_telling};
-use tenantry_sim::tenantry::story::{told_act, violations};
+use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
 use super::output::{print, program, quoted, threads, write};
@@ -158,7 +158,7 @@ fn text(
         "{name} seed {seed} violates {invariant}: of {entries_before} entries {left} are enough ({runs} runs).\n"
     );
     entries.iter().for_each(|entry| text += &format!("{entry}\n"));
-    violated.iter().take(3).for_each(|violation| text += &format!("    the end  {violation}\n"));
+    violated.iter().take(3).for_each(|violation| text += &format!("    the end  {}\n", shortened(violation, 400)));
     if !simpler.is_empty() {
         text += &format!("Simpler than the scenario: {}.\n", simpler.join(", "));
     }

@@ -13,22 +13,21 @@ pub struct Parting {
     /// The index of the first event that differs.
     pub event: usize,
     /// That event of one and of the other; `None` where a trace has ended.
-    pub sides: [Option<TraceEntry>; 2],
+    pub sides: [Option<String>; 2],
 }
 
 impl Parting {
     /// Where `a` and `b` part, if they do.
-    pub fn of(a: &[TraceEntry], b: &[TraceEntry]) -> Option<Self> {
+    pub fn of<E: PartialEq + ToString>(a: &[E], b: &[E]) -> Option<Self> {
         let event = first_difference(a, b)?;
-        Some(Self { event, sides: [a.get(event).cloned(), b.get(event).cloned()] })
+        Some(Self { event, sides: [a, b].map(|events| events.get(event).map(ToString::to_string)) })
     }
 }
 
 impl fmt::Display for Parting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = |side: &Option<TraceEntry>| side.as_ref().map_or("the end".to_owned(), ToString::to_string);
-        let [one, other] = &self.sides;
-        write!(f, "event {}: {:?} against {:?}", self.event, told(one), told(other))
+        let [one, other] = self.sides.each_ref().map(|side| side.as_deref().unwrap_or("the end"));
+        write!(f, "event {}: {one:?} against {other:?}", self.event)
     }
 }
 

@@ -127,8 +127,11 @@ pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str) -> String
     spelt
 }
 
-/// `value` as it stands behind an equals sign.
-fn inline<V: Serialize + ?Sized>(value: &V) -> String {
+/// `value` as it stands behind an equals sign, in one line.
+///
+/// # Panics
+/// When it is nothing that TOML has, such as a number above 2^63.
+pub fn inline<V: Serialize + ?Sized>(value: &V) -> String {
     let mut written = String::new();
     value
         .serialize(toml::ser::ValueSerializer::new(&mut written))

@@ -5,12 +5,11 @@
 //! first event that differs. Only plaintext facts belong here, never ciphertext or wall time: those differ between
 //! equal runs.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Hex characters of a digest as people read it: 128 bits, enough to tell any two runs apart.
@@ -31,14 +30,14 @@ struct Inner {
 }
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TraceEntry {
     /// Virtual microseconds since the simulation began.
     pub at_us: u64,
     /// Where it happened: a host's name, or the harness's own.
     pub host: String,
     /// What sort of event it is.
-    pub kind: Cow<'static, str>,
+    pub kind: &'static str,
     /// The rest, in words or as JSON.
     pub detail: String,
 }
@@ -61,7 +60,7 @@ impl Trace {
         }
         inner.events += 1;
         if let Some(entries) = &mut inner.entries {
-            entries.push(TraceEntry { at_us, host: host.to_owned(), kind: kind.into(), detail: detail.to_owned() });
+            entries.push(TraceEntry { at_us, host: host.to_owned(), kind, detail: detail.to_owned() });
         }
     }
 
@@ -97,7 +96,7 @@ impl fmt::Display for TraceEntry {
 
 /// Index of the first event in which two traces differ; `None` when they are equal. Where one is the other's beginning,
 /// it is the index of the first event that only the longer one has.
-pub fn first_difference(a: &[TraceEntry], b: &[TraceEntry]) -> Option<usize> {
+pub fn first_difference<E: PartialEq>(a: &[E], b: &[E]) -> Option<usize> {
     let shared = a.len().min(b.len());
     (0..shared).find(|&index| a[index] != b[index]).or((a.len() != b.len()).then_some(shared))
 }

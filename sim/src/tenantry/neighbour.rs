@@ -5,13 +5,16 @@ use tenantry_reports::record::RunRecord;
 
 use super::run::Setup;
 use super::shrink::violates;
-use super::story::told_act;
+use super::story::{shortened, told_act};
 use crate::engine::plan::{Entry, What};
 use crate::engine::suite::run_all;
 use crate::engine::trace::{TraceEntry, first_difference};
 
 /// Entries that are taken out, one at a time: of longer plans the last so many, faults first. A run keeps all its events.
 const TRIED_MAX: usize = 24;
+
+/// Letters of one event.
+const LINE_MAX: usize = 200;
 
 /// Telling events of each side.
 const EVENTS_MAX: usize = 8;
@@ -62,7 +65,7 @@ fn compare(
     let only = |one: &[TraceEntry], other: &[TraceEntry]| {
         let is_new = |event: &&TraceEntry| !other.iter().any(|seen| same(event, seen));
         let told = one.iter().skip(event).filter(|event| is_telling(event)).filter(is_new);
-        told.take(EVENTS_MAX).map(|event| shortened(&event.to_string())).collect()
+        told.take(EVENTS_MAX).map(|event| shortened(&event.to_string(), LINE_MAX)).collect()
     };
     let what = match &without.what {
         What::Fault(fault) | What::Heal(fault) => fault.kind.to_string(),
@@ -84,12 +87,5 @@ fn same(one: &TraceEntry, other: &TraceEntry) -> bool {
 
 /// Bytes and syncs tell a person little.
 fn is_telling(event: &TraceEntry) -> bool {
-    !matches!(&*event.kind, "net.in" | "net.out" | "net.accept" | "disk.synced" | "ledger.reconciled" | "api.read")
-}
-
-fn shortened(line: &str) -> String {
-    match line.char_indices().nth(200) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line.to_owned(),
-    }
+    !matches!(event.kind, "net.in" | "net.out" | "net.accept" | "disk.synced" | "ledger.reconciled" | "api.read")
 }

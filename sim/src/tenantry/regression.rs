@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::run::Setup;
 use super::shrink::{Shrunk, Simpler};
-use crate::engine::scenario_plan::spell;
+use crate::engine::scenario_plan::{inline, spell};
 
 /// Keys of `[workload]` by which nothing but acts is drawn: those are spelt out.
 const DRAWN: [&str; 13] = [
@@ -60,20 +60,33 @@ pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result
 
     let (scenario, seed) = (&setup.plan.scenario, setup.plan.seed);
     let Shrunk { entries, entries_before, runs, .. } = shrunk;
-    let mut head = Table::new();
-    let description = format!("{scenario} with seed {seed} violated {invariant} by what is left here.");
-    head.insert("name".into(), name.into());
-    head.insert("description".into(), description.into());
-    for (key, duration) in [("duration_ms", setup.duration), ("drain_ms", setup.drain)] {
-        let ms = i64::try_from(duration.as_millis()).map_err(|error| error.to_string())?;
-        head.insert(key.into(), ms.into());
-    }
-    let made = format!(
-        "# Made from {scenario} with seed {seed}: of {entries_before} entries {entries} are left, after {runs} runs.\n"
+    let (duration_ms, drain_ms) = (setup.duration.as_millis(), setup.drain.as_millis());
+    let mut file = format!(
+        "# Made from {scenario} with seed {seed}: of {entries_before} entries {entries} are left, after {runs} runs.\n\
+         name = {}\ndescription = {}\nduration_ms = {duration_ms}\ndrain_ms = {drain_ms}\n\n",
+        inline(name),
+        inline(&format!("{scenario} with seed {seed} violated {invariant} by what is left here.")),
     );
-    let (head, rest) = (toml::to_string(&head), toml::to_string(&table));
-    let (head, rest) = (head.map_err(|error| error.to_string())?, rest.map_err(|error| error.to_string())?);
-    Ok(format!("{made}{head}\n{rest}\n{}", spell(&setup.plan, invariant, &shrunk.record.digest)))
+    for (key, value) in &table {
+        file += &written(key, value)?;
+    }
+    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest))
+}
+
+/// A section, with a line for each of its values as far as they fit into one.
+fn written(name: &str, value: &Value) -> Result<String, String> {
+    let of_one = |key: &str, value: &Value| match value {
+        Value::Table(_) => Ok(format!("{key} = {}\n", inline(value))),
+        _ => toml::to_string(&Table::from_iter([(key.to_owned(), value.clone())])).map_err(|error| error.to_string()),
+    };
+    match value {
+        Value::Table(section) => {
+            let lines: String = section.iter().map(|(key, value)| of_one(key, value)).collect::<Result<_, _>>()?;
+            Ok(format!("[{name}]\n{lines}\n"))
+        }
+        // Of what this file does not know.
+        _ => toml::to_string(&Table::from_iter([(name.to_owned(), value.clone())])).map_err(|error| error.to_string()),
+    }
 }
 
 fn simplify(table: &mut Table, simpler: Simpler, setup: &Setup) -> Result<(), String> {

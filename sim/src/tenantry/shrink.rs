@@ -255,9 +255,9 @@ impl Setup {
         cut
     }
 
-    /// Whether `simpler` makes any difference to what is left.
-    fn allows(&self, left: &Cut, simpler: Simpler) -> bool {
-        match simpler {
+    /// Whether it makes any difference to what is left.
+    fn allows(&self, left: &Cut, with: Simpler) -> bool {
+        match with {
             Simpler::NoTls => self.tls,
             Simpler::NoFollowers => !self.followers.is_empty(),
             Simpler::OneConsumer => self.consumers.len() > 1,
@@ -268,7 +268,12 @@ impl Setup {
             }
             Simpler::QuickLinks => self.latency_ms.start() < self.latency_ms.end(),
             Simpler::QuickDisks => self.sync_ms.start() < self.sync_ms.end(),
-            Simpler::Sooner | Simpler::ShorterChaos => !left.acts.is_empty() || !left.faults.is_empty(),
+            Simpler::Sooner | Simpler::ShorterChaos => {
+                let mut simpler = left.clone();
+                simpler.simpler.insert(with);
+                let (now, then) = (self.cut(left), self.cut(&simpler));
+                (now.plan, now.duration) != (then.plan, then.duration)
+            }
             Simpler::ShorterDrain => self.drain > DRAIN_MIN,
         }
     }

@@ -52,7 +52,7 @@ pub fn tell(setup: &Setup, trace: &[TraceEntry], record: &RunRecord, invariant: 
     }
     lines.sort_by_key(|(at_us, order, _)| (*at_us, *order));
     let mut story: Vec<String> =
-        lines.iter().map(|(at_us, _, told)| format!("{:>7} ms  {}", at_us / 1000, cut(told))).collect();
+        lines.iter().map(|(at_us, _, told)| format!("{:>7} ms  {}", at_us / 1000, shortened(told, LINE_MAX))).collect();
     if story.len() > LINES_MAX {
         let left_out = story.len() - LINES_MAX;
         let half = LINES_MAX / 2;
@@ -164,7 +164,7 @@ pub fn told_act(act: &Act) -> String {
 fn told_event(event: &TraceEntry, concern: &Concern, leases: &mut BTreeSet<String>) -> Option<String> {
     let TraceEntry { at_us, host, kind, detail } = event;
     let of_message = || concern.has(detail);
-    match &**kind {
+    match *kind {
         "fault.begin" => Some(format!("FAULT {detail}")),
         "fault.end" => Some(format!("healed: {detail}")),
         "power.lost" => Some(format!("{host} loses {detail} that were not durable")),
@@ -219,8 +219,10 @@ fn applied(detail: &str) -> String {
     format!("{id} of {tenant}: {told}")
 }
 
-fn cut(line: &str) -> String {
-    match line.char_indices().nth(LINE_MAX) {
+/// The first `letters` of a line.
+#[must_use]
+pub fn shortened(line: &str, letters: usize) -> String {
+    match line.char_indices().nth(letters) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),
     }
