@@ -154,6 +154,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_needed_only_beside_another_goes_when_that_has_gone() {
+        // 1 can only go alone, for its neighbours are to blame; and 8 only once 1 has gone.
+        let fails = |items: &[u32]| all_of(&[0, 2, 5])(items) && (!items.contains(&1) || items.contains(&8));
+        assert_eq!(shrunk(10, Limits::default(), fails).0, [0, 2, 5]);
+    }
+
+    #[test]
     fn what_fails_by_itself_needs_nothing_and_what_needs_all_keeps_all() {
         assert_eq!(shrunk(40, Limits::default(), |_| true).0, Vec::<u32>::new());
         assert_eq!(shrunk(20, Limits::default(), |items| items.len() == 20).0.len(), 20);

@@ -77,7 +77,7 @@ fn moments(setup: &Setup, end_ms: u64) -> Vec<u64> {
 
 impl Setup {
     /// The same past until `at_ms`, with the `future`th other future.
-    fn future(&self, at_ms: u64, future: u64) -> Self {
+    pub(super) fn future(&self, at_ms: u64, future: u64) -> Self {
         let seed = Dice::new(self.plan.seed).u64("future", &at_ms.to_string(), future);
         let dice = Dice::new(seed);
         let end_ms = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);

@@ -82,6 +82,23 @@ fn leaving_out_an_entry_changes_nothing_before_it() {
 }
 
 #[test]
+fn a_future_that_is_drawn_anew_has_the_same_past() {
+    let setup = setup(&LYING.replace("lying_sync = true", "").replace("tls = true", ""), 3);
+    let trace = setup.run(true).trace;
+    let last_ms = setup.plan.entries.last().map(|entry| entry.at_ms).unwrap();
+    // In the midst of it; and after all entries, where only the dice are others.
+    for at_ms in [400, last_ms.min(850)] {
+        let [one, other] = [0, 1].map(|future| setup.future(at_ms, future).run(true).trace);
+        assert!(before(&trace, at_ms).len() > 200);
+        assert_eq!(before(&trace, at_ms), before(&one, at_ms), "at {at_ms} ms");
+        assert!(first_difference(&trace, &one).is_some() && first_difference(&one, &other).is_some(), "at {at_ms} ms");
+    }
+    let dice_only = Setup { redrawn: Some((Duration::from_millis(400), 7)), ..setup.clone() }.run(true).trace;
+    assert_eq!(before(&trace, 400), before(&dice_only, 400));
+    assert!(first_difference(&trace, &dice_only).is_some(), "syncs take other times");
+}
+
+#[test]
 fn a_cut_of_everything_is_the_setup_itself() {
     let setup = setup(LYING, 3);
     assert_eq!(setup.cut(&whole(&setup)).plan, setup.plan);
