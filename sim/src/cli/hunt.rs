@@ -21,6 +21,7 @@ use tenantry_sim::tenantry::run::Setup;
 
 use super::find::{Found, find};
 use super::output::{build, report, reproduce, threads};
+use super::run::is_doubled;
 
 /// Runs that did not pass and are told of one by one; the rest are counted.
 const BAD_KEPT: usize = 100;
@@ -55,6 +56,9 @@ pub(super) struct Hunt {
     /// Give a run up that has not ended after this time, and call it hung.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     hang: Duration,
+    /// Run every seed twice; without it the first one and every 50th are.
+    #[arg(long)]
+    double: bool,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -76,27 +80,41 @@ impl Hunt {
     }
 
     fn try_execute(self) -> Result<u8, miette::Report> {
-        let scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
+        let mut scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
+        // A plan that is spelt out has one seed: there is nothing to hunt for.
+        scenarios.retain(|found| found.scenario.plan.is_none());
+        if scenarios.is_empty() {
+            return Err(miette::miette!(help = "use `tenantry run`", "a plan that is spelt out has one seed"));
+        }
         let begun = now();
         let time = self.time.or(self.seeds.is_none().then_some(Duration::from_secs(60)));
         let end = time.and_then(|time| begun.checked_add(time));
         let last = self.seeds.map_or(u64::MAX, |seeds| self.from.saturating_add(seeds.get() - 1));
         let each_seed = (self.from..=last).flat_map(|seed| scenarios.iter().map(move |found| (found.clone(), seed)));
         let jobs = each_seed.take_while(|_| end.is_none_or(|end| now() < end));
-        let run = |(found, seed): &(Arc<Found>, u64)| {
-            let mut finished = Setup::expand(&found.scenario, *seed).run(false).finished;
+        let (double, from) = (self.double, self.from);
+        let run = move |(found, seed): &(Arc<Found>, u64)| {
+            let setup = Setup::expand(&found.scenario, *seed);
+            let mut finished = setup.run(false).finished;
+            let double = double || is_doubled(seed - from);
+            let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
             finished.record.reproduce = reproduce(found, *seed);
-            finished
+            (finished, differs)
         };
+        let mut differences = Vec::new();
         let (mut summing, mut progress) = (Summing::new(Keep::Bad(BAD_KEPT)), Progress::new(begun));
         let mut warm_kib = None;
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
-            let finished = match ended {
-                Ended::Done(finished) => finished,
-                Ended::Panicked(why) => failed(&found, seed, format!("the harness panicked: {why}")),
-                Ended::Hung(after) => failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())),
+            let (finished, differs) = match ended {
+                Ended::Done(done) => done,
+                Ended::Panicked(why) => (failed(&found, seed, format!("the harness panicked: {why}")), None),
+                Ended::Hung(after) => {
+                    (failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())), None)
+                }
             };
-            let bad = finished.record.verdict >= Verdict::Violated;
+            let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
+            let name = &found.scenario.name;
+            differences.extend(differs.map(|told| format!("{name} seed {seed} is not the same twice: {told}.")));
             progress.ended(&summing, &finished.record);
             summing.take(finished);
             if summing.seeds() == WARM_SEEDS {
@@ -106,11 +124,12 @@ impl Hunt {
         });
         progress.end();
         let names = scenarios.iter().map(|found| (found.scenario.name.clone(), found.scenario.sometimes.clone()));
-        let complete = summing.bad() == 0;
+        let complete = summing.bad() == 0 && differences.is_empty();
         // Cut short by a finding, it says nothing of what later seeds would have reached.
         let sometimes: BTreeMap<_, _> = if complete { names.collect() } else { BTreeMap::new() };
         let runs = summing.seeds();
         let mut suite = summing.finish(build(), &sometimes);
+        differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
         suite.notes.extend(proved(&suite));
         let took = begun.elapsed();
         let rate = runs as f64 * 60.0 / took.as_secs_f64().max(0.001);

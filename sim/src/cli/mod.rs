@@ -7,8 +7,10 @@ mod find;
 mod hunt;
 mod list;
 mod output;
+mod replay;
 mod run;
 mod seeds;
+mod shrink;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +31,10 @@ enum Command {
     Run(run::Run),
     /// Run seed after seed until one does not pass, or the time is up.
     Hunt(hunt::Hunt),
+    /// Make a violation small: the fewest faults and acts that still break the same invariant.
+    Shrink(shrink::Shrink),
+    /// Run a violation again, tell its story, and say whether it is the same.
+    Replay(replay::Replay),
     /// List the scenarios.
     List(list::List),
 }
@@ -39,6 +45,8 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
+            Command::Shrink(shrink) => shrink.execute(),
+            Command::Replay(replay) => replay.execute(),
             Command::List(list) => list.execute(),
         }
     }

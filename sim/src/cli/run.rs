@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use tenantry_reports::suite::{FinishedRun, SuiteRecord};
-use tenantry_reports::verdict::EXIT_USAGE;
+use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -33,6 +33,10 @@ pub(super) struct Run {
     /// Write the record as JSON to this file; `-` is stdout, instead of the text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Run every seed twice, and name the first event that differs; without it the first seed of a scenario and every 50th
+    /// are.
+    #[arg(long)]
+    double: bool,
     /// Write every event of one run, a line of JSON each, to this file; needs one scenario and --seed.
     #[arg(long, value_name = "FILE", requires = "seed")]
     trace: Option<PathBuf>,
@@ -58,16 +62,26 @@ impl Run {
             return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
         }
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
-        let runs: Vec<(&Found, u64)> =
-            scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
+        let double = self.double;
+        let of_scenario = |found: &'_ Found| {
+            let doubled = move |(index, seed)| (seed, double || is_doubled(index as u64));
+            found.seeds(seeds.clone()).enumerate().map(doubled)
+        };
+        let runs: Vec<(&Found, u64, bool)> = scenarios
+            .iter()
+            .flat_map(|found| of_scenario(found).map(move |(seed, double)| (found, seed, double)))
+            .collect();
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
-        let run = |(found, seed): &(&Found, u64)| {
-            let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
+        let run = |(found, seed, double): &(&Found, u64, bool)| {
+            let setup = Setup::expand(&found.scenario, *seed);
+            let mut ended = setup.run(keep_trace);
+            let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
             ended.finished.record.reproduce = reproduce(found, *seed);
-            ended
+            (ended, differs)
         };
-        let ended = run_all(&runs, threads, run, progress);
+        let ended = run_all(&runs, threads, run, |done, of, (ended, _)| progress(done, of, ended));
+        let (ended, differs): (Vec<Ended>, Vec<_>) = ended.into_iter().unzip();
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
@@ -76,10 +90,29 @@ impl Run {
         // A mark that some seed of many reaches need not be reached by the one that is being looked into.
         let sometimes: BTreeMap<_, _> = if self.seed.is_some() { BTreeMap::new() } else { sometimes.collect() };
         let finished: Vec<FinishedRun> = ended.into_iter().map(|ended| ended.finished).collect();
-        let suite = SuiteRecord::new(build(), finished, &sometimes);
+        let mut suite = SuiteRecord::new(build(), finished, &sometimes);
+        let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
+        if own > 0 {
+            let what = if own == 1 { "regression" } else { "regressions" };
+            suite.notes.push(format!("{own} {what} ran with the seed of the plan, whatever seeds were asked for."));
+        }
+        for ((found, seed, _), differs) in runs.iter().zip(differs) {
+            if let Some(told) = differs {
+                let what = format!("{} seed {seed} is not the same twice: {told}.", found.scenario.name);
+                suite.worsen(SuiteVerdict::Nondeterministic, what);
+            }
+        }
         report(&suite, self.json.as_deref())?;
         Ok(suite.exit_code)
     }
+}
+
+/// Without `--double` the first seed of a scenario is run twice, and then one of so many.
+const DOUBLED_OF: u64 = 50;
+
+/// Whether the `index`th seed of a scenario is run twice though nobody asked.
+pub(super) fn is_doubled(index: u64) -> bool {
+    index.is_multiple_of(DOUBLED_OF)
 }
 
 /// A counter that overwrites itself on a terminal; elsewhere only what did not pass is worth a line.
@@ -95,7 +128,7 @@ fn progress(done: usize, of: usize, ended: &Ended) {
     }
 }
 
-fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {
+pub(super) fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {
     let mut lines = Vec::new();
     for entry in trace {
         serde_json::to_writer(&mut lines, entry).expect("our own types become JSON");

@@ -5,6 +5,7 @@
 //! first event that differs. Only plaintext facts belong here, never ciphertext or wall time: those differ between
 //! equal runs.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,9 +119,16 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|c| !of_word(c)).any(|part| part == word)
 }
 
+impl fmt::Display for TraceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at_us, host, kind, detail } = self;
+        write!(f, "{}.{:03} ms {host} {kind} {detail}", at_us / 1000, at_us % 1000)
+    }
+}
+
 /// Index of the first event in which two traces differ; `None` when they are equal. Where one is the other's beginning,
 /// it is the index of the first event that only the longer one has.
-pub fn first_difference(a: &[TraceEntry], b: &[TraceEntry]) -> Option<usize> {
+pub fn first_difference<E: PartialEq>(a: &[E], b: &[E]) -> Option<usize> {
     let shared = a.len().min(b.len());
     (0..shared).find(|&index| a[index] != b[index]).or((a.len() != b.len()).then_some(shared))
 }

@@ -14,7 +14,6 @@ use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
 use tenantry_system::alerting::DEFAULT_RULES;
-use tenantry_system::attack::BINDINGS;
 use tenantry_system::audit::Event;
 use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
@@ -22,7 +21,7 @@ use tenantry_system::secret::KeySet;
 
 use super::approvers::Paired;
 use super::canary::{Canaries, Logs};
-use super::cast::{Cast, Part};
+use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
@@ -36,6 +35,7 @@ use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
+use crate::engine::double;
 use crate::engine::fault::Fault;
 use crate::engine::plan::Plan;
 use crate::engine::runner::{Machines, Phase, RunEnd, Settings, Simulation};
@@ -78,6 +78,11 @@ pub struct Setup {
     pub leaks_secrets: bool,
     /// The control: outboxes or rules have this defect.
     pub planted: Option<Plant>,
+    /// The invariant that a regression is there for. This one must compare something; of the others, in a run that was made
+    /// as small as can be, only those count that did.
+    pub guards: Option<String>,
+    /// From when on another seed decides what the plan does not spell out.
+    pub redrawn: Option<(Duration, u64)>,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
     /// Whether a webhook is told of alerts.
@@ -113,16 +118,17 @@ pub struct Ended {
 }
 
 impl Setup {
-    /// Expands `scenario` with `seed`.
+    /// Expands `scenario` with `seed`; one whose plan is spelt out has a seed of its own.
     #[must_use]
     pub fn expand(scenario: &Scenario, seed: u64) -> Self {
+        let seed = scenario.plan.as_ref().map_or(seed, |spelt| spelt.seed);
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
-        let cast = match workload.catalogue {
-            true => Cast::of(&BINDINGS.map(|(operator, tenant)| (operator, tenant, Part::Admin))),
-            false => Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref()),
+        let cast = workload.cast(&dice);
+        let acts = match &scenario.plan {
+            Some(spelt) => spelt.acts.clone(),
+            None => workload::draw(&dice, workload, &cast, duration_ms),
         };
-        let acts = workload::draw(&dice, workload, &cast, duration_ms);
         let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
             plan: Plan::new(seed, &scenario.name, &scenario.faults(&dice, section::talk), acts),
@@ -140,6 +146,8 @@ impl Setup {
             lying_sync: scenario.disk.lying_sync,
             leaks_secrets: false,
             planted: None,
+            redrawn: None,
+            guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
             webhook: scenario.topology.webhook,
             duration: scenario.duration,
@@ -167,6 +175,8 @@ impl Setup {
             lying_sync: false,
             leaks_secrets: false,
             planted: None,
+            guards: None,
+            redrawn: None,
             alert_rules: DEFAULT_RULES.into(),
             webhook: false,
             duration: Duration::from_millis(last + 1),
@@ -181,6 +191,7 @@ impl Setup {
         let trace = Trace::new(keep_trace);
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
+        let dice = self.redrawn.map_or(dice, |(from, seed)| dice.redrawn(from, seed));
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
         let (weather, faults) = (Weather::default(), self.plan.faults());
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
@@ -303,6 +314,15 @@ impl Setup {
         Ended { finished, trace: trace.entries() }
     }
 
+    /// Runs it once more: how that was otherwise than the run that had `digest`, if it was.
+    #[must_use]
+    pub fn differs(&self, digest: &str) -> Option<String> {
+        double::differs(digest, |keep_trace| {
+            let ended = self.run(keep_trace);
+            (ended.finished.record.digest, ended.trace)
+        })
+    }
+
     /// Whether the plan has secrets, to be searched for.
     fn has_secrets(&self) -> bool {
         self.plan.acts().any(|(_, act)| {
@@ -337,7 +357,13 @@ impl Setup {
             Ok((findings, kept)) => (findings, kept, None),
             Err(error) => (Vec::new(), Kept::default(), Some(error)),
         };
-        let invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
+        let mut invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
+        if let Some(guarded) = &self.guards {
+            invariants.retain(|found| found.compared > 0 || found.name == *guarded);
+            if !invariants.iter().any(|found| found.name == *guarded) {
+                invariants.push(InvariantRecord::new(guarded));
+            }
+        }
         let mut latency = VirtualLatency::new();
         for (id, effects) in &seen.effects {
             if let (Some(client), Some(effect)) = (seen.clients.get(id), effects.first()) {
