@@ -3,12 +3,13 @@
 //! Two things can only be judged here. A `sometimes` mark need not be reached by every seed, but by one of them; and
 //! latencies are merged as distributions, since percentiles of percentiles mean nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{LatencySummary, VirtualLatency};
 use crate::record::{Commands, RunRecord};
+use crate::text::grouped;
 use crate::verdict::{SuiteVerdict, Verdict};
 
 /// Version of the JSON document. It changes when a field's meaning does.
@@ -30,6 +31,9 @@ pub struct SuiteRecord {
     pub version: u32,
     /// What ran.
     pub build: Build,
+    /// Which part of a whole this is; absent if it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The worst of all.
     pub verdict: SuiteVerdict,
     /// The process's exit code.
@@ -55,6 +59,29 @@ pub struct Build {
     pub profile: String,
     /// Processor and operating system, as `x86_64-linux`.
     pub target: String,
+    /// The commit it was built from, if the build was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// One of several calls, on as many machines, that share the runs between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The how-manieth, from 1.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+    /// Digest of what was shared out. Shards of one whole agree on it; whatever has another is no part of that whole.
+    pub whole: String,
+}
+
+/// What a scenario was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file, as the command line found it.
+    pub file: String,
+    /// Digest of its text: another text is another scenario, whatever its name.
+    pub digest: String,
 }
 
 /// One scenario over all its seeds.
@@ -62,8 +89,17 @@ pub struct Build {
 pub struct ScenarioSummary {
     /// Its name.
     pub scenario: String,
+    /// What it was read from, if the harness says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// How many seeds ran.
     pub seeds: u64,
+    /// The lowest of them.
+    #[serde(default)]
+    pub seed_min: u64,
+    /// The highest.
+    #[serde(default)]
+    pub seed_max: u64,
     /// How many of them passed.
     pub passed: u64,
     /// How many ended with each verdict; those that none ended with are not there.
@@ -74,14 +110,23 @@ pub struct ScenarioSummary {
     pub compared: BTreeMap<String, u64>,
     /// The worst run's verdict; inconclusive at best if a `sometimes` was never seen.
     pub verdict: Verdict,
-    /// Marks that had to be reached by some seed and were reached by none.
+    /// Marks that some seed must reach.
+    #[serde(default)]
+    pub sometimes: Vec<String>,
+    /// Those of them that none reached; empty in a part of a whole, which has no say in it.
     pub sometimes_never: Vec<String>,
+    /// How often each mark was reached, over all seeds.
+    #[serde(default)]
+    pub marks: BTreeMap<String, u64>,
     /// How the commands of all seeds ended.
     pub commands: Commands,
     /// How many faults of each kind changed something.
     pub faults: BTreeMap<String, u64>,
     /// The latencies of all seeds in one distribution.
     pub latency_virtual_ms: LatencySummary,
+    /// That distribution itself, to be merged.
+    #[serde(default)]
+    pub latency_virtual_ms_counts: VirtualLatency,
 }
 
 /// Which runs are kept whole, beside being summed up.
@@ -138,17 +183,19 @@ impl Summing {
 
     /// Judges them. `sometimes` gives the marks each scenario must reach in at least one seed.
     pub fn finish(self, build: Build, sometimes: &BTreeMap<String, Vec<String>>) -> SuiteRecord {
-        let judged = |sum: Sum| {
-            let marks = sometimes.get(&sum.scenario).map_or(&[][..], Vec::as_slice);
+        let mut suite = self.finish_part(build, sometimes);
+        suite.judge_marks();
+        suite
+    }
+
+    /// Judges them as a part of a whole: `sometimes` is written down, and judged by whoever has the whole.
+    pub fn finish_part(self, build: Build, sometimes: &BTreeMap<String, Vec<String>>) -> SuiteRecord {
+        let finished = |sum: Sum| {
+            let marks = sometimes.get(&sum.scenario).cloned().unwrap_or_default();
             sum.finish(marks)
         };
-        let summary: Vec<_> = self.scenarios.into_iter().map(judged).collect();
-        // Nothing ran: nothing is proved.
-        let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
-        let verdict = SuiteVerdict::from(worst);
-        let (reasons, notes) = (Vec::new(), Vec::new());
-        let (exit_code, runs) = (verdict.exit_code(), self.runs);
-        SuiteRecord { version: VERSION, build, verdict, exit_code, reasons, notes, summary, runs }
+        let summary = self.scenarios.into_iter().map(finished).collect();
+        SuiteRecord::of(build, summary, self.runs)
     }
 }
 
@@ -158,7 +205,9 @@ struct Sum {
     scenario: String,
     verdicts: BTreeMap<Verdict, u64>,
     compared: BTreeMap<String, u64>,
-    marks: BTreeSet<String>,
+    seed_min: u64,
+    seed_max: u64,
+    marks: BTreeMap<String, u64>,
     commands: Commands,
     faults: BTreeMap<String, u64>,
     latency: VirtualLatency,
@@ -166,21 +215,21 @@ struct Sum {
 
 impl Sum {
     fn new(scenario: &str) -> Self {
-        let (verdicts, compared, marks) = Default::default();
-        let (commands, faults, latency) = (Commands::default(), BTreeMap::new(), VirtualLatency::new());
-        Self { scenario: scenario.to_owned(), verdicts, compared, marks, commands, faults, latency }
+        let (verdicts, compared, marks, faults) = Default::default();
+        let (commands, latency) = (Commands::default(), VirtualLatency::new());
+        let (seed_min, seed_max) = (u64::MAX, 0);
+        Self { scenario: scenario.to_owned(), verdicts, compared, seed_min, seed_max, marks, commands, faults, latency }
     }
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
         *self.verdicts.entry(record.verdict).or_default() += 1;
+        (self.seed_min, self.seed_max) = (self.seed_min.min(record.seed), self.seed_max.max(record.seed));
         for invariant in &record.invariants {
             *self.compared.entry(invariant.name.clone()).or_default() += invariant.compared;
         }
-        self.marks.extend(record.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark.clone()));
+        add(&mut self.marks, &record.marks);
         self.commands.add(&record.commands);
-        for (kind, count) in &record.faults {
-            *self.faults.entry(kind.clone()).or_default() += count;
-        }
+        add(&mut self.faults, &record.faults);
         self.latency.merge(latency);
     }
 
@@ -192,22 +241,32 @@ impl Sum {
         self.verdicts.values().sum()
     }
 
-    fn finish(self, sometimes: &[String]) -> ScenarioSummary {
-        let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !self.marks.contains(*mark)).cloned().collect();
-        let worst = self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive);
-        let verdict = if sometimes_never.is_empty() { worst } else { worst.max(Verdict::Inconclusive) };
+    fn finish(self, sometimes: Vec<String>) -> ScenarioSummary {
         ScenarioSummary {
             seeds: self.seeds(),
             passed: self.ended(Verdict::Pass),
-            verdict,
-            sometimes_never,
+            verdict: self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive),
             latency_virtual_ms: self.latency.summary(),
+            latency_virtual_ms_counts: self.latency,
             scenario: self.scenario,
+            source: None,
+            seed_min: self.seed_min,
+            seed_max: self.seed_max,
             verdicts: self.verdicts,
             compared: self.compared,
+            sometimes,
+            sometimes_never: Vec::new(),
+            marks: self.marks,
             commands: self.commands,
             faults: self.faults,
         }
+    }
+}
+
+/// Adds counts to counts, name by name.
+pub(crate) fn add<K: Clone + Ord>(to: &mut BTreeMap<K, u64>, counts: &BTreeMap<K, u64>) {
+    for (name, count) in counts {
+        *to.entry(name.clone()).or_default() += count;
     }
 }
 
@@ -217,6 +276,33 @@ impl SuiteRecord {
         let mut summing = Summing::new(Keep::All);
         runs.into_iter().for_each(|run| summing.take(run));
         summing.finish(build, sometimes)
+    }
+
+    /// What `summary` and `runs` come to by themselves; what must be reached sometimes is not looked at.
+    pub(crate) fn of(build: Build, summary: Vec<ScenarioSummary>, runs: Vec<RunRecord>) -> Self {
+        // Nothing ran: nothing is proved.
+        let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
+        let verdict = SuiteVerdict::from(worst);
+        let (reasons, notes, exit_code) = (Vec::new(), Vec::new(), verdict.exit_code());
+        Self { version: VERSION, build, shard: None, verdict, exit_code, reasons, notes, summary, runs }
+    }
+
+    /// Judges what must be reached sometimes: whoever calls it says that this is the whole.
+    pub(crate) fn judge_marks(&mut self) {
+        for scenario in &mut self.summary {
+            let reached = |mark: &String| scenario.marks.get(mark).is_some_and(|count| *count > 0);
+            scenario.sometimes_never = scenario.sometimes.iter().filter(|mark| !reached(mark)).cloned().collect();
+            if !scenario.sometimes_never.is_empty() {
+                scenario.verdict = scenario.verdict.max(Verdict::Inconclusive);
+                self.verdict = self.verdict.max(scenario.verdict.into());
+            }
+        }
+        self.exit_code = self.verdict.exit_code();
+    }
+
+    /// Says what each scenario, by its name, was read from.
+    pub fn read_from(&mut self, source: impl Fn(&str) -> Option<Source>) {
+        self.summary.iter_mut().for_each(|scenario| scenario.source = source(&scenario.scenario));
     }
 
     /// Makes the verdict worse, never better, for a reason that no single run shows: a threshold, or two runs of one
@@ -250,6 +336,28 @@ impl SuiteRecord {
         Some(least / 3).filter(|one_in| all && *one_in > 0)
     }
 
+    /// What a green suite proves, in a sentence; `None` as in [`SuiteRecord::fewer_than_one_in`].
+    pub fn proved(&self) -> Option<String> {
+        let one_in = grouped(self.fewer_than_one_in()?);
+        let of = if self.summary.len() == 1 { "it" } else { "any one of the scenarios" };
+        Some(format!("With 95 % confidence fewer than 1 seed in {one_in} breaks {of} (rule of three)."))
+    }
+
+    /// The runs that did not pass, as far as they are kept, in the order in which to look at them: the broken before the
+    /// inconclusive; each scenario's first before any scenario's second, for many seeds of one often say the same.
+    /// Otherwise in the order they ran, so that the first is the one to reproduce.
+    pub fn bad_runs(&self) -> Vec<&RunRecord> {
+        let mut bad: Vec<&RunRecord> = self.runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
+        let mut told: BTreeMap<(bool, &str), usize> = BTreeMap::new();
+        bad.sort_by_cached_key(|run| {
+            let inconclusive = run.verdict < Verdict::Violated;
+            let rank = told.entry((inconclusive, &run.scenario)).or_default();
+            *rank += 1;
+            (inconclusive, *rank)
+        });
+        bad
+    }
+
     /// The run to look at first: the first that failed or was violated, else the first that did not pass.
     pub fn first_bad_run(&self) -> Option<&RunRecord> {
         let broken = self.runs.iter().find(|run| run.verdict >= Verdict::Violated);
@@ -279,6 +387,20 @@ mod tests {
         assert_eq!((suite.verdict, suite.exit_code), (SuiteVerdict::Inconclusive, 4));
         assert_eq!(suite.summary[0].sometimes_never, ["redelivered"]);
         assert_eq!(suite.summary[0].passed, 1, "the runs themselves passed");
+    }
+
+    #[test]
+    fn a_part_writes_down_what_must_be_reached_and_has_no_say_in_it() {
+        let mut summing = Summing::new(Keep::All);
+        summing.take(samples::marked("calm", 4, "resent"));
+        let suite = summing.finish_part(samples::build(), &needs("calm", "redelivered"));
+        let calm = &suite.summary[0];
+        assert_eq!((suite.verdict, &calm.sometimes_never[..]), (SuiteVerdict::Pass, &[][..]));
+        assert_eq!(
+            (&calm.sometimes[..], &calm.marks),
+            (&["redelivered".to_owned()][..], &[("resent".into(), 3)].into())
+        );
+        assert_eq!((calm.seed_min, calm.seed_max), (4, 4));
     }
 
     #[test]
