@@ -3,12 +3,18 @@
 //! Exit codes are law: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, 4
 //! inconclusive, 5 nondeterminism, 70 internal.
 
+mod completions;
 mod find;
+mod github;
 mod hunt;
 mod list;
+mod man;
+mod merge;
 mod output;
+mod progress;
 mod run;
 mod seeds;
+mod shard;
 
 use clap::{Parser, Subcommand};
 
@@ -29,8 +35,14 @@ enum Command {
     Run(run::Run),
     /// Run seed after seed until one does not pass, or the time is up.
     Hunt(hunt::Hunt),
+    /// Merge the records of several machines, and judge them as one.
+    Merge(merge::Merge),
     /// List the scenarios.
     List(list::List),
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+    /// Print or write manual pages.
+    Man(man::Man),
 }
 
 impl Cli {
@@ -39,7 +51,10 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
+            Command::Merge(merge) => merge.execute(),
             Command::List(list) => list.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
         }
     }
 }

@@ -1,20 +1,21 @@
 //! `tenantry run`: scenarios x seeds, over all cores, judged.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use tenantry_reports::suite::{FinishedRun, SuiteRecord};
+use tenantry_reports::suite::{Keep, Summing};
 use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
-use super::find::{Found, find};
-use super::output::{build, report, reproduce, threads, write};
+use super::find::{Found, find, sometimes, source};
+use super::output::{Outputs, build, reproduce, threads, write};
+use super::progress::Progress;
 use super::seeds;
+use super::shard::{Shard, share};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -30,11 +31,13 @@ pub(super) struct Run {
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Write the record as JSON to this file; `-` is stdout, instead of the text.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Run only the I-th of N parts, such as 1/4, on this machine; `tenantry merge` makes one record of all.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    #[command(flatten)]
+    outputs: Outputs,
     /// Write every event of one run, a line of JSON each, to this file; needs one scenario and --seed.
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "shard")]
     trace: Option<PathBuf>,
 }
 
@@ -57,9 +60,12 @@ impl Run {
         if self.trace.as_deref() == Some(Path::new("-")) {
             return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
         }
+        self.outputs.check()?;
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let runs: Vec<(&Found, u64)> =
             scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
+        self.shard.map_or(Ok(()), |shard| shard.check(runs.len() as u64))?;
+        let runs: Vec<_> = share(self.shard, runs.into_iter()).collect();
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed): &(&Found, u64)| {
@@ -67,31 +73,27 @@ impl Run {
             ended.finished.record.reproduce = reproduce(found, *seed);
             ended
         };
-        let ended = run_all(&runs, threads, run, progress);
+        let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
+        let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let tell = |_: usize, _: usize, ended: &Ended| lock().ended(&ended.finished.record);
+        let ended = run_all(&runs, threads, run, tell);
+        lock().end();
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
-        let sometimes =
-            scenarios.iter().map(|Found { scenario, .. }| (scenario.name.clone(), scenario.sometimes.clone()));
-        // A mark that some seed of many reaches need not be reached by the one that is being looked into.
-        let sometimes: BTreeMap<_, _> = if self.seed.is_some() { BTreeMap::new() } else { sometimes.collect() };
-        let finished: Vec<FinishedRun> = ended.into_iter().map(|ended| ended.finished).collect();
-        let suite = SuiteRecord::new(build(), finished, &sometimes);
-        report(&suite, self.json.as_deref())?;
+        let mut summing = Summing::new(Keep::All);
+        ended.into_iter().for_each(|ended| summing.take(ended.finished));
+        let sometimes = sometimes(scenarios.iter());
+        // A mark that some seed of many reaches need not be reached by the one that is being looked into, nor by one
+        // machine's few of them.
+        let mut suite = match self.seed.is_some() || self.shard.is_some() {
+            true => summing.finish_part(build(), &sometimes),
+            false => summing.finish(build(), &sometimes),
+        };
+        suite.read_from(|name| source(scenarios.iter(), name));
+        suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
+        self.outputs.report(&suite)?;
         Ok(suite.exit_code)
-    }
-}
-
-/// A counter that overwrites itself on a terminal; elsewhere only what did not pass is worth a line.
-fn progress(done: usize, of: usize, ended: &Ended) {
-    let record = &ended.finished.record;
-    let mut stderr = std::io::stderr().lock();
-    // Nobody may be reading the progress; the results are elsewhere.
-    if stderr.is_terminal() {
-        let end = if done == of { "\n" } else { "" };
-        let _ = write!(stderr, "\r\x1b[K{done}/{of} {} seed {}: {}{end}", record.scenario, record.seed, record.verdict);
-    } else if record.verdict.exit_code() != 0 {
-        let _ = writeln!(stderr, "{done}/{of} {} seed {}: {}", record.scenario, record.seed, record.verdict);
     }
 }
 
