@@ -18,6 +18,7 @@ use serde_spanned::Spanned;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
+use crate::engine::scenario_plan::{RawPlan, Spelt};
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
 const PHASE_MS_MAX: u64 = 3_600_000;
@@ -42,9 +43,29 @@ pub trait Section: DeserializeOwned {
     }
 }
 
+/// The section that says what the hosted half does.
+pub trait Work: Section {
+    /// One thing that it does, as `[plan]` spells it out.
+    type Act: DeserializeOwned;
+
+    /// Refuses values that make no sense beside a `[plan]`, by which nothing is drawn that the plan says.
+    ///
+    /// # Errors
+    /// The first such value.
+    fn check_beside_plan(&self) -> Result<(), SectionError> {
+        self.check()
+    }
+
+    /// Refuses an act that makes no sense with `seed`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    fn check_act(&self, seed: u64, act: &Self::Act) -> Result<(), (String, String)>;
+}
+
 /// A checked scenario. `T` is the hosted half's topology, `W` its workload.
 #[derive(Debug, Clone)]
-pub struct Scenario<T, W> {
+pub struct Scenario<T, W: Work> {
     /// The file's stem.
     pub name: String,
     /// What it shows, in a sentence.
@@ -65,6 +86,8 @@ pub struct Scenario<T, W> {
     pub workload: W,
     /// What goes wrong, in the order of the file.
     pub faults: Vec<Fault>,
+    /// What happens, spelt out: then no act is drawn. Its faults come beside `faults`.
+    pub plan: Option<Spelt<W::Act>>,
 }
 
 /// The simulated network.
@@ -85,7 +108,7 @@ pub struct Disk {
     pub lying_sync: bool,
 }
 
-impl<T: Section + Default, W: Section> Scenario<T, W> {
+impl<T: Section + Default, W: Work> Scenario<T, W> {
     /// Reads a scenario. `file_name` is for errors, and its stem must be the scenario's name. `known_hosts` names every
     /// host that topology and workload make, for faults to act on.
     ///
@@ -104,8 +127,8 @@ impl<T: Section + Default, W: Section> Scenario<T, W> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: DeserializeOwned")]
-struct Raw<T, W> {
+#[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: Work")]
+struct Raw<T, W: Work> {
     name: Spanned<String>,
     description: String,
     duration_ms: Spanned<u64>,
@@ -122,6 +145,7 @@ struct Raw<T, W> {
     workload: W,
     #[serde(default, rename = "fault")]
     faults: Vec<RawFault>,
+    plan: Option<RawPlan<W::Act>>,
 }
 
 #[derive(Deserialize)]
@@ -166,7 +190,7 @@ fn unwritten<V>(value: V) -> Spanned<V> {
     Spanned::new(0..0, value)
 }
 
-fn check<T: Section, W: Section>(
+fn check<T: Section, W: Work>(
     raw: Raw<T, W>,
     file_name: &str,
     known_hosts: impl Fn(&T, &W) -> Vec<String>,
@@ -181,9 +205,15 @@ fn check<T: Section, W: Section>(
     };
     let disk = Disk { sync_ms: range(&raw.disk.sync_ms, "sync_ms")?, lying_sync: raw.disk.lying_sync };
     raw.topology.check()?;
-    raw.workload.check()?;
+    match raw.plan {
+        Some(_) => raw.workload.check_beside_plan()?,
+        None => raw.workload.check()?,
+    }
     let hosts = known_hosts(&raw.topology, &raw.workload);
     let faults = raw.faults.iter().map(|fault| fault.check(&hosts, duration_ms)).collect::<Result<_, _>>()?;
+    let times = (duration_ms, duration_ms + drain_ms);
+    let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
+    let plan = raw.plan.map(|plan| plan.check(&hosts, times, check_act)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,
@@ -195,6 +225,7 @@ fn check<T: Section, W: Section>(
         topology: raw.topology,
         workload: raw.workload,
         faults,
+        plan,
     })
 }
 

@@ -14,14 +14,13 @@ use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
 use tenantry_system::alerting::DEFAULT_RULES;
-use tenantry_system::attack::BINDINGS;
 use tenantry_system::audit::Event;
 use tenantry_system::ids::Name;
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
 
 use super::canary::{Canaries, Logs};
-use super::cast::{Cast, Part};
+use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
@@ -75,6 +74,9 @@ pub struct Setup {
     pub leaks_secrets: bool,
     /// The control: outboxes or rules have this defect.
     pub planted: Option<Plant>,
+    /// The invariant that a regression is there for. This one must compare something; of the others, in a run that was made
+    /// as small as can be, only those count that did.
+    pub guards: Option<String>,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
     /// When all faults are healed.
@@ -102,19 +104,24 @@ pub struct Ended {
 }
 
 impl Setup {
-    /// Expands `scenario` with `seed`.
+    /// Expands `scenario` with `seed`; one whose plan is spelt out has a seed of its own.
     #[must_use]
     pub fn expand(scenario: &Scenario, seed: u64) -> Self {
+        let seed = scenario.plan.as_ref().map_or(seed, |spelt| spelt.seed);
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
-        let cast = match workload.catalogue {
-            true => Cast::of(&BINDINGS.map(|(operator, tenant)| (operator, tenant, Part::Admin))),
-            false => Cast::draw(&dice, *workload.tenants.get_ref(), *workload.operators.get_ref()),
+        let cast = workload.cast(&dice);
+        let mut faults = scenario.faults.clone();
+        let acts = match &scenario.plan {
+            Some(spelt) => {
+                faults.extend(spelt.faults.iter().cloned());
+                spelt.acts.clone()
+            }
+            None => workload::draw(&dice, workload, &cast, duration_ms),
         };
-        let acts = workload::draw(&dice, workload, &cast, duration_ms);
         let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
-            plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
+            plan: Plan::new(seed, &scenario.name, &faults, acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
             tls: scenario.topology.tls,
@@ -129,6 +136,7 @@ impl Setup {
             lying_sync: scenario.disk.lying_sync,
             leaks_secrets: false,
             planted: None,
+            guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
             duration: scenario.duration,
             drain: scenario.drain,
@@ -155,6 +163,7 @@ impl Setup {
             lying_sync: false,
             leaks_secrets: false,
             planted: None,
+            guards: None,
             alert_rules: DEFAULT_RULES.into(),
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
@@ -309,7 +318,13 @@ impl Setup {
             Ok((findings, kept)) => (findings, kept, None),
             Err(error) => (Vec::new(), Kept::default(), Some(error)),
         };
-        let invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
+        let mut invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
+        if let Some(guarded) = &self.guards {
+            invariants.retain(|found| found.compared > 0 || found.name == *guarded);
+            if !invariants.iter().any(|found| found.name == *guarded) {
+                invariants.push(InvariantRecord::new(guarded));
+            }
+        }
         let mut latency = VirtualLatency::new();
         for (id, effects) in &seen.effects {
             if let (Some(client), Some(effect)) = (seen.clients.get(id), effects.first()) {
