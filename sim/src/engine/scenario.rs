@@ -15,13 +15,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_spanned::Spanned;
 
+use crate::engine::chaos::{Chaos, RawChaos};
+use crate::engine::dice::Dice;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
 use crate::engine::scenario_plan::{RawPlan, Spelt};
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
-const PHASE_MS_MAX: u64 = 3_600_000;
+pub(super) const PHASE_MS_MAX: u64 = 3_600_000;
 /// The coarsest tick, in virtual milliseconds: timers are no finer than it.
 const TICK_MS_MAX: u64 = 100;
 /// The slowest link or sync, in virtual milliseconds: one minute.
@@ -88,6 +90,8 @@ pub struct Scenario<T, W: Work> {
     pub faults: Vec<Fault>,
     /// What happens, spelt out: then no act is drawn. Its faults come beside `faults`.
     pub plan: Option<Spelt<W::Act>>,
+    /// What goes wrong beside that, drawn for each seed.
+    pub chaos: Option<Chaos>,
 }
 
 /// The simulated network.
@@ -126,6 +130,16 @@ impl<T: Section + Default, W: Work> Scenario<T, W> {
     }
 }
 
+impl<T, W: Work> Scenario<T, W> {
+    /// What goes wrong with this seed: what the file spells out, then what its chaos draws, on wires only where `talk` says
+    /// that two hosts do.
+    pub fn faults(&self, dice: &Dice, talk: impl Fn(&str, &str) -> bool) -> Vec<Fault> {
+        let duration_ms = u64::try_from(self.duration.as_millis()).expect("at most an hour");
+        let drawn = self.chaos.iter().flat_map(|chaos| chaos.draw(dice, duration_ms, &talk));
+        self.faults.iter().cloned().chain(drawn).collect()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: Work")]
 struct Raw<T, W: Work> {
@@ -146,6 +160,7 @@ struct Raw<T, W: Work> {
     #[serde(default, rename = "fault")]
     faults: Vec<RawFault>,
     plan: Option<RawPlan<W::Act>>,
+    chaos: Option<RawChaos>,
 }
 
 #[derive(Deserialize)]
@@ -164,9 +179,9 @@ struct RawDisk {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MinMax {
-    min: u64,
-    max: u64,
+pub(super) struct MinMax {
+    pub(super) min: u64,
+    pub(super) max: u64,
 }
 
 impl Default for RawNetwork {
@@ -186,7 +201,7 @@ fn drain_ms() -> Spanned<u64> {
 }
 
 /// A default: it stands nowhere in the file, and no check refuses it.
-fn unwritten<V>(value: V) -> Spanned<V> {
+pub(super) fn unwritten<V>(value: V) -> Spanned<V> {
     Spanned::new(0..0, value)
 }
 
@@ -214,6 +229,7 @@ fn check<T: Section, W: Work>(
     let times = (duration_ms, duration_ms + drain_ms);
     let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
     let plan = raw.plan.map(|plan| plan.check(&hosts, times, check_act)).transpose()?;
+    let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, duration_ms)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,
@@ -226,6 +242,7 @@ fn check<T: Section, W: Work>(
         workload: raw.workload,
         faults,
         plan,
+        chaos,
     })
 }
 

@@ -28,7 +28,7 @@ use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
 use super::plant::Plant;
-use super::section::Scenario;
+use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
@@ -111,13 +111,12 @@ impl Setup {
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
         let cast = workload.cast(&dice);
-        let mut faults = scenario.faults.clone();
-        let acts = match &scenario.plan {
+        let (faults, acts) = match &scenario.plan {
             Some(spelt) => {
-                faults.extend(spelt.faults.iter().cloned());
-                spelt.acts.clone()
+                let faults = scenario.faults.iter().chain(&spelt.faults).cloned().collect();
+                (faults, spelt.acts.clone())
             }
-            None => workload::draw(&dice, workload, &cast, duration_ms),
+            None => (scenario.faults(&dice, section::talk), workload::draw(&dice, workload, &cast, duration_ms)),
         };
         let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
