@@ -13,6 +13,7 @@ mod merge;
 mod output;
 mod progress;
 mod run;
+mod schema;
 mod seeds;
 mod shard;
 
@@ -39,6 +40,8 @@ enum Command {
     Merge(merge::Merge),
     /// List the scenarios.
     List(list::List),
+    /// Print the JSON Schema of scenario files.
+    Schema(schema::Schema),
     /// Print completions for a shell.
     Completions(completions::Completions),
     /// Print or write manual pages.
@@ -53,8 +56,12 @@ impl Cli {
             Command::Hunt(hunt) => hunt.execute(),
             Command::Merge(merge) => merge.execute(),
             Command::List(list) => list.execute(),
+            Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),
             Command::Man(man) => man.execute(),
         }
     }
 }
+
+#[cfg(test)]
+mod workflow_tests;

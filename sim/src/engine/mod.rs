@@ -27,6 +27,8 @@ pub mod scenario;
 pub mod scenario_error;
 mod scenario_fault;
 pub mod scenario_plan;
+mod scenario_schema;
 pub mod shrink;
+pub mod spanned;
 pub mod suite;
 pub mod trace;

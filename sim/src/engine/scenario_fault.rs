@@ -6,17 +6,21 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_spanned::Spanned;
 
 use crate::engine::fault::{Fault, FaultKind, KINDS};
 use crate::engine::scenario::DELAY_MS_MAX;
 use crate::engine::scenario_error::{SectionError, one_of};
+use crate::engine::scenario_schema::KindName;
+use crate::engine::spanned::Spanned;
 
 /// A fault as written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFault {
+    /// What goes wrong.
+    #[schemars(with = "KindName")]
     kind: Spanned<String>,
     between: Option<Spanned<Vec<Spanned<String>>>>,
     from: Option<Spanned<String>>,
