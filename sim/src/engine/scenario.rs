@@ -141,7 +141,8 @@ impl<T, W: Work> Scenario<T, W> {
     }
 }
 
-/// A scenario as written. Its docs are those that editors show.
+// As written. What its docs say, and its fields', editors show.
+/// What runs, for how long, and what goes wrong when.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: Work")]
 #[schemars(title = "Scenario", bound = "T: JsonSchema + Default, W: Work + JsonSchema")]
