@@ -94,6 +94,7 @@ fn shards_merge_to_the_record_of_one_machine() {
         let ended = desk.tenantry(&arguments);
         assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
         assert!(ended.stdout.contains("3 runs: 3 passed"), "{}", ended.stdout);
+        assert!(ended.stdout.contains(&format!("Shard {shard}: `tenantry merge` judges")), "{}", ended.stdout);
     }
     let merged = desk.tenantry(&["merge", "2.json", "1.json", "--json", "merged.json", "--junit", "merged.xml"]);
     assert_eq!(merged.code, 0, "{}{}", merged.stdout, merged.stderr);

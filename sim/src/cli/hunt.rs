@@ -114,6 +114,7 @@ impl Hunt {
         };
         suite.read_from(|name| source(all(), name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
+        suite.notes.extend(self.shard.map(Shard::note));
         suite.notes.extend(suite.proved());
         let took = begun.elapsed();
         let rate = runs as f64 * 60.0 / took.as_secs_f64().max(0.001);

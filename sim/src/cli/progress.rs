@@ -74,3 +74,17 @@ impl Progress {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_counts_what_has_ended_and_of_how_many_if_anyone_knows() {
+        let run = Progress { runs: 1_200, bad: 2, ..Progress::new(Some(5_000)) };
+        assert!(run.line(7).starts_with("1,200/5,000 runs, 2 bad, "), "{}", run.line(7));
+        assert!(run.line(7).ends_with(" a minute, at seed 7"), "{}", run.line(7));
+        let hunt = Progress { of: None, ..run };
+        assert!(hunt.line(7).starts_with("1,200 runs, 2 bad, "), "{}", hunt.line(7));
+    }
+}

@@ -92,6 +92,7 @@ impl Run {
         };
         suite.read_from(|name| source(scenarios.iter(), name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
+        suite.notes.extend(self.shard.map(Shard::note));
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -59,6 +59,12 @@ impl Shard {
         Err(miette::miette!(help = help, "{runs} runs can't be shared out to {} shards", self.of))
     }
 
+    /// What a report says of it.
+    pub(super) fn note(self) -> String {
+        let Self { index, of } = self;
+        format!("Shard {index}/{of}: `tenantry merge` judges what must be reached sometimes, over all shards.")
+    }
+
     /// What a record says of it. `what` is all that numbers the runs, beside the scenarios.
     pub(super) fn record<'a>(self, what: &str, scenarios: impl Iterator<Item = &'a Found>) -> suite::Shard {
         let mut hasher = Sha256::new();
