@@ -20,6 +20,7 @@ use tenantry_sim::tenantry::run::Setup;
 use super::find::{Found, find, sometimes, source};
 use super::output::{Outputs, build, reproduce, threads};
 use super::progress::Progress;
+use super::run::is_doubled;
 use super::shard::{Shard, share};
 
 /// Runs that did not pass and are told of one by one; the rest are counted.
@@ -49,6 +50,9 @@ pub(super) struct Hunt {
     /// Give a run up that has not ended after this time, and call it hung.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     hang: Duration,
+    /// Run every seed twice; without it the first one and every 50th are.
+    #[arg(long)]
+    double: bool,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -71,7 +75,12 @@ impl Hunt {
     }
 
     fn try_execute(self) -> Result<u8, miette::Report> {
-        let scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
+        let mut scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
+        // A plan that is spelt out has one seed: there is nothing to hunt for.
+        scenarios.retain(|found| found.scenario.plan.is_none());
+        if scenarios.is_empty() {
+            return Err(miette::miette!(help = "use `tenantry run`", "a plan that is spelt out has one seed"));
+        }
         self.outputs.check()?;
         let begun = now();
         let time = self.time.or(self.seeds.is_none().then_some(Duration::from_secs(60)));
@@ -82,20 +91,29 @@ impl Hunt {
             shard.check(seeds.get().saturating_mul(scenarios.len() as u64))?;
         }
         let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end));
-        let run = |(found, seed): &(Arc<Found>, u64)| {
-            let mut finished = Setup::expand(&found.scenario, *seed).run(false).finished;
+        let (double, from) = (self.double, self.from);
+        let run = move |(found, seed): &(Arc<Found>, u64)| {
+            let setup = Setup::expand(&found.scenario, *seed);
+            let mut finished = setup.run(false).finished;
+            let double = double || is_doubled(seed - from);
+            let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
             finished.record.reproduce = reproduce(found, *seed);
-            finished
+            (finished, differs)
         };
+        let mut differences = Vec::new();
         let (mut summing, mut progress) = (Summing::new(Keep::Bad(BAD_KEPT)), Progress::new(None));
         let (mut warm_kib, mut cut_short) = (None, false);
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
-            let finished = match ended {
-                Ended::Done(finished) => finished,
-                Ended::Panicked(why) => failed(&found, seed, format!("the harness panicked: {why}")),
-                Ended::Hung(after) => failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())),
+            let (finished, differs) = match ended {
+                Ended::Done(done) => done,
+                Ended::Panicked(why) => (failed(&found, seed, format!("the harness panicked: {why}")), None),
+                Ended::Hung(after) => {
+                    (failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())), None)
+                }
             };
-            let bad = finished.record.verdict >= Verdict::Violated;
+            let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
+            let name = &found.scenario.name;
+            differences.extend(differs.map(|told| format!("{name} seed {seed} is not the same twice: {told}.")));
             progress.ended(&finished.record);
             summing.take(finished);
             if summing.seeds() == WARM_SEEDS {
@@ -112,6 +130,7 @@ impl Hunt {
             true => summing.finish_part(build(), &sometimes),
             false => summing.finish(build(), &sometimes),
         };
+        differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
         suite.read_from(|name| source(all(), name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
         suite.notes.extend(self.shard.map(Shard::note));

@@ -12,10 +12,12 @@ mod man;
 mod merge;
 mod output;
 mod progress;
+mod replay;
 mod run;
 mod schema;
 mod seeds;
 mod shard;
+mod shrink;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +40,10 @@ enum Command {
     Hunt(hunt::Hunt),
     /// Merge the records of several machines, and judge them as one.
     Merge(merge::Merge),
+    /// Make a violation small: the fewest faults and acts that still break the same invariant.
+    Shrink(shrink::Shrink),
+    /// Run a violation again, tell its story, and say whether it is the same.
+    Replay(replay::Replay),
     /// List the scenarios.
     List(list::List),
     /// Print the JSON Schema of scenario files.
@@ -55,6 +61,8 @@ impl Cli {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
             Command::Merge(merge) => merge.execute(),
+            Command::Shrink(shrink) => shrink.execute(),
+            Command::Replay(replay) => replay.execute(),
             Command::List(list) => list.execute(),
             Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),

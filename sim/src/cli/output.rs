@@ -54,8 +54,14 @@ pub(super) fn threads(jobs: Option<NonZeroUsize>) -> usize {
 
 /// The command line that runs one seed again: called as this process was, so that it can be pasted where its line was.
 pub(super) fn reproduce(found: &Found, seed: u64) -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "tenantry".into());
-    format!("{program} run {} --seed {seed}", quoted(&found.called))
+    // One whose plan is spelt out has its seed in it.
+    let seed = if found.scenario.plan.is_some() { String::new() } else { format!(" --seed {seed}") };
+    format!("{} run {}{seed}", program(), quoted(&found.called))
+}
+
+/// This process as it was called.
+pub(super) fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "tenantry".into())
 }
 
 /// Tells of `suite` on stdout: as text, or, where `json_to` is `-`, as JSON. Another `json_to` is a file for the JSON. GitHub
@@ -74,7 +80,7 @@ pub(super) fn report(suite: &SuiteRecord, json_to: Option<&Path>) -> Result<(), 
 }
 
 /// Writes to stdout. A reader that closed the pipe has read enough.
-fn print(text: &str) -> Result<(), miette::Report> {
+pub(super) fn print(text: &str) -> Result<(), miette::Report> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -96,7 +102,7 @@ pub(super) fn print_or_usage(text: &str) -> u8 {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     if word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

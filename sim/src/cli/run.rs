@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use tenantry_reports::suite::{Keep, Summing};
-use tenantry_reports::verdict::EXIT_USAGE;
+use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -36,6 +36,10 @@ pub(super) struct Run {
     shard: Option<Shard>,
     #[command(flatten)]
     outputs: Outputs,
+    /// Run every seed twice, and name the first event that differs; without it the first seed of a scenario and every 50th
+    /// are.
+    #[arg(long)]
+    double: bool,
     /// Write every event of one run, a line of JSON each, to this file; needs one scenario and --seed.
     #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "shard")]
     trace: Option<PathBuf>,
@@ -62,22 +66,31 @@ impl Run {
         }
         self.outputs.check()?;
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
-        let runs: Vec<(&Found, u64)> =
-            scenarios.iter().flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed))).collect();
+        let double = self.double;
+        let of_scenario = |found: &'_ Found| {
+            let doubled = move |(index, seed)| (seed, double || is_doubled(index as u64));
+            found.seeds(seeds.clone()).enumerate().map(doubled)
+        };
+        let runs: Vec<(&Found, u64, bool)> = scenarios
+            .iter()
+            .flat_map(|found| of_scenario(found).map(move |(seed, double)| (found, seed, double)))
+            .collect();
         self.shard.map_or(Ok(()), |shard| shard.check(runs.len() as u64))?;
         let runs: Vec<_> = share(self.shard, runs.into_iter()).collect();
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
-        let run = |(found, seed): &(&Found, u64)| {
-            let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
+        let run = |(found, seed, double): &(&Found, u64, bool)| {
+            let setup = Setup::expand(&found.scenario, *seed);
+            let mut ended = setup.run(keep_trace);
+            let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
             ended.finished.record.reproduce = reproduce(found, *seed);
-            ended
+            (ended, differs)
         };
         let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
         let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let tell = |_: usize, _: usize, ended: &Ended| lock().ended(&ended.finished.record);
-        let ended = run_all(&runs, threads, run, tell);
+        let ended = run_all(&runs, threads, run, |_, _, (ended, _)| lock().ended(&ended.finished.record));
         lock().end();
+        let (ended, differs): (Vec<Ended>, Vec<_>) = ended.into_iter().unzip();
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
@@ -93,12 +106,31 @@ impl Run {
         suite.read_from(|name| source(scenarios.iter(), name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
         suite.notes.extend(self.shard.map(Shard::note));
+        let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
+        if own > 0 {
+            let what = if own == 1 { "regression" } else { "regressions" };
+            suite.notes.push(format!("{own} {what} ran with the seed of the plan, whatever seeds were asked for."));
+        }
+        for ((found, seed, _), differs) in runs.iter().zip(differs) {
+            if let Some(told) = differs {
+                let what = format!("{} seed {seed} is not the same twice: {told}.", found.scenario.name);
+                suite.worsen(SuiteVerdict::Nondeterministic, what);
+            }
+        }
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }
 }
 
-fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {
+/// Without `--double` the first seed of a scenario is run twice, and then one of so many.
+const DOUBLED_OF: u64 = 50;
+
+/// Whether the `index`th seed of a scenario is run twice though nobody asked.
+pub(super) fn is_doubled(index: u64) -> bool {
+    index.is_multiple_of(DOUBLED_OF)
+}
+
+pub(super) fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {
     let mut lines = Vec::new();
     for entry in trace {
         serde_json::to_writer(&mut lines, entry).expect("our own types become JSON");

@@ -8,6 +8,7 @@
 //! used, never the platform's mathematical library.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -17,12 +18,26 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dice {
     seed: u64,
+    /// Another seed, from a virtual time on.
+    later: Option<(Duration, u64)>,
 }
 
 impl Dice {
     /// Dice which decide everything from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, later: None }
+    }
+
+    /// The same dice until the virtual time `from` of the simulation on this thread, and those of `seed` from then on: the
+    /// same past with another future.
+    #[must_use]
+    pub fn redrawn(self, from: Duration, seed: u64) -> Self {
+        Self { later: Some((from, seed)), ..self }
+    }
+
+    /// From when on they are others, and which, if they are: for a generator that was made before.
+    pub fn later(&self) -> Option<(Duration, Self)> {
+        self.later.map(|(from, seed)| (from, Self::new(seed)))
     }
 
     /// The seed they were made from.
@@ -70,9 +85,13 @@ impl Dice {
     }
 
     fn hash(&self, stream: &str, entity: &str, counter: u64) -> [u8; 32] {
+        let seed = match self.later {
+            Some((from, seed)) if turmoil::sim_elapsed().is_some_and(|now| now >= from) => seed,
+            _ => self.seed,
+        };
         let mut hasher = Sha256::new();
         // Each part is preceded by its length: ("ab", "c") must not decide like ("a", "bc").
-        for part in [&self.seed.to_le_bytes()[..], stream.as_bytes(), entity.as_bytes(), &counter.to_le_bytes()[..]] {
+        for part in [&seed.to_le_bytes()[..], stream.as_bytes(), entity.as_bytes(), &counter.to_le_bytes()[..]] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }

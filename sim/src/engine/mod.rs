@@ -6,7 +6,7 @@
 //! injector asks [`links`] what that means for every wire and [`disks`] what it means for every disk. The services write
 //! to a [`disk_image`], which forgets on power loss what was not durable ([`machines`] has one for each host). What happened goes into the [`trace`]; a panic on any host comes back as a value
 //! through [`panics`]. The [`suite`] does all that for many seeds at once, each on a fresh thread; a [`hunt`] for as
-//! many as there is time for, and gives up on those that hang. What fails, [`shrink`] makes small.
+//! many as there is time for, and gives up on those that hang. What fails, [`shrink`] makes small; that a run is the same twice, [`double`] checks.
 //!
 //! Rules of these rooms: no wall clock, no map whose order can change, and no random number that depends on how many
 //! were drawn before it.
@@ -15,6 +15,7 @@ pub mod chaos;
 pub mod dice;
 pub mod disk_image;
 pub mod disks;
+pub mod double;
 pub mod fault;
 pub mod hunt;
 pub mod injector;

@@ -53,7 +53,7 @@ impl Work for Workload {
     }
 }
 
-#[derive(Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Act {
     greet: String,
@@ -341,4 +341,56 @@ fn chaos_that_can_not_be_is_refused_at_its_place() {
     refuses(hosts, 20, "\"legder\"", "there is no host \"legder\"", "did you mean \"ledger\"?");
     let none = "hosts = []\nfaults = { min = 1, max = 1 }";
     refuses(none, 9, "[]", "chaos on no host", "leave the key out");
+}
+
+const SPELT: &str = r#"
+[plan]
+seed = 18446744073709551615
+guards = "G1-isolation"
+
+[[plan.entry]]
+fault = { at_ms = 500, for_ms = 300, kind = { crash = { host = "broker" } } }
+
+[[plan.entry]]
+at_ms = 12
+act = { greet = "ana" }
+"#;
+
+#[test]
+fn a_plan_that_is_spelt_out_is_read_with_its_own_seed_and_stays_when_written_again() {
+    let spelt = parse(&format!("{LEAST}{SPELT}")).unwrap().plan.unwrap();
+    assert_eq!((spelt.seed, spelt.guards.as_deref(), spelt.digest.as_deref()), (u64::MAX, Some("G1-isolation"), None));
+    assert_eq!(spelt.faults[0].kind, FaultKind::Crash { host: "broker".into() });
+    assert_eq!(spelt.acts, [(12, Act { greet: "ana".into() })]);
+    let plan = crate::engine::plan::Plan::new(7, "story", &spelt.faults, spelt.acts.clone());
+    let written = crate::engine::scenario_plan::spell(&plan, "G1-isolation", "00ff");
+    let again = parse(&format!("{LEAST}{written}")).unwrap().plan.unwrap();
+    assert_eq!((again.seed, again.digest.as_deref()), (7, Some("00ff")));
+    assert_eq!((again.faults, again.acts), (spelt.faults, spelt.acts), "{written}");
+}
+
+#[test]
+fn an_entry_that_can_not_be_is_refused_at_its_place() {
+    let refuses = |from: &str, to: &str, place: (usize, usize), marked: &str, message: &str, help: &str| {
+        let text = SPELT.replace(from, to);
+        assert_ne!(text, SPELT);
+        refused(&format!("{LEAST}{text}"), place, marked, message, help);
+    };
+    let fault = "{ at_ms = 500, for_ms = 300, kind = { crash = { host = \"broker\" } } }";
+    let borker = fault.replace("broker", "borker");
+    refuses("broker", "borker", (12, 9), &borker, "no host \"borker\"", "did you mean \"broker\"?");
+    let late = fault.replace("300", "1501");
+    refuses("300", "1501", (12, 9), &late, "over after the scenario's 2000 ms", "at_ms + for_ms is at most");
+    let endless = fault.replace("300", "0");
+    refuses("300", "0", (12, 9), &endless, "a crash of 0 ms", "for_ms is at least 1");
+    refuses("crash", "crsh", (12, 47), "crsh", "unknown variant `crsh`", "known keys");
+    let eve = "{ greet = \"eve\" }";
+    refuses("\"ana\"", "\"eve\"", (16, 7), eve, "\"eve\" is not there", "with seed 18446744073709551615");
+    refuses("greet", "great", (16, 9), "great", "unknown field `great`", "did you mean \"greet\"?");
+    refuses("= 12", "= 12001", (15, 9), "12001", "when the run is over", "duration_ms + drain_ms = 12000");
+    let neither = "an entry is a fault or an act";
+    let text = format!("{LEAST}[plan]\nseed = 1\n[[plan.entry]]\nat_ms = 5\n");
+    let error = parse(&text).expect_err(neither);
+    assert!(error.to_string().contains("neither a fault nor an act"), "{error}");
+    assert_eq!(error.line_and_column().0, 8, "{neither}");
 }

@@ -5,10 +5,12 @@
 //! first event that differs. Only plaintext facts belong here, never ciphertext or wall time: those differ between
 //! equal runs.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Hex characters of a digest as people read it: 128 bits, enough to tell any two runs apart.
@@ -29,14 +31,14 @@ struct Inner {
 }
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceEntry {
     /// Virtual microseconds since the simulation began.
     pub at_us: u64,
     /// Where it happened: a host's name, or the harness's own.
     pub host: String,
     /// What sort of event it is.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The rest, in words or as JSON.
     pub detail: String,
 }
@@ -59,7 +61,7 @@ impl Trace {
         }
         inner.events += 1;
         if let Some(entries) = &mut inner.entries {
-            entries.push(TraceEntry { at_us, host: host.to_owned(), kind, detail: detail.to_owned() });
+            entries.push(TraceEntry { at_us, host: host.to_owned(), kind: kind.into(), detail: detail.to_owned() });
         }
     }
 
@@ -83,6 +85,13 @@ impl Trace {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A host that panicked elsewhere leaves a trace worth reading: every update here is complete.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for TraceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at_us, host, kind, detail } = self;
+        write!(f, "{}.{:03} ms {host} {kind} {detail}", at_us / 1000, at_us % 1000)
     }
 }
 

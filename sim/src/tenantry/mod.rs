@@ -5,7 +5,9 @@
 //! [`hosts`] builds the roles upon them, with [`watch`] around broker and ledger, which fills [`witness`]; [`operators`] send the workload over
 //! HTTP, [`adversary`] breaks in behind it and operators deal with what it leaves ([`triage`]). All of them write down what they saw in one [`evidence`]; the [`model`] says
 //! what should have been, without sharing any logic with the system; each file under [`invariant`] compares the two.
-//! [`run`] is all of that, once; [`shrink`] is it often, to make a violation small.
+//! [`run`] is all of that, once; [`shrink`] does it often, to make a violation small. A small violation is kept as a
+//! [`regression`], told as a [`story`], set beside its nearest passing [`neighbour`], and searched for when it became
+//! [`inevitable`].
 
 pub mod adversary;
 pub mod canary;
@@ -15,17 +17,21 @@ pub mod followers;
 pub mod hosts;
 pub mod http;
 pub mod idp;
+pub mod inevitable;
 pub mod invariant;
 pub mod measured;
 pub mod model;
 pub mod needs;
+pub mod neighbour;
 pub mod office;
 pub mod operators;
 pub mod pki;
 pub mod plant;
+pub mod regression;
 pub mod run;
 pub mod section;
 pub mod shrink;
+pub mod story;
 pub mod triage;
 pub mod watch;
 pub mod witness;

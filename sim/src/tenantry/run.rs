@@ -34,6 +34,7 @@ use super::world::{Worlds, epoch};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
+use crate::engine::double;
 use crate::engine::plan::Plan;
 use crate::engine::runner::{Machines, Phase, RunEnd, Settings, Simulation};
 use crate::engine::trace::{Trace, TraceEntry};
@@ -77,6 +78,8 @@ pub struct Setup {
     /// The invariant that a regression is there for. This one must compare something; of the others, in a run that was made
     /// as small as can be, only those count that did.
     pub guards: Option<String>,
+    /// From when on another seed decides what the plan does not spell out.
+    pub redrawn: Option<(Duration, u64)>,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
     /// When all faults are healed.
@@ -135,6 +138,7 @@ impl Setup {
             lying_sync: scenario.disk.lying_sync,
             leaks_secrets: false,
             planted: None,
+            redrawn: None,
             guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
             duration: scenario.duration,
@@ -163,6 +167,7 @@ impl Setup {
             leaks_secrets: false,
             planted: None,
             guards: None,
+            redrawn: None,
             alert_rules: DEFAULT_RULES.into(),
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
@@ -176,6 +181,7 @@ impl Setup {
         let trace = Trace::new(keep_trace);
         let evidence = Evidence::new(trace.clone());
         let dice = Dice::new(self.plan.seed);
+        let dice = self.redrawn.map_or(dice, |(from, seed)| dice.redrawn(from, seed));
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
@@ -281,6 +287,15 @@ impl Setup {
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
         drop(seen);
         Ended { finished, trace: trace.entries() }
+    }
+
+    /// Runs it once more: how that was otherwise than the run that had `digest`, if it was.
+    #[must_use]
+    pub fn differs(&self, digest: &str) -> Option<String> {
+        double::differs(digest, |keep_trace| {
+            let ended = self.run(keep_trace);
+            (ended.finished.record.digest, ended.trace)
+        })
     }
 
     /// Whether the plan has secrets, to be searched for.

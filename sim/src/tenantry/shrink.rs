@@ -123,6 +123,12 @@ impl Simpler {
 /// the run does not violate it, that is all that comes back: see [`Shrunk::is_violated`].
 #[must_use]
 pub fn shrink(setup: &Setup, invariant: &str, limits: &Limits) -> Shrunk {
+    shrink_telling(setup, invariant, limits, &|_, _| {})
+}
+
+/// The same, and tells `progress` now and then how many entries are left after how many runs.
+#[must_use]
+pub fn shrink_telling(setup: &Setup, invariant: &str, limits: &Limits, progress: &dyn Fn(usize, u64)) -> Shrunk {
     let record = setup.run(false).finished.record;
     let symptom = Symptom::of(&record, invariant);
     let all: Vec<usize> = (0..setup.plan.entries.len()).collect();
@@ -156,9 +162,11 @@ pub fn shrink(setup: &Setup, invariant: &str, limits: &Limits) -> Shrunk {
         let acts = std::mem::take(&mut left.acts);
         let with_acts = |acts: &[usize]| setup.sound(Cut { acts: acts.to_vec(), ..left.clone() });
         left = with_acts(&minimise(&mut search, acts, with_acts));
+        progress(left.acts.len() + left.faults.len(), search.runs());
         let faults = std::mem::take(&mut left.faults);
         let with_faults = |faults: &[usize]| Cut { faults: faults.to_vec(), ..left.clone() };
         left = with_faults(&minimise(&mut search, faults, with_faults));
+        progress(left.acts.len() + left.faults.len(), search.runs());
         if left == before || search.was_cut_short() {
             break;
         }
@@ -221,11 +229,18 @@ struct Cut {
 }
 
 impl Setup {
-    fn is_heal(&self, index: usize) -> bool {
+    /// The same without one entry, and without those that make no sense without it.
+    pub(super) fn without(&self, index: usize) -> Self {
+        let all = (0..self.plan.entries.len()).filter(|other| *other != index && !self.is_heal(*other));
+        let (acts, faults) = all.partition(|index| self.act(*index).is_some());
+        self.cut(&self.sound(Cut { acts, faults, simpler: BTreeSet::new() }))
+    }
+
+    pub(super) fn is_heal(&self, index: usize) -> bool {
         matches!(self.plan.entries[index].what, What::Heal(_))
     }
 
-    fn act(&self, index: usize) -> Option<&Act> {
+    pub(super) fn act(&self, index: usize) -> Option<&Act> {
         match &self.plan.entries[index].what {
             What::Act(act) => Some(act),
             What::Fault(_) | What::Heal(_) => None,
@@ -306,10 +321,12 @@ impl Setup {
             Simpler::QuickDisks => self.sync_ms = *self.sync_ms.start()..=*self.sync_ms.start(),
             Simpler::Sooner => {
                 let begins = faults.iter().map(|fault| fault.at.as_millis() as u64);
-                let first = begins.chain(acts.iter().map(|(at, _)| *at)).min().unwrap_or(0);
+                // What stands at the very beginning, or has no time of its own, stays there.
+                let first = begins.chain(acts.iter().map(|(at, _)| *at)).filter(|at| *at > 0).min().unwrap_or(0);
                 let sooner = first.saturating_sub(START_MS);
-                acts.iter_mut().for_each(|(at, _)| *at -= sooner);
-                faults.iter_mut().for_each(|fault| fault.at -= Duration::from_millis(sooner));
+                acts.iter_mut().for_each(|(at, _)| *at = at.saturating_sub(sooner));
+                let sooner = Duration::from_millis(sooner);
+                faults.iter_mut().for_each(|fault| fault.at = fault.at.saturating_sub(sooner));
             }
             Simpler::ShorterDrain => self.drain = self.drain.min(DRAIN_MIN),
             Simpler::FewerTenants | Simpler::ShorterChaos => {}

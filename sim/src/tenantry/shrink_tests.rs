@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::trace::{TraceEntry, first_difference};
+use crate::tenantry::regression;
 use crate::tenantry::section::{self, Scenario};
 
 /// A scenario of three consumers whose disks lie, with five faults of which one is to blame.
@@ -160,4 +161,27 @@ fn a_run_that_violates_nothing_comes_back_as_it_was() {
     let sound = shrink(&setup, "G4-nothing-lost", &Limits::default());
     assert!(!sound.is_violated("G4-nothing-lost") && sound.runs == 1);
     assert_eq!(sound.setup.plan, setup.plan);
+}
+
+#[test]
+fn a_regression_is_read_back_as_what_was_written() {
+    let text = LYING.replace("tls = true", "tls = true\nuser_rate = { per_second = 900, burst = 900 }");
+    let setup = setup(&text, 3);
+    let all = whole(&setup);
+    let simpler = Simpler::ALL.into_iter().collect();
+    let left = setup.sound(Cut { acts: all.acts[..12].to_vec(), faults: all.faults[2..].to_vec(), simpler });
+    let small = setup.cut(&left);
+    let record = small.run(false).finished.record;
+    let (entries, entries_before, runs) = (0, 0, 0);
+    let simpler = left.simpler.iter().copied().collect();
+    let shrunk = Shrunk { setup: small, entries, entries_before, simpler, runs, is_minimal: true, record };
+    let written = regression::write(&text, "kept", "G4-nothing-lost", &shrunk).unwrap();
+    let read =
+        Scenario::parse("kept.toml", &written, section::hosts).unwrap_or_else(|error| panic!("{error}\n{written}"));
+    let again = Setup::expand(&read, 99);
+    assert_eq!(again.plan.entries, shrunk.setup.plan.entries, "{written}");
+    assert_eq!((again.plan.seed, &again.cast), (3, &shrunk.setup.cast));
+    assert_eq!(again.rate_limits, shrunk.setup.rate_limits, "what shrinking does not know goes along");
+    assert_eq!(again.guards.as_deref(), Some("G4-nothing-lost"));
+    assert_eq!(again.run(false).finished.record.digest, shrunk.record.digest, "{written}");
 }

@@ -187,7 +187,8 @@ impl Worlds {
     }
 
     fn entropy(&self, stream: &str, host: &str, counter: u64) -> SimEntropy {
-        SimEntropy(Mutex::new(self.dice.rng(stream, host, counter)))
+        let rng = |dice: &Dice| Mutex::new(dice.rng(stream, host, counter));
+        SimEntropy { rng: rng(&self.dice), later: self.dice.later().map(|(from, dice)| (from, rng(&dice))) }
     }
 
     /// The control: the file `name` of `host` is as empty as a new one, for good.
@@ -349,11 +350,16 @@ impl Clock for SimClock {
     }
 }
 
-struct SimEntropy(Mutex<ChaCha8Rng>);
+struct SimEntropy {
+    rng: Mutex<ChaCha8Rng>,
+    /// Where the future is drawn anew, what is drawn from then on.
+    later: Option<(Duration, Mutex<ChaCha8Rng>)>,
+}
 
 impl Entropy for SimEntropy {
     fn fill(&self, out: &mut [u8]) {
-        self.0.lock().expect("no holder panics").fill_bytes(out);
+        let later = self.later.as_ref().filter(|(from, _)| now() >= *from).map(|(_, rng)| rng);
+        later.unwrap_or(&self.rng).lock().expect("no holder panics").fill_bytes(out);
     }
 }
 

@@ -1,0 +1,259 @@
+//! `tenantry replay`: a violation once more, told as a story, and whether it is the same, another, or gone.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tenantry_reports::record::RunRecord;
+use tenantry_reports::suite::SuiteRecord;
+use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_sim::engine::double::Parting;
+use tenantry_sim::engine::trace::TraceEntry;
+use tenantry_sim::tenantry::inevitable::{Moment, inevitable_from, over_time};
+use tenantry_sim::tenantry::neighbour::{Neighbour, nearest};
+use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::shrink::violates;
+use tenantry_sim::tenantry::story::tell;
+
+use super::find::{Found, find_one};
+use super::output::{print, threads, write};
+use super::run::write_trace;
+use super::shrink::{broken, entries, seed_of};
+
+/// Plans of at most so many entries are set beside their neighbours unasked: each is a run.
+const NEIGHBOURS_MAX: usize = 12;
+
+/// What to run again.
+#[derive(clap::Args)]
+pub(super) struct Replay {
+    /// A regression's file, a scenario's name or file, or a record (*.json) that `run` or `hunt` wrote.
+    what: String,
+    /// Which seed: of a scenario that has none of its own, or of a record with several runs.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
+    #[arg(long, value_name = "NAME")]
+    invariant: Option<String>,
+    /// Compare with the events of an earlier run that `--trace` wrote.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Write every event, a line of JSON each, to this file.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Draw the future anew from several moments on, and say when the violation became inevitable.
+    #[arg(long)]
+    inevitable: bool,
+    /// Set it beside the nearest run that passes, also if its plan is long.
+    #[arg(long)]
+    neighbour: bool,
+    /// Runs at once [default: as many as there are cores].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Write what was found as JSON to this file; `-` is stdout, instead of the text.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What is run again, and what was recorded of it.
+struct Recorded {
+    found: Found,
+    seed: u64,
+    digest: Option<String>,
+    /// The invariant that was broken.
+    invariant: Option<String>,
+}
+
+/// How it ended this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    /// As before, to the last event.
+    Same,
+    /// Otherwise than before.
+    Diverged,
+    /// The violation is gone.
+    Fixed,
+    /// Nothing is violated, and nothing was said to be.
+    Passes,
+}
+
+/// All that is told.
+#[derive(Serialize)]
+struct Told {
+    scenario: String,
+    seed: u64,
+    invariant: Option<String>,
+    outcome: Outcome,
+    verdict: Verdict,
+    digest: String,
+    recorded_digest: Option<String>,
+    /// Where it parted from the earlier run, if its events are known.
+    diverged_at: Option<String>,
+    plan: Vec<String>,
+    story: Vec<String>,
+    neighbour: Option<Neighbour>,
+    inevitable: Vec<Moment>,
+    inevitable_from_ms: Option<u64>,
+    exit_code: u8,
+}
+
+impl Replay {
+    pub(super) fn execute(self) -> u8 {
+        match self.try_execute() {
+            Ok(exit_code) => exit_code,
+            Err(report) => {
+                anstream::eprintln!("{report:?}");
+                EXIT_USAGE
+            }
+        }
+    }
+
+    fn try_execute(self) -> Result<u8, miette::Report> {
+        let recorded = self.recorded()?;
+        let against = self.against.as_deref().map(read_trace).transpose()?;
+        let threads = threads(self.jobs);
+        let setup = Setup::expand(&recorded.found.scenario, recorded.seed);
+        let ended = setup.run(true);
+        let (record, trace) = (&ended.finished.record, &ended.trace);
+        if let Some(path) = &self.trace {
+            write_trace(path, trace)?;
+        }
+        let invariant = self.invariant.clone().or_else(|| recorded.invariant.clone()).or_else(|| broken(record, None));
+        let violated = invariant.as_deref().filter(|invariant| violates(record, invariant));
+        let parting = against.as_ref().and_then(|events| Parting::of(events, trace)).map(|parting| parting.to_string());
+        // That a run is the same twice is what all the rest stands on.
+        let differs = setup.differs(&record.digest);
+        let is_other = recorded.digest.as_ref().is_some_and(|digest| *digest != record.digest);
+        let outcome = match violated {
+            _ if differs.is_some() => Outcome::Diverged,
+            None if invariant.is_some() => Outcome::Fixed,
+            _ if parting.is_some() || is_other => Outcome::Diverged,
+            None if recorded.digest.is_none() && against.is_none() => Outcome::Passes,
+            _ => Outcome::Same,
+        };
+        let plan = entries(&setup);
+        let beside = violated.filter(|_| self.neighbour || plan.len() <= NEIGHBOURS_MAX);
+        let ahead = violated.filter(|_| self.inevitable);
+        let inevitable = ahead.map_or(Vec::new(), |invariant| over_time(&setup, invariant, record.virtual_ms, threads));
+        let told = Told {
+            scenario: record.scenario.clone(),
+            seed: recorded.seed,
+            outcome,
+            verdict: record.verdict,
+            digest: record.digest.clone(),
+            recorded_digest: recorded.digest,
+            diverged_at: differs.or(parting),
+            story: violated.map_or(Vec::new(), |invariant| tell(&setup, trace, record, invariant)),
+            neighbour: beside.and_then(|invariant| nearest(&setup, trace, invariant, threads)),
+            inevitable_from_ms: inevitable_from(&inevitable),
+            inevitable,
+            plan,
+            exit_code: match outcome {
+                Outcome::Diverged => SuiteVerdict::Nondeterministic.exit_code(),
+                Outcome::Fixed => 0,
+                Outcome::Same | Outcome::Passes => record.verdict.exit_code(),
+            },
+            invariant,
+        };
+        let document = serde_json::to_string_pretty(&told).expect("our own types become JSON") + "\n";
+        match self.json.as_deref() {
+            Some(path) if path == Path::new("-") => print(&document)?,
+            path => {
+                if let Some(path) = path {
+                    write(path, document.as_bytes())?;
+                }
+                print(&text(&told))?;
+            }
+        }
+        Ok(told.exit_code)
+    }
+
+    fn recorded(&self) -> Result<Recorded, miette::Report> {
+        if Path::new(&self.what).extension().is_some_and(|extension| extension == "json") {
+            return self.from_record();
+        }
+        let found = find_one(&self.what)?;
+        let seed = seed_of(&found, self.seed)?;
+        let spelt = found.scenario.plan.as_ref();
+        let (digest, invariant) =
+            (spelt.and_then(|spelt| spelt.digest.clone()), spelt.and_then(|spelt| spelt.guards.clone()));
+        Ok(Recorded { found, seed, digest, invariant })
+    }
+
+    fn from_record(&self) -> Result<Recorded, miette::Report> {
+        let text = std::fs::read_to_string(&self.what)
+            .map_err(|error| miette::miette!("failed to read {}: {error}", self.what))?;
+        let suite: SuiteRecord = serde_json::from_str(&text).map_err(|error| {
+            miette::miette!(help = "give what `tenantry run --json FILE` wrote", "{} is no record: {error}", self.what)
+        })?;
+        let wanted: Vec<&RunRecord> = match self.seed {
+            Some(seed) => suite.runs.iter().filter(|run| run.seed == seed).collect(),
+            None => suite.runs.iter().filter(|run| run.verdict >= Verdict::Violated).collect(),
+        };
+        let run = match wanted[..] {
+            [run] => run,
+            [first, _, ..] if self.seed.is_none() => first,
+            [] => return Err(miette::miette!("{} has no such run: give --seed", self.what)),
+            _ => return Err(miette::miette!("{} has that seed in several scenarios: name one instead", self.what)),
+        };
+        // A scenario that is not the project's is called by its file in the line that reproduces it.
+        let called = run.reproduce.split_whitespace().skip_while(|word| *word != "run").nth(1);
+        let found = find_one(&run.scenario).or_else(|error| match called {
+            Some(file) => find_one(file.trim_matches('\'')),
+            None => Err(error),
+        })?;
+        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant: broken(run, None) })
+    }
+}
+
+/// The events that `--trace` wrote.
+fn read_trace(path: &Path) -> Result<Vec<TraceEntry>, miette::Report> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {}: {error}", path.display()))?;
+    let event = |(index, line)| {
+        serde_json::from_str(line).map_err(|error| miette::miette!("{}, line {}: {error}", path.display(), index + 1))
+    };
+    text.lines().enumerate().map(event).collect()
+}
+
+fn text(told: &Told) -> String {
+    let mut text = format!("{} seed {}", told.scenario, told.seed);
+    match (&told.invariant, told.story.is_empty()) {
+        (Some(invariant), false) => text += &format!(" violates {invariant}:\n"),
+        (Some(invariant), true) => text += &format!(" does not violate {invariant}.\n"),
+        (None, _) => text += " violates nothing.\n",
+    }
+    told.story.iter().for_each(|line| text += &format!("{line}\n"));
+    if let Some(Neighbour { without, event, at_ms, only_here, only_there }) = &told.neighbour {
+        text += &format!("\nWithout \"{without}\" it passes. The two part at event {event}, at {at_ms} ms.\n");
+        for (side, events) in [("only in the run that fails", only_here), ("only in the run that passes", only_there)] {
+            text += &format!("  {side}:\n");
+            events.iter().for_each(|event| text += &format!("    {event}\n"));
+        }
+    }
+    if !told.inevitable.is_empty() {
+        text += "\nWith the future drawn anew from a moment on:\n";
+        for Moment { at_ms, violated, of } in &told.inevitable {
+            text += &format!("{at_ms:>7} ms  {violated:>2} of {of} violate it\n");
+        }
+        text += &match told.inevitable_from_ms {
+            Some(at_ms) => format!("It is inevitable from {at_ms} ms on.\n"),
+            None => "It never becomes inevitable.\n".to_owned(),
+        };
+    }
+    text += "\n";
+    let digests = match &told.recorded_digest {
+        Some(recorded) if *recorded != told.digest => format!(" Its digest is {}, and was {recorded}.", told.digest),
+        _ => String::new(),
+    };
+    text += &match (told.outcome, &told.diverged_at) {
+        (Outcome::Same, _) => "same: as before, to the last event.\n".to_owned(),
+        (Outcome::Fixed, _) => format!("fixed: the violation is gone.{digests}\n"),
+        (Outcome::Passes, _) => "It passes.\n".to_owned(),
+        (Outcome::Diverged, Some(parting)) => format!("diverged at {parting}.{digests}\n"),
+        (Outcome::Diverged, None) => {
+            format!("diverged.{digests} For the first event that differs give its events to --against.\n")
+        }
+    };
+    text
+}

@@ -1,0 +1,107 @@
+//! A violation handed over: the scenario it was found in, with its plan spelt out.
+//!
+//! What the scenario says and shrinking did not touch is kept as it stands there, so that a section which this file does
+//! not know goes along.
+
+use toml::{Table, Value};
+
+use super::run::Setup;
+use super::shrink::{Shrunk, Simpler};
+use crate::engine::scenario_plan::spell;
+
+/// Keys of `[workload]` by which nothing but acts is drawn: those are spelt out.
+const DRAWN: [&str; 13] = [
+    "billing",
+    "commands",
+    "credentials",
+    "cross_tenant",
+    "dry_runs",
+    "forged",
+    "key_rotations",
+    "noisy",
+    "pauses",
+    "resend",
+    "reuse_id",
+    "revocations",
+    "triage",
+];
+
+/// What else of a scenario does not belong into it: what the plan says, and what is said anew.
+const REPLACED: [&str; 8] = ["chaos", "description", "drain_ms", "duration_ms", "fault", "name", "plan", "sometimes"];
+
+/// The name of the regression by which `scenario` with `seed` violated `invariant`: letters, digits and underscores.
+#[must_use]
+pub fn slug(scenario: &str, invariant: &str, seed: u64) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("{scenario}_{invariant}_{seed}").chars().map(plain).collect()
+}
+
+/// The scenario file `name`.toml: `shrunk`, which violates `invariant` and came from the scenario that `text` says.
+///
+/// # Errors
+/// When `text` is no TOML, or a section is no table.
+pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result<String, String> {
+    let mut table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
+    for key in REPLACED {
+        table.remove(key);
+    }
+    let setup = &shrunk.setup;
+    let workload = section(&mut table, "workload")?;
+    for key in DRAWN {
+        workload.remove(key);
+    }
+    for simpler in &shrunk.simpler {
+        simplify(&mut table, *simpler, setup)?;
+    }
+    if setup.lying_sync {
+        section(&mut table, "disk")?.insert("lying_sync".into(), true.into());
+    }
+    table.retain(|key, value| key == "workload" || value.as_table().is_none_or(|section| !section.is_empty()));
+
+    let (scenario, seed) = (&setup.plan.scenario, setup.plan.seed);
+    let Shrunk { entries, entries_before, runs, .. } = shrunk;
+    let mut head = Table::new();
+    let description = format!("{scenario} with seed {seed} violated {invariant} by what is left here.");
+    head.insert("name".into(), name.into());
+    head.insert("description".into(), description.into());
+    for (key, duration) in [("duration_ms", setup.duration), ("drain_ms", setup.drain)] {
+        let ms = i64::try_from(duration.as_millis()).map_err(|error| error.to_string())?;
+        head.insert(key.into(), ms.into());
+    }
+    let made = format!(
+        "# Made from {scenario} with seed {seed}: of {entries_before} entries {entries} are left, after {runs} runs.\n"
+    );
+    let (head, rest) = (toml::to_string(&head), toml::to_string(&table));
+    let (head, rest) = (head.map_err(|error| error.to_string())?, rest.map_err(|error| error.to_string())?);
+    Ok(format!("{made}{head}\n{rest}\n{}", spell(&setup.plan, invariant, &shrunk.record.digest)))
+}
+
+fn simplify(table: &mut Table, simpler: Simpler, setup: &Setup) -> Result<(), String> {
+    let range = |of: &std::ops::RangeInclusive<u64>| {
+        let number = |ms: u64| i64::try_from(ms).map(Value::from).map_err(|error| error.to_string());
+        Ok::<_, String>(Value::from(Table::from_iter([
+            ("min".into(), number(*of.start())?),
+            ("max".into(), number(*of.end())?),
+        ])))
+    };
+    match simpler {
+        Simpler::NoTls => drop(section(table, "topology")?.remove("tls")),
+        Simpler::OneConsumer => drop(section(table, "topology")?.remove("consumers")),
+        Simpler::NoFollowers => drop(section(table, "workload")?.remove("followers")),
+        Simpler::NoIdpHost => drop(section(table, "workload")?.remove("identity_rotations")),
+        Simpler::FewerTenants => {
+            let tenants = i64::try_from(setup.cast.tenants.len() - 1).map_err(|error| error.to_string())?;
+            section(table, "workload")?.insert("tenants".into(), tenants.into());
+        }
+        Simpler::QuickLinks => drop(section(table, "network")?.insert("latency_ms".into(), range(&setup.latency_ms)?)),
+        Simpler::QuickDisks => drop(section(table, "disk")?.insert("sync_ms".into(), range(&setup.sync_ms)?)),
+        // Those stand in the head and in the entries.
+        Simpler::Sooner | Simpler::ShorterChaos | Simpler::ShorterDrain => {}
+    }
+    Ok(())
+}
+
+fn section<'t>(table: &'t mut Table, name: &str) -> Result<&'t mut Table, String> {
+    let section = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
+    section.as_table_mut().ok_or_else(|| format!("[{name}] is no section"))
+}
