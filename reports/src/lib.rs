@@ -1,14 +1,19 @@
 //! What a run of the harness leaves behind, and one renderer per file.
 //!
-//! The records are the law: everything that reads results - people through [`text`], machines through [`json`] - reads
-//! them from here, and nothing is measured or judged twice. This crate runs nothing, and knows neither the system nor
-//! the simulator.
+//! The records are the law: everything that reads results - people through [`text`], machines through [`json`], test
+//! dashboards through [`junit`], a code host through [`github`] and [`markdown`] - reads them from here, and nothing is
+//! measured or judged twice. This crate runs nothing, and knows neither the system nor the simulator.
 //!
 //! A [`record::RunRecord`] is one scenario with one seed; a [`suite::SuiteRecord`] is all of them, summed up and judged
-//! by the rules of [`verdict`]. [`latency`] counts virtual time, which is no speed.
+//! by the rules of [`verdict`]; [`mod@merge`] makes one of several machines' parts. [`latency`] counts virtual time, which is no
+//! speed.
 
+pub mod github;
 pub mod json;
+pub mod junit;
 pub mod latency;
+pub mod markdown;
+pub mod merge;
 pub mod record;
 pub mod suite;
 pub mod text;

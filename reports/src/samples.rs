@@ -9,7 +9,7 @@ use crate::suite::{Build, FinishedRun, SuiteRecord};
 use crate::verdict::Verdict;
 
 pub(crate) fn build() -> Build {
-    Build { version: "0.1.0".into(), profile: "release".into(), target: "x86_64-linux".into() }
+    Build { version: "0.1.0".into(), profile: "release".into(), target: "x86_64-linux".into(), commit: None }
 }
 
 fn run(scenario: &str, seed: u64, invariants: Vec<InvariantRecord>, error: Option<&str>) -> FinishedRun {

@@ -3,12 +3,13 @@
 //! Two things can only be judged here. A `sometimes` mark need not be reached by every seed, but by one of them; and
 //! latencies are merged as distributions, since percentiles of percentiles mean nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{LatencySummary, VirtualLatency};
 use crate::record::{Commands, RunRecord};
+use crate::text::grouped;
 use crate::verdict::{SuiteVerdict, Verdict};
 
 /// Version of the JSON document. It changes when a field's meaning does.
@@ -33,6 +34,9 @@ pub struct SuiteRecord {
     pub version: u32,
     /// What ran.
     pub build: Build,
+    /// Which part of a whole this is; absent if it is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The worst of all.
     pub verdict: SuiteVerdict,
     /// The process's exit code.
@@ -58,6 +62,29 @@ pub struct Build {
     pub profile: String,
     /// Processor and operating system, as `x86_64-linux`.
     pub target: String,
+    /// The commit it was built from, if the build was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// One of several calls, on as many machines, that share the runs between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The how-manieth, from 1.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
+    /// Digest of what was shared out. Shards of one whole agree on it; whatever has another is no part of that whole.
+    pub whole: String,
+}
+
+/// What a scenario was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file, as the command line found it.
+    pub file: String,
+    /// Digest of its text: another text is another scenario, whatever its name.
+    pub digest: String,
 }
 
 /// One scenario over all its seeds.
@@ -65,8 +92,17 @@ pub struct Build {
 pub struct ScenarioSummary {
     /// Its name.
     pub scenario: String,
+    /// What it was read from, if the harness says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// How many seeds ran.
     pub seeds: u64,
+    /// The lowest of them.
+    #[serde(default)]
+    pub seed_min: u64,
+    /// The highest.
+    #[serde(default)]
+    pub seed_max: u64,
     /// How many of them passed.
     pub passed: u64,
     /// How many ended with each verdict; those that none ended with are not there.
@@ -77,7 +113,10 @@ pub struct ScenarioSummary {
     pub compared: BTreeMap<String, u64>,
     /// The worst run's verdict; inconclusive at best if a `sometimes` was never seen, or a fault never felt.
     pub verdict: Verdict,
-    /// Marks that had to be reached by some seed and were reached by none.
+    /// Marks that some seed must reach.
+    #[serde(default)]
+    pub sometimes: Vec<String>,
+    /// Those of them that none reached; empty in a part of a whole, which has no say in it.
     pub sometimes_never: Vec<String>,
     /// How many faults of each kind that the plans had were felt by anyone.
     #[serde(default)]
@@ -85,12 +124,18 @@ pub struct ScenarioSummary {
     /// Kinds of faults that the plans had and that changed nothing in any seed, if there were enough seeds to tell.
     #[serde(default)]
     pub faults_never_felt: Vec<String>,
+    /// How often each mark was reached, over all seeds.
+    #[serde(default)]
+    pub marks: BTreeMap<String, u64>,
     /// How the commands of all seeds ended.
     pub commands: Commands,
     /// How many faults of each kind changed something.
     pub faults: BTreeMap<String, u64>,
     /// The latencies of all seeds in one distribution.
     pub latency_virtual_ms: LatencySummary,
+    /// That distribution itself, to be merged.
+    #[serde(default)]
+    pub latency_virtual_ms_counts: VirtualLatency,
 }
 
 /// Which runs are kept whole, beside being summed up.
@@ -147,17 +192,19 @@ impl Summing {
 
     /// Judges them. `sometimes` gives the marks each scenario must reach in at least one seed.
     pub fn finish(self, build: Build, sometimes: &BTreeMap<String, Vec<String>>) -> SuiteRecord {
-        let judged = |sum: Sum| {
-            let marks = sometimes.get(&sum.scenario).map_or(&[][..], Vec::as_slice);
+        let mut suite = self.finish_part(build, sometimes);
+        suite.judge_whole();
+        suite
+    }
+
+    /// Judges them as a part of a whole: `sometimes` is written down, and judged by whoever has the whole.
+    pub fn finish_part(self, build: Build, sometimes: &BTreeMap<String, Vec<String>>) -> SuiteRecord {
+        let finished = |sum: Sum| {
+            let marks = sometimes.get(&sum.scenario).cloned().unwrap_or_default();
             sum.finish(marks)
         };
-        let summary: Vec<_> = self.scenarios.into_iter().map(judged).collect();
-        // Nothing ran: nothing is proved.
-        let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
-        let verdict = SuiteVerdict::from(worst);
-        let (reasons, notes) = (Vec::new(), Vec::new());
-        let (exit_code, runs) = (verdict.exit_code(), self.runs);
-        SuiteRecord { version: VERSION, build, verdict, exit_code, reasons, notes, summary, runs }
+        let summary = self.scenarios.into_iter().map(finished).collect();
+        SuiteRecord::of(build, summary, self.runs)
     }
 }
 
@@ -167,7 +214,9 @@ struct Sum {
     scenario: String,
     verdicts: BTreeMap<Verdict, u64>,
     compared: BTreeMap<String, u64>,
-    marks: BTreeSet<String>,
+    seed_min: u64,
+    seed_max: u64,
+    marks: BTreeMap<String, u64>,
     commands: Commands,
     faults: BTreeMap<String, u64>,
     fault_effects: BTreeMap<String, u64>,
@@ -178,23 +227,21 @@ impl Sum {
     fn new(scenario: &str) -> Self {
         let (verdicts, compared, marks) = Default::default();
         let (commands, faults, fault_effects) = Default::default();
+        let (seed_min, seed_max) = (u64::MAX, 0);
         let (scenario, latency) = (scenario.to_owned(), VirtualLatency::new());
-        Self { scenario, verdicts, compared, marks, commands, faults, fault_effects, latency }
+        Self { scenario, verdicts, compared, seed_min, seed_max, marks, commands, faults, fault_effects, latency }
     }
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
         *self.verdicts.entry(record.verdict).or_default() += 1;
+        (self.seed_min, self.seed_max) = (self.seed_min.min(record.seed), self.seed_max.max(record.seed));
         for invariant in &record.invariants {
             *self.compared.entry(invariant.name.clone()).or_default() += invariant.compared;
         }
-        self.marks.extend(record.marks.iter().filter(|(_, count)| **count > 0).map(|(mark, _)| mark.clone()));
+        add(&mut self.marks, &record.marks);
         self.commands.add(&record.commands);
-        for (kind, count) in &record.faults {
-            *self.faults.entry(kind.clone()).or_default() += count;
-        }
-        for (kind, count) in &record.fault_effects {
-            *self.fault_effects.entry(kind.clone()).or_default() += count;
-        }
+        add(&mut self.faults, &record.faults);
+        add(&mut self.fault_effects, &record.fault_effects);
         self.latency.merge(latency);
     }
 
@@ -206,28 +253,34 @@ impl Sum {
         self.verdicts.values().sum()
     }
 
-    fn finish(self, sometimes: &[String]) -> ScenarioSummary {
-        let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !self.marks.contains(*mark)).cloned().collect();
-        let worst = self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive);
-        let enough = self.seeds() >= EFFECT_SEEDS_MIN;
-        let unfelt = self.fault_effects.iter().filter(|(_, count)| enough && **count == 0);
-        let faults_never_felt: Vec<_> = unfelt.map(|(kind, _)| kind.clone()).collect();
-        let shown = sometimes_never.is_empty() && faults_never_felt.is_empty();
-        let verdict = if shown { worst } else { worst.max(Verdict::Inconclusive) };
+    fn finish(self, sometimes: Vec<String>) -> ScenarioSummary {
         ScenarioSummary {
             seeds: self.seeds(),
             passed: self.ended(Verdict::Pass),
-            verdict,
-            sometimes_never,
-            fault_effects: self.fault_effects,
-            faults_never_felt,
+            verdict: self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive),
             latency_virtual_ms: self.latency.summary(),
+            latency_virtual_ms_counts: self.latency,
             scenario: self.scenario,
+            source: None,
+            seed_min: self.seed_min,
+            seed_max: self.seed_max,
             verdicts: self.verdicts,
             compared: self.compared,
+            sometimes,
+            sometimes_never: Vec::new(),
+            fault_effects: self.fault_effects,
+            faults_never_felt: Vec::new(),
+            marks: self.marks,
             commands: self.commands,
             faults: self.faults,
         }
+    }
+}
+
+/// Adds counts to counts, name by name.
+pub(crate) fn add<K: Clone + Ord>(to: &mut BTreeMap<K, u64>, counts: &BTreeMap<K, u64>) {
+    for (name, count) in counts {
+        *to.entry(name.clone()).or_default() += count;
     }
 }
 
@@ -237,6 +290,36 @@ impl SuiteRecord {
         let mut summing = Summing::new(Keep::All);
         runs.into_iter().for_each(|run| summing.take(run));
         summing.finish(build, sometimes)
+    }
+
+    /// What `summary` and `runs` come to by themselves; what must be reached sometimes is not looked at.
+    pub(crate) fn of(build: Build, summary: Vec<ScenarioSummary>, runs: Vec<RunRecord>) -> Self {
+        // Nothing ran: nothing is proved.
+        let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
+        let verdict = SuiteVerdict::from(worst);
+        let (reasons, notes, exit_code) = (Vec::new(), Vec::new(), verdict.exit_code());
+        Self { version: VERSION, build, shard: None, verdict, exit_code, reasons, notes, summary, runs }
+    }
+
+    /// Judges what must be reached sometimes, and what must be felt: whoever calls it says that this is the whole.
+    pub(crate) fn judge_whole(&mut self) {
+        for scenario in &mut self.summary {
+            let reached = |mark: &String| scenario.marks.get(mark).is_some_and(|count| *count > 0);
+            scenario.sometimes_never = scenario.sometimes.iter().filter(|mark| !reached(mark)).cloned().collect();
+            let enough = scenario.seeds >= EFFECT_SEEDS_MIN;
+            let unfelt = scenario.fault_effects.iter().filter(|(_, count)| enough && **count == 0);
+            scenario.faults_never_felt = unfelt.map(|(kind, _)| kind.clone()).collect();
+            if !scenario.sometimes_never.is_empty() || !scenario.faults_never_felt.is_empty() {
+                scenario.verdict = scenario.verdict.max(Verdict::Inconclusive);
+                self.verdict = self.verdict.max(scenario.verdict.into());
+            }
+        }
+        self.exit_code = self.verdict.exit_code();
+    }
+
+    /// Says what each scenario, by its name, was read from.
+    pub fn read_from(&mut self, source: impl Fn(&str) -> Option<Source>) {
+        self.summary.iter_mut().for_each(|scenario| scenario.source = source(&scenario.scenario));
     }
 
     /// Makes the verdict worse, never better, for a reason that no single run shows: a threshold, or two runs of one
@@ -268,6 +351,28 @@ impl SuiteRecord {
         let least = self.summary.iter().map(|scenario| scenario.seeds).min()?;
         let all = self.summary.iter().all(|scenario| scenario.passed == scenario.seeds);
         Some(least / 3).filter(|one_in| all && *one_in > 0)
+    }
+
+    /// What a green suite proves, in a sentence; `None` as in [`SuiteRecord::fewer_than_one_in`].
+    pub fn proved(&self) -> Option<String> {
+        let one_in = grouped(self.fewer_than_one_in()?);
+        let of = if self.summary.len() == 1 { "it" } else { "any one of the scenarios" };
+        Some(format!("With 95 % confidence fewer than 1 seed in {one_in} breaks {of} (rule of three)."))
+    }
+
+    /// The runs that did not pass, as far as they are kept, in the order in which to look at them: the broken before the
+    /// inconclusive; each scenario's first before any scenario's second, for many seeds of one often say the same.
+    /// Otherwise in the order they ran, so that the first is the one to reproduce.
+    pub fn bad_runs(&self) -> Vec<&RunRecord> {
+        let mut bad: Vec<&RunRecord> = self.runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
+        let mut told: BTreeMap<(bool, &str), usize> = BTreeMap::new();
+        bad.sort_by_cached_key(|run| {
+            let inconclusive = run.verdict < Verdict::Violated;
+            let rank = told.entry((inconclusive, &run.scenario)).or_default();
+            *rank += 1;
+            (inconclusive, *rank)
+        });
+        bad
     }
 
     /// The run to look at first: the first that failed or was violated, else the first that did not pass.
@@ -319,6 +424,20 @@ mod tests {
         assert!(crate::text::render(&many).contains("calm: faults that nobody ever felt: hold."));
         let felt = suite(runs(1..=EFFECT_SEEDS_MIN - 1, 0).chain(runs(20..=20, 1)).collect());
         assert_eq!((felt.exit_code, felt.summary[0].fault_effects["hold"]), (0, 1));
+    }
+
+    #[test]
+    fn a_part_writes_down_what_must_be_reached_and_has_no_say_in_it() {
+        let mut summing = Summing::new(Keep::All);
+        summing.take(samples::marked("calm", 4, "resent"));
+        let suite = summing.finish_part(samples::build(), &needs("calm", "redelivered"));
+        let calm = &suite.summary[0];
+        assert_eq!((suite.verdict, &calm.sometimes_never[..]), (SuiteVerdict::Pass, &[][..]));
+        assert_eq!(
+            (&calm.sometimes[..], &calm.marks),
+            (&["redelivered".to_owned()][..], &[("resent".into(), 3)].into())
+        );
+        assert_eq!((calm.seed_min, calm.seed_max), (4, 4));
     }
 
     #[test]

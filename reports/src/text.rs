@@ -4,7 +4,7 @@
 //! the last line is the command that reproduces the first that matters, ready to be copied. No colours: whoever owns
 //! the terminal adds them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::latency::LatencySummary;
@@ -13,7 +13,7 @@ use crate::suite::{ScenarioSummary, SuiteRecord};
 use crate::verdict::{SuiteVerdict, Verdict};
 
 /// Runs told in detail; the rest are counted. One bug often breaks every seed, and says the same each time.
-const DETAILED_RUNS: usize = 10;
+pub(crate) const DETAILED_RUNS: usize = 10;
 
 /// The text, with a newline at its end.
 pub fn render(suite: &SuiteRecord) -> String {
@@ -31,7 +31,8 @@ pub fn render(suite: &SuiteRecord) -> String {
     out
 }
 
-fn headline(suite: &SuiteRecord, out: &mut String) {
+/// The verdict in lines: what ran and how it ended.
+pub(crate) fn headline(suite: &SuiteRecord, out: &mut String) {
     let runs = count(suite.seeds(), "run");
     let scenarios = count(suite.summary.len() as u64, "scenario");
     let seeds: BTreeSet<u64> = suite.summary.iter().map(|scenario| scenario.seeds).collect();
@@ -62,7 +63,7 @@ fn headline(suite: &SuiteRecord, out: &mut String) {
 }
 
 /// Columns: the first and last are words and stand left, those between are numbers and stand right.
-const HEADER: [&str; 10] =
+pub(crate) const HEADER: [&str; 10] =
     ["scenario", "passed", "applied", "rejected", "dead-lettered", "p50 ms", "p90 ms", "p99 ms", "max ms", "faults"];
 
 fn table(scenarios: &[ScenarioSummary], out: &mut String) {
@@ -80,7 +81,8 @@ fn table(scenarios: &[ScenarioSummary], out: &mut String) {
     out.push_str("Latencies are virtual: protocol delay from sending to effect, not speed.\n");
 }
 
-fn row(scenario: &ScenarioSummary) -> [String; 10] {
+/// A scenario's cells under [`HEADER`].
+pub(crate) fn row(scenario: &ScenarioSummary) -> [String; 10] {
     let LatencySummary { count, p50, p90, p99, max, .. } = scenario.latency_virtual_ms;
     // A latency of nothing is no latency of zero.
     let ms = |value: u64| if count == 0 { "-".to_owned() } else { grouped(value) };
@@ -100,57 +102,64 @@ fn row(scenario: &ScenarioSummary) -> [String; 10] {
 }
 
 fn never_reached(scenarios: &[ScenarioSummary], out: &mut String) {
-    for scenario in scenarios.iter().filter(|scenario| !scenario.sometimes_never.is_empty()) {
-        let marks = scenario.sometimes_never.join(", ");
-        let _ = write!(out, "\n{}: no seed ever reached {marks}.\n", scenario.scenario);
-    }
-    for scenario in scenarios.iter().filter(|scenario| !scenario.faults_never_felt.is_empty()) {
-        let kinds = scenario.faults_never_felt.join(", ");
-        let _ = write!(out, "\n{}: faults that nobody ever felt: {kinds}.\n", scenario.scenario);
-    }
+    scenarios.iter().filter_map(missed).for_each(|sentence| out.extend(["\n", &sentence, "\n"]));
+}
+
+/// Which marks a scenario demands and no seed reached, and which faults nobody felt in any, in a sentence.
+pub(crate) fn missed(scenario: &ScenarioSummary) -> Option<String> {
+    let told = [
+        ("no seed ever reached ", &scenario.sometimes_never),
+        ("faults that nobody ever felt: ", &scenario.faults_never_felt),
+    ];
+    let told =
+        told.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}{}", names.join(", ")));
+    let told: Vec<_> = told.collect();
+    (!told.is_empty()).then(|| format!("{}: {}.", scenario.scenario, told.join("; ")))
 }
 
 fn details(suite: &SuiteRecord, out: &mut String) {
-    let mut bad: Vec<&RunRecord> = suite.runs.iter().filter(|run| run.verdict != Verdict::Pass).collect();
-    // The broken before the inconclusive; each scenario's first before any scenario's second: many seeds of one often say
-    // the same. Otherwise in the order they ran, so that the first is the one to reproduce.
-    let mut told: BTreeMap<(bool, &str), usize> = BTreeMap::new();
-    bad.sort_by_cached_key(|run| {
-        let inconclusive = run.verdict < Verdict::Violated;
-        let rank = told.entry((inconclusive, &run.scenario)).or_default();
-        *rank += 1;
-        (inconclusive, *rank)
-    });
-    for run in bad.iter().take(DETAILED_RUNS) {
+    for run in suite.bad_runs().into_iter().take(DETAILED_RUNS) {
         let _ = write!(out, "\n{}, seed {}: {}\n", run.scenario, run.seed, run.verdict);
-        if let Some(error) = &run.error {
-            let _ = writeln!(out, "  {error}");
-        }
-        for invariant in &run.invariants {
-            if invariant.violations_total > 0 {
-                let (times, of) = (count(invariant.violations_total, "time"), count(invariant.compared, "comparison"));
-                let _ = writeln!(out, "  {} was violated {times} in {of}:", invariant.name);
-                invariant.violations.iter().for_each(|words| out.extend(["    ", words, "\n"]));
-                let untold = invariant.violations_total.saturating_sub(invariant.violations.len() as u64);
-                if untold > 0 {
-                    let _ = writeln!(out, "    and {} more", grouped(untold));
-                }
-            } else if invariant.compared == 0 {
-                let _ = writeln!(out, "  {} compared nothing", invariant.name);
-            }
-        }
-        if run.invariants.is_empty() && run.error.is_none() {
-            out.push_str("  no invariant was checked\n");
-        }
+        run_details(run).lines().for_each(|line| out.extend(["  ", line, "\n"]));
     }
-    let untold = (suite.seeds() - suite.ended(Verdict::Pass)).saturating_sub(DETAILED_RUNS as u64);
-    if untold > 0 {
-        let _ = write!(out, "\n{} more did not pass.\n", grouped(untold));
+    if let Some(untold) = untold_runs(suite) {
+        out.extend(["\n", &untold, "\n"]);
     }
 }
 
+/// How many runs did not pass beside those that are told in detail, in a sentence.
+pub(crate) fn untold_runs(suite: &SuiteRecord) -> Option<String> {
+    let untold = (suite.seeds() - suite.ended(Verdict::Pass)).saturating_sub(DETAILED_RUNS as u64);
+    (untold > 0).then(|| format!("{} more did not pass.", grouped(untold)))
+}
+
+/// What is wrong with a run, in lines.
+pub(crate) fn run_details(run: &RunRecord) -> String {
+    let mut out = String::new();
+    if let Some(error) = &run.error {
+        let _ = writeln!(out, "{error}");
+    }
+    for invariant in &run.invariants {
+        if invariant.violations_total > 0 {
+            let (times, of) = (count(invariant.violations_total, "time"), count(invariant.compared, "comparison"));
+            let _ = writeln!(out, "{} was violated {times} in {of}:", invariant.name);
+            invariant.violations.iter().for_each(|words| out.extend(["  ", words, "\n"]));
+            let untold = invariant.violations_total.saturating_sub(invariant.violations.len() as u64);
+            if untold > 0 {
+                let _ = writeln!(out, "  and {} more", grouped(untold));
+            }
+        } else if invariant.compared == 0 {
+            let _ = writeln!(out, "{} compared nothing", invariant.name);
+        }
+    }
+    if run.invariants.is_empty() && run.error.is_none() {
+        out.push_str("no invariant was checked\n");
+    }
+    out
+}
+
 /// A number and its noun: `1 seed`, `1,200 seeds`.
-fn count(number: u64, noun: &str) -> String {
+pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
@@ -170,6 +179,8 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::samples;
 

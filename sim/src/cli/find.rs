@@ -1,9 +1,11 @@
 //! Finds scenarios: by name among the project's, as a file, or all of a folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+use tenantry_reports::suite::Source;
 use tenantry_sim::tenantry::section::{self, Scenario};
 
 /// Where scenarios are looked for by name.
@@ -18,6 +20,18 @@ pub(super) struct Found {
     pub(super) scenario: Scenario,
     /// What its file says.
     pub(super) text: String,
+    /// Where that stands, and its digest.
+    pub(super) source: Source,
+}
+
+/// The marks that each scenario demands of some seed, by its name.
+pub(super) fn sometimes<'a>(scenarios: impl Iterator<Item = &'a Found>) -> BTreeMap<String, Vec<String>> {
+    scenarios.map(|Found { scenario, .. }| (scenario.name.clone(), scenario.sometimes.clone())).collect()
+}
+
+/// Where the scenario called `name` was found.
+pub(super) fn source<'a>(mut scenarios: impl Iterator<Item = &'a Found>, name: &str) -> Option<Source> {
+    scenarios.find(|found| found.scenario.name == name).map(|found| found.source.clone())
 }
 
 impl Found {
@@ -116,5 +130,7 @@ pub(super) fn read(path: &Path) -> Result<Found, miette::Report> {
     let text = std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {shown}: {error}"))?;
     let scenario = Scenario::parse(&shown, &text, section::hosts)?;
     let is_ours = path.parent().is_some_and(|folder| folder == Path::new(FOLDER) || folder == Path::new(REGRESSIONS));
-    Ok(Found { called: if is_ours { scenario.name.clone() } else { shown }, scenario, text })
+    let called = if is_ours { scenario.name.clone() } else { shown.clone() };
+    let digest = hex::encode(&Sha256::digest(&text)[..16]);
+    Ok(Found { called, scenario, text, source: Source { file: shown, digest } })
 }

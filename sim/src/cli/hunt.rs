@@ -4,33 +4,27 @@
 //! that runs it again. Memory that grows with the number of seeds is one, too.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, RunRecord};
-use tenantry_reports::suite::{FinishedRun, Keep, SuiteRecord, Summing};
+use tenantry_reports::suite::{FinishedRun, Keep, Summing};
 use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
 use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
 
-use super::find::{Found, find};
-use super::output::{build, report, reproduce, threads};
+use super::find::{Found, find, sometimes, source};
+use super::output::{Outputs, build, reproduce, threads};
+use super::progress::Progress;
 use super::run::is_doubled;
+use super::shard::{Shard, share};
 
 /// Runs that did not pass and are told of one by one; the rest are counted.
 const BAD_KEPT: usize = 100;
-
-/// Where nobody watches a counter, a line is written this often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// On a terminal the counter is written this often: a seed may take a few milliseconds.
-const COUNT_EVERY: Duration = Duration::from_millis(100);
 
 /// Memory is looked at once so many seeds have run, when every thread has had some, and from there on may grow by so much.
 const WARM_SEEDS: u64 = 500;
@@ -62,10 +56,11 @@ pub(super) struct Hunt {
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Write the record as JSON to this file; `-` is stdout, instead of the text. It has the first runs that did not pass,
-    /// and the sum of all.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Run only the I-th of N parts, such as 1/4, on this machine; `tenantry merge` makes one record of all.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 impl Hunt {
@@ -86,12 +81,16 @@ impl Hunt {
         if scenarios.is_empty() {
             return Err(miette::miette!(help = "use `tenantry run`", "a plan that is spelt out has one seed"));
         }
+        self.outputs.check()?;
         let begun = now();
         let time = self.time.or(self.seeds.is_none().then_some(Duration::from_secs(60)));
         let end = time.and_then(|time| begun.checked_add(time));
         let last = self.seeds.map_or(u64::MAX, |seeds| self.from.saturating_add(seeds.get() - 1));
         let each_seed = (self.from..=last).flat_map(|seed| scenarios.iter().map(move |found| (found.clone(), seed)));
-        let jobs = each_seed.take_while(|_| end.is_none_or(|end| now() < end));
+        if let (Some(shard), Some(seeds)) = (self.shard, self.seeds) {
+            shard.check(seeds.get().saturating_mul(scenarios.len() as u64))?;
+        }
+        let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end));
         let (double, from) = (self.double, self.from);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
             let setup = Setup::expand(&found.scenario, *seed);
@@ -102,8 +101,8 @@ impl Hunt {
             (finished, differs)
         };
         let mut differences = Vec::new();
-        let (mut summing, mut progress) = (Summing::new(Keep::Bad(BAD_KEPT)), Progress::new(begun));
-        let mut warm_kib = None;
+        let (mut summing, mut progress) = (Summing::new(Keep::Bad(BAD_KEPT)), Progress::new(None));
+        let (mut warm_kib, mut cut_short) = (None, false);
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
             let (finished, differs) = match ended {
                 Ended::Done(done) => done,
@@ -115,22 +114,27 @@ impl Hunt {
             let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
             let name = &found.scenario.name;
             differences.extend(differs.map(|told| format!("{name} seed {seed} is not the same twice: {told}.")));
-            progress.ended(&summing, &finished.record);
+            progress.ended(&finished.record);
             summing.take(finished);
             if summing.seeds() == WARM_SEEDS {
                 warm_kib = resident_kib();
             }
-            if bad && !self.keep_going { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            cut_short |= bad && !self.keep_going;
+            if cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         progress.end();
-        let names = scenarios.iter().map(|found| (found.scenario.name.clone(), found.scenario.sometimes.clone()));
-        let complete = summing.bad() == 0 && differences.is_empty();
-        // Cut short by a finding, it says nothing of what later seeds would have reached.
-        let sometimes: BTreeMap<_, _> = if complete { names.collect() } else { BTreeMap::new() };
-        let runs = summing.seeds();
-        let mut suite = summing.finish(build(), &sometimes);
+        let all = || scenarios.iter().map(|found| &**found);
+        let (runs, sometimes) = (summing.seeds(), sometimes(all()));
+        // Cut short by a finding, it says nothing of what later seeds would have reached; a shard nothing of other machines'.
+        let mut suite = match cut_short || self.shard.is_some() {
+            true => summing.finish_part(build(), &sometimes),
+            false => summing.finish(build(), &sometimes),
+        };
         differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
-        suite.notes.extend(proved(&suite));
+        suite.read_from(|name| source(all(), name));
+        suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
+        suite.notes.extend(self.shard.map(Shard::note));
+        suite.notes.extend(suite.proved());
         let took = begun.elapsed();
         let rate = runs as f64 * 60.0 / took.as_secs_f64().max(0.001);
         suite.notes.push(format!("{} s, {} runs a minute.", took.as_secs(), grouped(rate as u64)));
@@ -142,16 +146,9 @@ impl Hunt {
                 false => suite.notes.push(told),
             }
         }
-        report(&suite, self.json.as_deref())?;
+        self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }
-}
-
-/// What it proves that all passed.
-fn proved(suite: &SuiteRecord) -> Option<String> {
-    let one_in = grouped(suite.fewer_than_one_in()?);
-    let of = if suite.summary.len() == 1 { "it" } else { "any one of the scenarios" };
-    Some(format!("With 95 % confidence fewer than 1 seed in {one_in} breaks {of} (rule of three)."))
 }
 
 /// A run that has no record of its own.
@@ -174,48 +171,6 @@ fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
         reproduce: reproduce(found, seed),
     };
     FinishedRun { record, latency }
-}
-
-/// Says on stderr how far it is: a counter that overwrites itself on a terminal, a line now and then elsewhere, and always
-/// what did not pass.
-struct Progress {
-    begun: Instant,
-    told: Instant,
-    on_terminal: bool,
-}
-
-impl Progress {
-    fn new(begun: Instant) -> Self {
-        Self { begun, told: begun, on_terminal: std::io::stderr().is_terminal() }
-    }
-
-    /// `record` has ended, after those that are summed up already.
-    fn ended(&mut self, before: &Summing, record: &RunRecord) {
-        let mut stderr = std::io::stderr().lock();
-        let passed = record.verdict == Verdict::Pass;
-        // Nobody may be reading the progress; the results are elsewhere.
-        let clear = if self.on_terminal { "\r\x1b[K" } else { "" };
-        if !passed {
-            let _ = writeln!(stderr, "{clear}{} seed {}: {}", record.scenario, record.seed, record.verdict);
-        }
-        let every = if self.on_terminal { COUNT_EVERY } else { LINE_EVERY };
-        if self.told.elapsed() < every {
-            return;
-        }
-        self.told = now();
-        let (runs, bad) = (before.seeds() + 1, before.bad() + u64::from(!passed));
-        let rate = runs as f64 * 60.0 / self.begun.elapsed().as_secs_f64();
-        let line =
-            format!("{} runs, {bad} bad, {} a minute, at seed {}", grouped(runs), grouped(rate as u64), record.seed);
-        let _ = if self.on_terminal { write!(stderr, "{clear}{line}") } else { writeln!(stderr, "{line}") };
-        let _ = stderr.flush();
-    }
-
-    fn end(&self) {
-        if self.on_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }
 
 /// Memory that this process holds, in KiB; `None` where the system does not say.

@@ -3,13 +3,20 @@
 //! Exit codes are law: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, 4
 //! inconclusive, 5 nondeterminism, 70 internal.
 
+mod completions;
 mod find;
+mod github;
 mod hunt;
 mod list;
+mod man;
+mod merge;
 mod output;
+mod progress;
 mod replay;
 mod run;
+mod schema;
 mod seeds;
+mod shard;
 mod shrink;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +38,20 @@ enum Command {
     Run(run::Run),
     /// Run seed after seed until one does not pass, or the time is up.
     Hunt(hunt::Hunt),
+    /// Merge the records of several machines, and judge them as one.
+    Merge(merge::Merge),
     /// Make a violation small: the fewest faults and acts that still break the same invariant.
     Shrink(shrink::Shrink),
     /// Run a violation again, tell its story, and say whether it is the same.
     Replay(replay::Replay),
     /// List the scenarios.
     List(list::List),
+    /// Print the JSON Schema of scenario files.
+    Schema(schema::Schema),
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+    /// Print or write manual pages.
+    Man(man::Man),
 }
 
 impl Cli {
@@ -45,9 +60,16 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
+            Command::Merge(merge) => merge.execute(),
             Command::Shrink(shrink) => shrink.execute(),
             Command::Replay(replay) => replay.execute(),
             Command::List(list) => list.execute(),
+            Command::Schema(schema) => schema.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
         }
     }
 }
+
+#[cfg(test)]
+mod workflow_tests;

@@ -1,20 +1,21 @@
 //! `tenantry run`: scenarios x seeds, over all cores, judged.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use tenantry_reports::suite::{FinishedRun, SuiteRecord};
+use tenantry_reports::suite::{Keep, Summing};
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
-use super::find::{Found, find};
-use super::output::{build, report, reproduce, threads, write};
+use super::find::{Found, find, sometimes, source};
+use super::output::{Outputs, build, reproduce, threads, write};
+use super::progress::Progress;
 use super::seeds;
+use super::shard::{Shard, share};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -30,15 +31,17 @@ pub(super) struct Run {
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Write the record as JSON to this file; `-` is stdout, instead of the text.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Run only the I-th of N parts, such as 1/4, on this machine; `tenantry merge` makes one record of all.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    #[command(flatten)]
+    outputs: Outputs,
     /// Run every seed twice, and name the first event that differs; without it the first seed of a scenario and every 50th
     /// are.
     #[arg(long)]
     double: bool,
     /// Write every event of one run, a line of JSON each, to this file; needs one scenario and --seed.
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "shard")]
     trace: Option<PathBuf>,
 }
 
@@ -61,6 +64,7 @@ impl Run {
         if self.trace.as_deref() == Some(Path::new("-")) {
             return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
         }
+        self.outputs.check()?;
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let double = self.double;
         let of_scenario = |found: &'_ Found| {
@@ -71,6 +75,8 @@ impl Run {
             .iter()
             .flat_map(|found| of_scenario(found).map(move |(seed, double)| (found, seed, double)))
             .collect();
+        self.shard.map_or(Ok(()), |shard| shard.check(runs.len() as u64))?;
+        let runs: Vec<_> = share(self.shard, runs.into_iter()).collect();
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed, double): &(&Found, u64, bool)| {
@@ -80,17 +86,26 @@ impl Run {
             ended.finished.record.reproduce = reproduce(found, *seed);
             (ended, differs)
         };
-        let ended = run_all(&runs, threads, run, |done, of, (ended, _)| progress(done, of, ended));
+        let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
+        let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = run_all(&runs, threads, run, |_, _, (ended, _)| lock().ended(&ended.finished.record));
+        lock().end();
         let (ended, differs): (Vec<Ended>, Vec<_>) = ended.into_iter().unzip();
         if let Some(path) = &self.trace {
             write_trace(path, &ended[0].trace)?;
         }
-        let sometimes =
-            scenarios.iter().map(|Found { scenario, .. }| (scenario.name.clone(), scenario.sometimes.clone()));
-        // A mark that some seed of many reaches need not be reached by the one that is being looked into.
-        let sometimes: BTreeMap<_, _> = if self.seed.is_some() { BTreeMap::new() } else { sometimes.collect() };
-        let finished: Vec<FinishedRun> = ended.into_iter().map(|ended| ended.finished).collect();
-        let mut suite = SuiteRecord::new(build(), finished, &sometimes);
+        let mut summing = Summing::new(Keep::All);
+        ended.into_iter().for_each(|ended| summing.take(ended.finished));
+        let sometimes = sometimes(scenarios.iter());
+        // A mark that some seed of many reaches need not be reached by the one that is being looked into, nor by one
+        // machine's few of them.
+        let mut suite = match self.seed.is_some() || self.shard.is_some() {
+            true => summing.finish_part(build(), &sometimes),
+            false => summing.finish(build(), &sometimes),
+        };
+        suite.read_from(|name| source(scenarios.iter(), name));
+        suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
+        suite.notes.extend(self.shard.map(Shard::note));
         let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
         if own > 0 {
             let what = if own == 1 { "regression" } else { "regressions" };
@@ -102,7 +117,7 @@ impl Run {
                 suite.worsen(SuiteVerdict::Nondeterministic, what);
             }
         }
-        report(&suite, self.json.as_deref())?;
+        self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }
 }
@@ -113,19 +128,6 @@ const DOUBLED_OF: u64 = 50;
 /// Whether the `index`th seed of a scenario is run twice though nobody asked.
 pub(super) fn is_doubled(index: u64) -> bool {
     index.is_multiple_of(DOUBLED_OF)
-}
-
-/// A counter that overwrites itself on a terminal; elsewhere only what did not pass is worth a line.
-fn progress(done: usize, of: usize, ended: &Ended) {
-    let record = &ended.finished.record;
-    let mut stderr = std::io::stderr().lock();
-    // Nobody may be reading the progress; the results are elsewhere.
-    if stderr.is_terminal() {
-        let end = if done == of { "\n" } else { "" };
-        let _ = write!(stderr, "\r\x1b[K{done}/{of} {} seed {}: {}{end}", record.scenario, record.seed, record.verdict);
-    } else if record.verdict.exit_code() != 0 {
-        let _ = writeln!(stderr, "{done}/{of} {} seed {}: {}", record.scenario, record.seed, record.verdict);
-    }
 }
 
 pub(super) fn write_trace(path: &Path, trace: &[TraceEntry]) -> Result<(), miette::Report> {

@@ -10,13 +10,15 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_spanned::Spanned;
 
 use crate::engine::dice::Dice;
 use crate::engine::fault::{Fault, FaultKind, KINDS};
 use crate::engine::scenario::{MinMax, PHASE_MS_MAX, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
+use crate::engine::scenario_schema::KindName;
+use crate::engine::spanned::Spanned;
 
 /// The most faults that one seed may draw.
 const FAULTS_MAX: u64 = 1000;
@@ -61,10 +63,11 @@ pub struct Chaos {
 }
 
 /// The section as written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawChaos {
     faults: Spanned<MinMax>,
+    #[schemars(with = "Option<Vec<KindName>>")]
     kinds: Option<Spanned<Vec<Spanned<String>>>>,
     hosts: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default = "for_ms")]

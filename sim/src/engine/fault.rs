@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Names of all kinds, as scenarios spell them.
@@ -34,14 +35,16 @@ pub const KINDS: [&str; 21] = [
 ];
 
 /// One fault: it begins at `at` and is healed `for_` later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Virtual time since the simulation began; whole milliseconds.
     #[serde(rename = "at_ms", with = "milliseconds")]
+    #[schemars(with = "u64")]
     pub at: Duration,
     /// How long it lasts; whole milliseconds. Zero for what is over in an instant.
     #[serde(rename = "for_ms", with = "milliseconds")]
+    #[schemars(with = "u64")]
     pub for_: Duration,
     /// What goes wrong.
     pub kind: FaultKind,
@@ -51,7 +54,7 @@ pub struct Fault {
 }
 
 /// The event that a fault waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct When {
     /// Its kind, as the trace names it.
@@ -66,7 +69,7 @@ pub struct When {
 }
 
 /// What goes wrong. Hosts are named as the runner registered them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// Every message between `a` and `b` is dropped, those on their way included.

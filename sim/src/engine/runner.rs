@@ -48,6 +48,18 @@ pub struct Host {
     pub start: Box<dyn Fn() -> Software>,
 }
 
+impl Host {
+    /// A host whose software is made by `start`, each time from a clone of `state`: what lies outside of its process, such as
+    /// a disk.
+    pub fn new<S: Clone + 'static, F: Future<Output = Result<(), Box<dyn Error>>> + 'static>(
+        name: &str,
+        state: S,
+        start: impl Fn(S) -> F + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), start: Box::new(move || Box::pin(start(state.clone()))) }
+    }
+}
+
 /// The error with which a host's main future says that its process gives up and hopes for a fresh start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -71,6 +83,14 @@ pub struct Settings {
     pub epoch: SystemTime,
     /// What the hosts live under: the runner opens and closes faults there.
     pub weather: Weather,
+}
+
+impl Settings {
+    /// Settings that suit most: a tick of 1 ms, links of 1 to 4 ms, and a constant epoch in 2023.
+    pub fn new(seed: u64, limit: Duration) -> Self {
+        let epoch = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Self { seed, tick_ms: 1, latency_ms: 1..=4, limit, epoch, weather: Weather::default() }
+    }
 }
 
 /// The hosts' machines, as far as faults reach past the process: their disks. The half that hosts the services implements

@@ -11,9 +11,9 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_spanned::Spanned;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::chaos::{Chaos, RawChaos};
 use crate::engine::dice::Dice;
@@ -21,6 +21,7 @@ use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
 use crate::engine::scenario_plan::{RawPlan, Spelt};
+use crate::engine::spanned::Spanned;
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
 pub(super) const PHASE_MS_MAX: u64 = 3_600_000;
@@ -150,44 +151,64 @@ impl<T, W: Work> Scenario<T, W> {
     }
 }
 
-#[derive(Deserialize)]
+// As written. What its docs say, and its fields', editors show.
+/// What runs, for how long, and what goes wrong when.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: Work")]
-struct Raw<T, W: Work> {
+#[schemars(title = "Scenario", bound = "T: JsonSchema + Default, W: Work + JsonSchema")]
+pub(super) struct Raw<T, W: Work> {
+    /// As the file is called, without `.toml`.
     name: Spanned<String>,
+    /// What it shows, in a sentence.
     description: String,
+    /// How long work and faults may take, in virtual milliseconds.
     duration_ms: Spanned<u64>,
+    /// How long everything may take to end after that, in virtual milliseconds.
     #[serde(default = "drain_ms")]
     drain_ms: Spanned<u64>,
+    /// Marks that at least one seed must reach, or the run is inconclusive.
     #[serde(default)]
     sometimes: Vec<Spanned<String>>,
+    /// The simulated network.
     #[serde(default)]
     network: RawNetwork,
+    /// The simulated disks.
     #[serde(default)]
     disk: RawDisk,
+    /// Which hosts there are.
     #[serde(default)]
     topology: T,
+    /// What is done, by whom.
     workload: W,
+    /// What goes wrong when.
     #[serde(default, rename = "fault")]
     faults: Vec<RawFault>,
-    chaos: Option<RawChaos>,
+    /// What happens, spelt out: then nothing is drawn.
+    #[schemars(with = "Option<RawPlan<serde_json::Value>>")]
     plan: Option<RawPlan<W::Act>>,
+    /// Faults that are drawn for each seed.
+    chaos: Option<RawChaos>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RawNetwork {
+    /// One-way latency in virtual milliseconds, drawn once per link and seed.
     latency_ms: Spanned<MinMax>,
+    /// Virtual milliseconds per step, 1 to 100.
     tick_ms: Spanned<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RawDisk {
+    /// How long a sync takes in virtual milliseconds.
     sync_ms: Spanned<MinMax>,
+    /// A control: syncs say done and make nothing durable.
     lying_sync: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MinMax {
     pub(super) min: u64,

@@ -6,20 +6,24 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_spanned::Spanned;
 
 use crate::engine::fault::{Fault, FaultKind, KINDS, When};
 use crate::engine::scenario::{DELAY_MS_MAX, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
+use crate::engine::scenario_schema::KindName;
+use crate::engine::spanned::Spanned;
 
 /// How far a clock may be off, in milliseconds: an hour, which is what a wrong time zone makes of it.
 const OFFSET_MS_MAX: i64 = 3_600_000;
 
 /// A fault as written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFault {
+    /// What goes wrong.
+    #[schemars(with = "KindName")]
     kind: Spanned<String>,
     between: Option<Spanned<Vec<Spanned<String>>>>,
     from: Option<Spanned<String>>,
@@ -37,7 +41,7 @@ pub(super) struct RawFault {
 }
 
 /// The event that a fault waits for, as written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawWhen {
     event: Spanned<String>,

@@ -5,13 +5,14 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_spanned::Spanned;
 
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Entry, Plan, What};
 use crate::engine::scenario_error::{SectionError, one_of};
+use crate::engine::spanned::Spanned;
 
 /// A plan that is spelt out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +30,17 @@ pub struct Spelt<A> {
 }
 
 /// A plan as written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "A: DeserializeOwned")]
 pub(super) struct RawPlan<A> {
     seed: u64,
     guards: Option<String>,
     digest: Option<String>,
-    #[serde(default = "Vec::new", rename = "entry")]
+    #[serde(default, rename = "entry")]
     entries: Vec<Spanned<RawEntry<A>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "A: DeserializeOwned")]
 struct RawEntry<A> {
     at_ms: Option<Spanned<u64>>,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_spanned::Spanned;
 
 use tenantry_system::alerting::{DEFAULT_RULES, Rules};
 use tenantry_system::attack::BINDINGS;
@@ -15,12 +15,13 @@ use super::workload::Act;
 use crate::engine::dice::Dice;
 use crate::engine::scenario::{Section, Work};
 use crate::engine::scenario_error::SectionError;
+use crate::engine::spanned::Spanned;
 
 /// A scenario of Tenantry.
 pub type Scenario = crate::engine::scenario::Scenario<Topology, Workload>;
 
 /// How many hosts of each role; those not named here are one each.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Topology {
     /// Consumers, 1 to 8. One is called `consumer`, several `consumer-1`, `consumer-2`, ...
@@ -28,13 +29,26 @@ pub struct Topology {
     /// Whether channels are encrypted and prove who is at their ends; certificates are renewed every two seconds.
     pub tls: bool,
     /// How often one tenant may be acted on; the system's default when the file is silent.
+    #[schemars(with = "Option<RateShape>")]
     pub tenant_rate: Option<Spanned<Rate>>,
     /// How often one user may ask; the system's default when the file is silent.
+    #[schemars(with = "Option<RateShape>")]
     pub user_rate: Option<Spanned<Rate>>,
     /// What the audit log is watched by, as a file of rules; the system's default when the file is silent.
     pub alert_rules: Option<Spanned<String>>,
     /// Whether a webhook is told of alerts: its receiver has a host, `receiver`.
     pub webhook: bool,
+}
+
+/// A [`Rate`] as editors are told of it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct RateShape {
+    /// Requests a second, in the long run.
+    per_second: std::num::NonZeroU32,
+    /// Requests at once after a pause.
+    burst: std::num::NonZeroU32,
 }
 
 impl Default for Topology {
@@ -52,7 +66,7 @@ impl Default for Topology {
 
 /// Who asks for how much. Times are drawn over the scenario's whole duration: an open loop, that never waits for the
 /// system.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Tenants that are acted on, 1 to 40; one more is there that nobody has a role on.

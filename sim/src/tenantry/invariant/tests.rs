@@ -552,10 +552,10 @@ fn g3_sees_a_letter_with_two_ends_or_none_and_one_that_was_decided_by_whoever_ma
     let second = || (tenant("acme"), id("f-2"));
     let spoils: [&dyn Fn(&mut Story); 11] = [
         // It lies there still, though it was decided or given up.
-        &|story| drop(story.kept.letters_of.insert(first())),
-        &|story| drop(story.kept.letters_of.insert(second())),
+        &|story| assert!(story.kept.letters_of.insert(first())),
+        &|story| assert!(story.kept.letters_of.insert(second())),
         // It was given up and decided.
-        &|story| drop(story.kept.discarded.insert(first())),
+        &|story| assert!(story.kept.discarded.insert(first())),
         // What an operator was told is not so.
         &|story| drop(story.kept.outcomes.remove(&first())),
         &|story| drop(story.kept.discarded.remove(&second())),

@@ -1,0 +1,100 @@
+//! A disk image for each host, and what faults do to it: the machines of a service that brings none of its own.
+//!
+//! Faults of frames, connections, clocks and of processes that stand still reach a service through its own network and
+//! clock: under these machines they change nothing, and say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use crate::engine::dice::Dice;
+use crate::engine::disk_image::{DiskImage, Flip};
+use crate::engine::disks::DiskState;
+use crate::engine::runner::Machines;
+
+/// The disks of all hosts. Clones are the same disks.
+#[derive(Debug, Clone)]
+pub struct Disks {
+    dice: Dice,
+    hosts: Arc<Mutex<BTreeMap<String, Machine>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Machine {
+    image: Arc<Mutex<DiskImage>>,
+    losses: u64,
+    rots: u64,
+}
+
+impl Disks {
+    /// Disks that are empty. `seed` decides what a power loss leaves of them, and where they rot.
+    pub fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), hosts: Arc::default() }
+    }
+
+    /// The disk of `host`; it outlives the host's processes.
+    ///
+    /// Tasks of the host's software may share it; whoever locks it must not wait for anything meanwhile.
+    pub fn of(&self, host: &str) -> Arc<Mutex<DiskImage>> {
+        self.change(host, |machine, _| machine.image.clone())
+    }
+
+    /// Shows `act` the machine of `host`, and dice of its own.
+    fn change<R>(&self, host: &str, act: impl FnOnce(&mut Machine, &Dice) -> R) -> R {
+        let dice = Dice::new(self.dice.u64("machines", host, 0));
+        act(self.hosts.lock().expect("no holder panics").entry(host.to_owned()).or_default(), &dice)
+    }
+}
+
+impl Machines for Disks {
+    /// Of connections it knows nothing: that is for whoever brings a network.
+    fn before_crash(&mut self, host: &str) -> u64 {
+        self.of(host).lock().expect("no holder panics").crash();
+        0
+    }
+
+    fn power_loss(&mut self, host: &str) -> u64 {
+        self.change(host, |machine, dice| {
+            machine.losses += 1;
+            machine.image.lock().expect("no holder panics").power_loss(dice, machine.losses).bytes_lost
+        })
+    }
+
+    fn set_disk(&mut self, host: &str, state: DiskState) {
+        self.of(host).lock().expect("no holder panics").state = state;
+    }
+
+    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+        self.change(host, |machine, dice| {
+            machine.rots += 1;
+            machine.image.lock().expect("no holder panics").rot(dice, machine.rots)
+        })
+    }
+
+    fn reset(&mut self, _: &str, _: &str) -> u64 {
+        0
+    }
+
+    fn resume(&mut self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_reach_the_disk_of_their_host_and_no_other() {
+        let mut disks = Disks::new(1);
+        let (a, b) = (disks.of("a"), disks.of("b"));
+        for image in [&a, &b] {
+            image.lock().unwrap().create("x").unwrap();
+            image.lock().unwrap().write("x", 0, &[7; 2000]).unwrap();
+        }
+        assert_eq!((disks.power_loss("a"), disks.power_loss("a")), (2000, 0), "nothing was synced");
+        assert_eq!((a.lock().unwrap().len("x").unwrap(), b.lock().unwrap().len("x").unwrap()), (0, 2000));
+        assert!(disks.rot("a").is_empty() && !disks.rot("b").is_empty());
+        disks.set_disk("b", DiskState { full: true, ..DiskState::default() });
+        assert!(b.lock().unwrap().create("y").is_err() && a.lock().unwrap().create("y").is_ok());
+        disks.before_crash("b");
+        assert_eq!((a.lock().unwrap().epoch(), b.lock().unwrap().epoch()), (2, 1));
+    }
+}
