@@ -73,7 +73,7 @@ fn plan(seed: u64) -> Plan<u64> {
             1 => FaultKind::PowerLoss { host },
             _ => FaultKind::Partition { a: "customers".into(), b: host },
         };
-        Fault { at: ms(dice.range("fault.at", "", number, 100..=1800)), for_: ms(100), kind }
+        Fault { at: ms(dice.range("fault.at", "", number, 100..=1800)), for_: ms(100), kind, when: None }
     };
     Plan::new(seed, "till", &(0..6).map(fault).collect::<Vec<_>>(), coins)
 }
