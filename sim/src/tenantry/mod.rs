@@ -21,7 +21,6 @@ pub mod model;
 pub mod office;
 pub mod operators;
 pub mod pki;
-pub mod plant;
 pub mod run;
 pub mod section;
 pub mod triage;

@@ -190,20 +190,6 @@ impl Worlds {
         SimEntropy(Mutex::new(self.dice.rng(stream, host, counter)))
     }
 
-    /// The control: the file `name` of `host` is as empty as a new one, for good.
-    ///
-    /// # Panics
-    /// When the disk refuses it: then the control shows nothing.
-    pub fn forget(&self, host: &str, name: &str) {
-        let hosts = self.lock();
-        let Some(hosted) = hosts.get(host) else { return };
-        let mut image = hosted.image.lock().expect("no holder panics");
-        if image.len(name).is_ok() {
-            let emptied = image.set_len(name, 0).and_then(|()| image.sync(name)).and_then(|()| image.promote_all());
-            emptied.expect("a sound disk");
-        }
-    }
-
     /// How many operations full and failing disks have refused, over all hosts.
     #[must_use]
     pub fn disk_refused(&self) -> u64 {
@@ -341,7 +327,8 @@ impl DiskFile for SimFile {
     }
 }
 
-struct SimClock;
+/// Simulated time, of a host without skew.
+pub struct SimClock;
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
