@@ -117,6 +117,11 @@ impl FaultKind {
         }
     }
 
+    /// Whether the kind of this name acts on a wire between two hosts.
+    pub fn is_of_wire(name: &str) -> bool {
+        matches!(name, "partition" | "partition_oneway" | "hold")
+    }
+
     /// Every host it names: one, or the two sides.
     pub fn hosts(&self) -> Vec<&str> {
         match self {

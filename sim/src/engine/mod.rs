@@ -1,7 +1,7 @@
 //! The generic half of the harness: everything here would serve any tokio service, and nothing here names Tenantry.
 //!
 //! The way of one run goes through the rooms in this order. A [`scenario`] file says what may happen. With a seed and
-//! the [`dice`] it expands to a [`plan`], the explicit list of what happens when. The [`runner`] hosts the services in
+//! the [`dice`] it expands to a [`plan`], the explicit list of what happens when; its [`chaos`] is spent there. The [`runner`] hosts the services in
 //! turmoil and steps virtual time; before each step it asks the [`injector`] which [`fault`]s begin or heal, and the
 //! injector asks [`links`] what that means for every wire and [`disks`] what it means for every disk. The services write
 //! to a [`disk_image`], which forgets on power loss what was not durable. What happened goes into the [`trace`]; a panic on any host comes back as a value
@@ -11,6 +11,7 @@
 //! Rules of these rooms: no wall clock, no map whose order can change, and no random number that depends on how many
 //! were drawn before it.
 
+pub mod chaos;
 pub mod dice;
 pub mod disk_image;
 pub mod disks;

@@ -15,12 +15,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_spanned::Spanned;
 
+use crate::engine::chaos::{Chaos, RawChaos};
+use crate::engine::dice::Dice;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
-const PHASE_MS_MAX: u64 = 3_600_000;
+pub(super) const PHASE_MS_MAX: u64 = 3_600_000;
 /// The coarsest tick, in virtual milliseconds: timers are no finer than it.
 const TICK_MS_MAX: u64 = 100;
 /// The slowest link or sync, in virtual milliseconds: one minute.
@@ -65,6 +67,8 @@ pub struct Scenario<T, W> {
     pub workload: W,
     /// What goes wrong, in the order of the file.
     pub faults: Vec<Fault>,
+    /// What goes wrong beside that, drawn for each seed.
+    pub chaos: Option<Chaos>,
 }
 
 /// The simulated network.
@@ -103,6 +107,16 @@ impl<T: Section + Default, W: Section> Scenario<T, W> {
     }
 }
 
+impl<T, W> Scenario<T, W> {
+    /// What goes wrong with this seed: what the file spells out, then what its chaos draws, on wires only where `talk` says
+    /// that two hosts do.
+    pub fn faults(&self, dice: &Dice, talk: impl Fn(&str, &str) -> bool) -> Vec<Fault> {
+        let duration_ms = u64::try_from(self.duration.as_millis()).expect("at most an hour");
+        let drawn = self.chaos.iter().flat_map(|chaos| chaos.draw(dice, duration_ms, &talk));
+        self.faults.iter().cloned().chain(drawn).collect()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: DeserializeOwned")]
 struct Raw<T, W> {
@@ -122,6 +136,7 @@ struct Raw<T, W> {
     workload: W,
     #[serde(default, rename = "fault")]
     faults: Vec<RawFault>,
+    chaos: Option<RawChaos>,
 }
 
 #[derive(Deserialize)]
@@ -140,9 +155,9 @@ struct RawDisk {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MinMax {
-    min: u64,
-    max: u64,
+pub(super) struct MinMax {
+    pub(super) min: u64,
+    pub(super) max: u64,
 }
 
 impl Default for RawNetwork {
@@ -162,7 +177,7 @@ fn drain_ms() -> Spanned<u64> {
 }
 
 /// A default: it stands nowhere in the file, and no check refuses it.
-fn unwritten<V>(value: V) -> Spanned<V> {
+pub(super) fn unwritten<V>(value: V) -> Spanned<V> {
     Spanned::new(0..0, value)
 }
 
@@ -184,6 +199,7 @@ fn check<T: Section, W: Section>(
     raw.workload.check()?;
     let hosts = known_hosts(&raw.topology, &raw.workload);
     let faults = raw.faults.iter().map(|fault| fault.check(&hosts, duration_ms)).collect::<Result<_, _>>()?;
+    let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, duration_ms)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,
@@ -195,6 +211,7 @@ fn check<T: Section, W: Section>(
         topology: raw.topology,
         workload: raw.workload,
         faults,
+        chaos,
     })
 }
 

@@ -297,3 +297,31 @@ fn an_error_is_shown_with_its_line_and_a_mark_under_it() {
     assert!(shown.contains("scenarios/story.toml:5:12"), "{shown}");
     assert!(shown.contains("help: commands is at least 1"), "{shown}");
 }
+
+#[test]
+fn chaos_is_silent_about_all_but_its_budget() {
+    let chaos = parse(&format!("{LEAST}[chaos]\nfaults = {{ min = 1, max = 4 }}\n")).unwrap().chaos.unwrap();
+    assert_eq!((chaos.faults, chaos.for_ms, chaos.swarm), (1..=4, 20..=1200, true));
+    assert_eq!(chaos.hosts, ["broker", "ledger", "consumer-0"]);
+    assert!(chaos.kinds.contains(&"crash") && !chaos.kinds.contains(&"bit_rot"), "{:?}", chaos.kinds);
+    let brief = LEAST.replace("2000", "300");
+    let chaos = parse(&format!("{brief}[chaos]\nfaults = {{ min = 1, max = 4 }}\n")).unwrap().chaos.unwrap();
+    assert_eq!(chaos.for_ms, 1..=300, "what is not written fits into a short scenario");
+}
+
+#[test]
+fn chaos_that_can_not_be_is_refused_at_its_place() {
+    let refuses = |section: &str, column: usize, marked: &str, message: &str, help: &str| {
+        refused(&format!("{LEAST}[chaos]\n{section}\n"), (7, column), marked, message, help);
+    };
+    let turned = "faults = { min = 3, max = 2 }";
+    refuses(turned, 10, "{ min = 3, max = 2 }", "faults reaches from 3 to 2", "0 <= A <= B <= 1000");
+    let long = "for_ms = { min = 1, max = 2001 }\nfaults = { min = 1, max = 1 }";
+    refuses(long, 10, "{ min = 1, max = 2001 }", "for_ms reaches from 1 to 2001", "1 <= A <= B <= 2000");
+    let kinds = "kinds = [\"crsh\"]\nfaults = { min = 1, max = 1 }";
+    refuses(kinds, 10, "\"crsh\"", "there is no kind \"crsh\"", "did you mean \"crash\"?");
+    let hosts = "hosts = [\"broker\", \"legder\"]\nfaults = { min = 1, max = 1 }";
+    refuses(hosts, 20, "\"legder\"", "there is no host \"legder\"", "did you mean \"ledger\"?");
+    let none = "hosts = []\nfaults = { min = 1, max = 1 }";
+    refuses(none, 9, "[]", "chaos on no host", "leave the key out");
+}

@@ -28,7 +28,7 @@ use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
-use super::section::Scenario;
+use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
 use crate::bugs::{Bug, Kit};
@@ -112,7 +112,7 @@ impl Setup {
         let acts = workload::draw(&dice, workload, &cast, duration_ms);
         let followers = followers::draw(&dice, &cast, *workload.followers.get_ref());
         Self {
-            plan: Plan::new(seed, &scenario.name, &scenario.faults, acts),
+            plan: Plan::new(seed, &scenario.name, &scenario.faults(&dice, section::talk), acts),
             cast,
             consumers: scenario.topology.consumer_hosts(),
             tls: scenario.topology.tls,

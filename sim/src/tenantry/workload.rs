@@ -257,8 +257,7 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         // Every tenant but the last has an admin.
         let chosen = dice.range("workload.paused", &entity, 0, 0..=cast.tenants.len() as u64 - 2) as usize;
         let tenant = cast.tenants[chosen].clone();
-        let admin = cast.operators.iter().find(|operator| cast.part(operator, &tenant) == Some(Part::Admin));
-        let operator = admin.expect("every tenant but the last has an admin").clone();
+        let operator = first_admin(cast, &tenant).expect("every tenant but the last has an admin").clone();
         acts.push((
             at,
             Act::Pause(Pause { operator, tenant, for_ms: dice.range("workload.pause", &entity, 0, PAUSE_MS) }),
@@ -267,7 +266,13 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
     for index in 0..*workload.revocations.get_ref() {
         let entity = format!("revocation-{index}");
         let held = cast.roles.iter().flat_map(|(operator, on)| on.keys().map(move |tenant| (operator, tenant)));
-        let held: Vec<_> = held.collect();
+        // Whoever pauses must be able to resume.
+        let pauses = *workload.pauses.get_ref() > 0;
+        let held: Vec<_> =
+            held.filter(|(operator, tenant)| !pauses || first_admin(cast, tenant) != Some(*operator)).collect();
+        if held.is_empty() {
+            break;
+        }
         let chosen = dice.range("workload.revoked", &entity, 0, 0..=held.len() as u64 - 1) as usize;
         let (operator, tenant) = (held[chosen].0.clone(), held[chosen].1.clone());
         let for_ms = dice.range("workload.revocation", &entity, 0, REVOKED_MS);
@@ -288,6 +293,11 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         acts.push((at, Act::Rotate(Rotation { drop_after_ms })));
     }
     acts
+}
+
+/// Who pauses `tenant`.
+fn first_admin<'a>(cast: &'a Cast, tenant: &TenantId) -> Option<&'a UserId> {
+    cast.operators.iter().find(|operator| cast.part(operator, tenant) == Some(Part::Admin))
 }
 
 /// What becomes of the dead letter that `forgery` leaves: an admin of its lane deals with it, sometimes two at once, and
