@@ -6,7 +6,7 @@
 //! injector asks [`links`] what that means for every wire and [`disks`] what it means for every disk. The services write
 //! to a [`disk_image`], which forgets on power loss what was not durable. What happened goes into the [`trace`]; a panic on any host comes back as a value
 //! through [`panics`]. The [`suite`] does all that for many seeds at once, each on a fresh thread; a [`hunt`] for as
-//! many as there is time for, and gives up on those that hang.
+//! many as there is time for, and gives up on those that hang. What fails, [`shrink`] makes small.
 //!
 //! Rules of these rooms: no wall clock, no map whose order can change, and no random number that depends on how many
 //! were drawn before it.
@@ -25,5 +25,7 @@ pub mod runner;
 pub mod scenario;
 pub mod scenario_error;
 mod scenario_fault;
+pub mod scenario_plan;
+pub mod shrink;
 pub mod suite;
 pub mod trace;

@@ -20,6 +20,7 @@ use crate::engine::dice::Dice;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
+use crate::engine::scenario_plan::{RawPlan, Spelt};
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
 pub(super) const PHASE_MS_MAX: u64 = 3_600_000;
@@ -44,9 +45,29 @@ pub trait Section: DeserializeOwned {
     }
 }
 
+/// The section that says what the hosted half does.
+pub trait Work: Section {
+    /// One thing that it does, as `[plan]` spells it out.
+    type Act: DeserializeOwned;
+
+    /// Refuses values that make no sense beside a `[plan]`, by which nothing is drawn that the plan says.
+    ///
+    /// # Errors
+    /// The first such value.
+    fn check_beside_plan(&self) -> Result<(), SectionError> {
+        self.check()
+    }
+
+    /// Refuses an act that makes no sense with `seed`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    fn check_act(&self, seed: u64, act: &Self::Act) -> Result<(), (String, String)>;
+}
+
 /// A checked scenario. `T` is the hosted half's topology, `W` its workload.
 #[derive(Debug, Clone)]
-pub struct Scenario<T, W> {
+pub struct Scenario<T, W: Work> {
     /// The file's stem.
     pub name: String,
     /// What it shows, in a sentence.
@@ -69,6 +90,8 @@ pub struct Scenario<T, W> {
     pub faults: Vec<Fault>,
     /// What goes wrong beside that, drawn for each seed.
     pub chaos: Option<Chaos>,
+    /// What happens, spelt out: then no act is drawn. Its faults come beside `faults`.
+    pub plan: Option<Spelt<W::Act>>,
 }
 
 /// The simulated network.
@@ -89,7 +112,7 @@ pub struct Disk {
     pub lying_sync: bool,
 }
 
-impl<T: Section + Default, W: Section> Scenario<T, W> {
+impl<T: Section + Default, W: Work> Scenario<T, W> {
     /// Reads a scenario. `file_name` is for errors, and its stem must be the scenario's name. `known_hosts` names every
     /// host that topology and workload make, for faults to act on.
     ///
@@ -107,7 +130,7 @@ impl<T: Section + Default, W: Section> Scenario<T, W> {
     }
 }
 
-impl<T, W> Scenario<T, W> {
+impl<T, W: Work> Scenario<T, W> {
     /// What goes wrong with this seed: what the file spells out, then what its chaos draws, on wires only where `talk` says
     /// that two hosts do.
     pub fn faults(&self, dice: &Dice, talk: impl Fn(&str, &str) -> bool) -> Vec<Fault> {
@@ -118,8 +141,8 @@ impl<T, W> Scenario<T, W> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: DeserializeOwned")]
-struct Raw<T, W> {
+#[serde(deny_unknown_fields, bound = "T: DeserializeOwned + Default, W: Work")]
+struct Raw<T, W: Work> {
     name: Spanned<String>,
     description: String,
     duration_ms: Spanned<u64>,
@@ -137,6 +160,7 @@ struct Raw<T, W> {
     #[serde(default, rename = "fault")]
     faults: Vec<RawFault>,
     chaos: Option<RawChaos>,
+    plan: Option<RawPlan<W::Act>>,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +205,7 @@ pub(super) fn unwritten<V>(value: V) -> Spanned<V> {
     Spanned::new(0..0, value)
 }
 
-fn check<T: Section, W: Section>(
+fn check<T: Section, W: Work>(
     raw: Raw<T, W>,
     file_name: &str,
     known_hosts: impl Fn(&T, &W) -> Vec<String>,
@@ -196,10 +220,16 @@ fn check<T: Section, W: Section>(
     };
     let disk = Disk { sync_ms: range(&raw.disk.sync_ms, "sync_ms")?, lying_sync: raw.disk.lying_sync };
     raw.topology.check()?;
-    raw.workload.check()?;
+    match raw.plan {
+        Some(_) => raw.workload.check_beside_plan()?,
+        None => raw.workload.check()?,
+    }
     let hosts = known_hosts(&raw.topology, &raw.workload);
     let faults = raw.faults.iter().map(|fault| fault.check(&hosts, duration_ms)).collect::<Result<_, _>>()?;
     let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, duration_ms)).transpose()?;
+    let times = (duration_ms, duration_ms + drain_ms);
+    let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
+    let plan = raw.plan.map(|plan| plan.check(&hosts, times, check_act)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,
@@ -212,6 +242,7 @@ fn check<T: Section, W: Section>(
         workload: raw.workload,
         faults,
         chaos,
+        plan,
     })
 }
 

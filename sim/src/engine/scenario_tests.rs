@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::*;
 use crate::engine::fault::FaultKind;
 
@@ -40,6 +42,21 @@ impl Section for Workload {
     fn known_marks() -> Option<Vec<String>> {
         Some(vec!["redelivered".into(), "fenced".into()])
     }
+}
+
+impl Work for Workload {
+    type Act = Act;
+
+    fn check_act(&self, seed: u64, act: &Act) -> Result<(), (String, String)> {
+        let right = format!("with seed {seed} there is only \"ana\"");
+        if act.greet == "ana" { Ok(()) } else { Err((format!("{:?} is not there", act.greet), right)) }
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Act {
+    greet: String,
 }
 
 fn parse(text: &str) -> Result<Scenario<Topology, Workload>, ScenarioError> {

@@ -6,9 +6,14 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use tenantry_system::alerting::{DEFAULT_RULES, Rules};
+use tenantry_system::attack::BINDINGS;
 use tenantry_system::rate_limit::{Rate, RateLimits};
 
-use crate::engine::scenario::Section;
+use super::cast::{Cast, Part};
+use super::needs::fits;
+use super::workload::Act;
+use crate::engine::dice::Dice;
+use crate::engine::scenario::{Section, Work};
 use crate::engine::scenario_error::SectionError;
 
 /// A scenario of Tenantry.
@@ -188,7 +193,30 @@ impl Section for Workload {
     }
 }
 
+impl Work for Workload {
+    type Act = Act;
+
+    fn check_beside_plan(&self) -> Result<(), SectionError> {
+        // What it draws is not drawn. What else it says is what it says elsewhere, where it must have commands.
+        let one = Spanned::new(0..0, u64::from(!self.catalogue));
+        Self { commands: one, quiet_p99_ms_max: None, ..self.clone() }.check()
+    }
+
+    fn check_act(&self, seed: u64, act: &Act) -> Result<(), (String, String)> {
+        fits(&self.cast(&Dice::new(seed)), act)
+    }
+}
+
 impl Workload {
+    /// Who is there.
+    #[must_use]
+    pub fn cast(&self, dice: &Dice) -> Cast {
+        match self.catalogue {
+            true => Cast::of(&BINDINGS.map(|(operator, tenant)| (operator, tenant, Part::Admin))),
+            false => Cast::draw(dice, *self.tenants.get_ref(), *self.operators.get_ref()),
+        }
+    }
+
     /// Whether the identity provider has a host, and rotates its key.
     #[must_use]
     pub fn rotates_identity(&self) -> bool {

@@ -1,0 +1,137 @@
+//! `[plan]` of a scenario file: what happens when, spelt out instead of drawn.
+//!
+//! It is how a failure is handed over: shrinking writes it, people may edit it, and it is run with its own seed for ever.
+//! An entry is a fault, which has its times, or an act of the hosted half at its time.
+
+use std::fmt::Write as _;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_spanned::Spanned;
+
+use crate::engine::fault::Fault;
+use crate::engine::plan::{Entry, Plan, What};
+use crate::engine::scenario_error::{SectionError, one_of};
+
+/// A plan that is spelt out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spelt<A> {
+    /// Every decision that the plan does not spell out.
+    pub seed: u64,
+    /// The invariant that it is there for: this one must compare something.
+    pub guards: Option<String>,
+    /// The digest of the run that violated it.
+    pub digest: Option<String>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// What the hosted half does, with times in virtual milliseconds.
+    pub acts: Vec<(u64, A)>,
+}
+
+/// A plan as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "A: DeserializeOwned")]
+pub(super) struct RawPlan<A> {
+    seed: u64,
+    guards: Option<String>,
+    digest: Option<String>,
+    #[serde(default = "Vec::new", rename = "entry")]
+    entries: Vec<Spanned<RawEntry<A>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "A: DeserializeOwned")]
+struct RawEntry<A> {
+    at_ms: Option<Spanned<u64>>,
+    fault: Option<Spanned<Fault>>,
+    act: Option<Spanned<A>>,
+}
+
+impl<A: DeserializeOwned> RawPlan<A> {
+    /// The plan it says, if its faults make sense among `hosts` and are healed within `duration_ms`, nothing is done after
+    /// `deadline_ms`, and `check_act` says nothing against its acts: it is given the seed and an act, and gives what is wrong
+    /// and what would be right.
+    pub(super) fn check(
+        self,
+        hosts: &[String],
+        (duration_ms, deadline_ms): (u64, u64),
+        check_act: impl Fn(u64, &A) -> Result<(), (String, String)>,
+    ) -> Result<Spelt<A>, SectionError> {
+        let Self { seed, guards, digest, entries } = self;
+        let mut spelt = Spelt { seed, guards, digest, faults: Vec::new(), acts: Vec::new() };
+        for entry in entries {
+            let span = entry.span();
+            let RawEntry { at_ms, fault, act } = entry.into_inner();
+            match (at_ms, fault, act) {
+                (None, Some(fault), None) => {
+                    check_fault(&fault, hosts, duration_ms)?;
+                    spelt.faults.push(fault.into_inner());
+                }
+                (Some(at_ms), None, Some(act)) => {
+                    let wrong = |(message, help)| SectionError::new(act.span(), message, help);
+                    check_act(seed, act.get_ref()).map_err(wrong)?;
+                    if *at_ms.get_ref() > deadline_ms {
+                        let message = format!("this is done at {} ms, when the run is over", at_ms.get_ref());
+                        let help = format!("at_ms is at most duration_ms + drain_ms = {deadline_ms}");
+                        return Err(SectionError::new(at_ms.span(), message, help));
+                    }
+                    spelt.acts.push((at_ms.into_inner(), act.into_inner()));
+                }
+                _ => {
+                    let help = "write fault = { at_ms = .., for_ms = .., kind = .. }, or at_ms = .. and act = ..";
+                    return Err(SectionError::new(span, "this entry is neither a fault nor an act", help));
+                }
+            }
+        }
+        Ok(spelt)
+    }
+}
+
+fn check_fault(fault: &Spanned<Fault>, hosts: &[String], duration_ms: u64) -> Result<(), SectionError> {
+    let wrong = |message: String, help: String| Err(SectionError::new(fault.span(), message, help));
+    let Fault { at, for_, kind, .. } = fault.get_ref();
+    let named = kind.hosts();
+    if let Some(unknown) = named.iter().find(|host| !hosts.iter().any(|known| known == *host)) {
+        return wrong(format!("there is no host {unknown:?}"), one_of(unknown, "hosts", hosts));
+    }
+    if let [one, other] = named[..]
+        && one == other
+    {
+        return wrong(format!("both sides are {one:?}"), one_of("", "hosts", hosts));
+    }
+    if for_.is_zero() != kind.is_instant() {
+        let right = if kind.is_instant() { "for_ms is 0: it is over in an instant" } else { "for_ms is at least 1" };
+        return wrong(format!("a {} of {} ms", kind.name(), for_.as_millis()), right.to_owned());
+    }
+    let ends_ms = at.checked_add(*for_).map(|end| end.as_millis());
+    if ends_ms.is_none_or(|end| end > u128::from(duration_ms)) {
+        let message = format!("this fault is over after the scenario's {duration_ms} ms");
+        let help = format!("at_ms + for_ms is at most duration_ms = {duration_ms}");
+        return wrong(message, help);
+    }
+    Ok(())
+}
+
+/// `plan` as a `[plan]` that [`RawPlan`] reads, with what it guards and the digest of the run that violated it.
+pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str) -> String {
+    let text = |value: &str| inline(value);
+    let seed = plan.seed;
+    let mut spelt = format!("[plan]\nseed = {seed}\nguards = {}\ndigest = {}\n", text(guards), text(digest));
+    for Entry { at_ms, what } in &plan.entries {
+        let _ = match what {
+            What::Fault(fault) => writeln!(spelt, "\n[[plan.entry]]\nfault = {}", inline(fault)),
+            What::Act(act) => writeln!(spelt, "\n[[plan.entry]]\nat_ms = {at_ms}\nact = {}", inline(act)),
+            What::Heal(_) => Ok(()),
+        };
+    }
+    spelt
+}
+
+/// `value` as it stands behind an equals sign.
+fn inline<V: Serialize + ?Sized>(value: &V) -> String {
+    let mut written = String::new();
+    value
+        .serialize(toml::ser::ValueSerializer::new(&mut written))
+        .expect("faults and acts have names and small numbers");
+    written
+}
