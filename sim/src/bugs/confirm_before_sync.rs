@@ -2,12 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::capability::{Disk, Job, World};
+use tokio::time::sleep;
 
 use super::Kit;
 use super::seam::{Bent, BentDisk};
+
+/// What is written lies in a cache for so long.
+const FLUSH: Duration = Duration::from_millis(100);
 
 struct ConfirmBeforeSync(Arc<dyn Disk>);
 
@@ -25,7 +30,10 @@ impl BentDisk for ConfirmBeforeSync {
         job();
         let disk = self.0.clone();
         // It will be durable, a moment later; a disk that fails meanwhile is found by the next job.
-        tokio::spawn(async move { disk.run(Box::new(|| {})).await });
+        tokio::spawn(async move {
+            sleep(FLUSH).await;
+            disk.run(Box::new(|| {})).await
+        });
         Ok(())
     }
 }

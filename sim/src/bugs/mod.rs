@@ -20,7 +20,6 @@ mod dedup_before_effect;
 mod dedup_forgotten;
 mod deputy;
 mod dry_run_acts;
-mod entropy_repeats;
 mod expected_version_ignored;
 mod find;
 mod float_amounts;
@@ -29,12 +28,10 @@ mod grant_expires_in_queue;
 mod instant_retry;
 mod kit;
 mod lane_ignored;
-mod late_ack;
 mod lease_never_ends;
 mod limiter_fails_open;
 mod misrouted_by_prefix;
 mod nack_is_ack;
-mod noisy_neighbour;
 mod pause_too_early;
 mod poison_blocks;
 mod read_by_prefix;
@@ -306,18 +303,6 @@ const BUGS: &[Planted] = &[
         seams: &[Seam::Broker(nack_is_ack::plant)],
     },
     Planted {
-        name: "late-ack",
-        trap: "A settlement that comes late settles another's lease.",
-        promise: "G4-nothing-lost",
-        seams: &[Seam::Broker(late_ack::plant)],
-    },
-    Planted {
-        name: "entropy-repeats",
-        trap: "What must be unique is drawn anew after a restart, and is what it was before it.",
-        promise: "G4-nothing-lost",
-        seams: &[Seam::World("broker", entropy_repeats::plant)],
-    },
-    Planted {
         name: "dead-letter-lost",
         trap: "What is refused is forgotten, not put aside.",
         promise: "G4-nothing-lost",
@@ -418,12 +403,6 @@ const BUGS: &[Planted] = &[
         trap: "The rate limiter lets everything through.",
         promise: "G8-fair-share",
         seams: &[Seam::Limits(limiter_fails_open::plant)],
-    },
-    Planted {
-        name: "noisy-neighbour",
-        trap: "Whoever has most waiting is served first, and alone.",
-        promise: "G8-fair-share",
-        seams: &[Seam::Broker(noisy_neighbour::plant)],
     },
     Planted {
         name: "secret-in-log",

@@ -16,6 +16,7 @@ use tenantry_reports::record::{Commands, RunRecord};
 use tenantry_reports::suite::{FinishedRun, Keep, SuiteRecord, Summing};
 use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
 
@@ -55,6 +56,9 @@ pub(super) struct Hunt {
     /// Give a run up that has not ended after this time, and call it hung.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     hang: Duration,
+    /// With this bug planted: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -83,9 +87,11 @@ impl Hunt {
         let last = self.seeds.map_or(u64::MAX, |seeds| self.from.saturating_add(seeds.get() - 1));
         let each_seed = (self.from..=last).flat_map(|seed| scenarios.iter().map(move |found| (found.clone(), seed)));
         let jobs = each_seed.take_while(|_| end.is_none_or(|end| now() < end));
-        let run = |(found, seed): &(Arc<Found>, u64)| {
-            let mut finished = Setup::expand(&found.scenario, *seed).run(false).finished;
-            finished.record.reproduce = reproduce(found, *seed);
+        let bug = self.bug;
+        let run = move |(found, seed): &(Arc<Found>, u64)| {
+            let setup = Setup { bug, ..Setup::expand(&found.scenario, *seed) };
+            let mut finished = setup.run(false).finished;
+            finished.record.reproduce = reproduce(found, *seed, bug);
             finished
         };
         let (mut summing, mut progress) = (Summing::new(Keep::Bad(BAD_KEPT)), Progress::new(begun));
@@ -93,8 +99,8 @@ impl Hunt {
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
             let finished = match ended {
                 Ended::Done(finished) => finished,
-                Ended::Panicked(why) => failed(&found, seed, format!("the harness panicked: {why}")),
-                Ended::Hung(after) => failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())),
+                Ended::Panicked(why) => failed(&found, seed, bug, format!("the harness panicked: {why}")),
+                Ended::Hung(after) => failed(&found, seed, bug, format!("it hung: no end after {} s", after.as_secs())),
             };
             let bad = finished.record.verdict >= Verdict::Violated;
             progress.ended(&summing, &finished.record);
@@ -136,7 +142,7 @@ fn proved(suite: &SuiteRecord) -> Option<String> {
 }
 
 /// A run that has no record of its own.
-fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
+fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> FinishedRun {
     let latency = VirtualLatency::new();
     let record = RunRecord {
         scenario: found.scenario.name.clone(),
@@ -151,7 +157,7 @@ fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),
         error: Some(error),
-        reproduce: reproduce(found, seed),
+        reproduce: reproduce(found, seed, bug),
     };
     FinishedRun { record, latency }
 }

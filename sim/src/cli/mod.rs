@@ -3,6 +3,7 @@
 //! Exit codes are law: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, 4
 //! inconclusive, 5 nondeterminism, 70 internal.
 
+mod bugs;
 mod find;
 mod hunt;
 mod list;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::Run),
     /// Run seed after seed until one does not pass, or the time is up.
     Hunt(hunt::Hunt),
+    /// Hunt the planted bugs: each must be found by the promise that it breaks, and nothing without one.
+    Bugs(bugs::Bugs),
     /// List the scenarios.
     List(list::List),
 }
@@ -39,6 +42,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
+            Command::Bugs(bugs) => bugs.execute(),
             Command::List(list) => list.execute(),
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tenantry_reports::suite::{Build, SuiteRecord};
 use tenantry_reports::{json, text};
+use tenantry_sim::bugs::Bug;
 
 use super::find::Found;
 
@@ -16,9 +17,10 @@ pub(super) fn threads(jobs: Option<NonZeroUsize>) -> usize {
 }
 
 /// The command line that runs one seed again: called as this process was, so that it can be pasted where its line was.
-pub(super) fn reproduce(found: &Found, seed: u64) -> String {
+pub(super) fn reproduce(found: &Found, seed: u64, bug: Option<Bug>) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "tenantry".into());
-    format!("{program} run {} --seed {seed}", quoted(&found.called))
+    let planted = bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
+    format!("{program} run {} --seed {seed}{planted}", quoted(&found.called))
 }
 
 /// Tells of `suite` on stdout: as text, or, where `json_to` is `-`, as JSON. Another `json_to` is a file for the JSON.
@@ -35,7 +37,7 @@ pub(super) fn report(suite: &SuiteRecord, json_to: Option<&Path>) -> Result<(), 
 }
 
 /// Writes to stdout. A reader that closed the pipe has read enough.
-fn print(text: &str) -> Result<(), miette::Report> {
+pub(super) fn print(text: &str) -> Result<(), miette::Report> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tenantry_reports::suite::{FinishedRun, SuiteRecord};
 use tenantry_reports::verdict::EXIT_USAGE;
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -27,6 +28,9 @@ pub(super) struct Run {
     /// Run these seeds, both ends included.
     #[arg(long, value_name = "A..B", value_parser = seeds::parse, default_value = "1..5")]
     seeds: RangeInclusive<u64>,
+    /// With this bug planted: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -63,8 +67,9 @@ impl Run {
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed): &(&Found, u64)| {
-            let mut ended = Setup::expand(&found.scenario, *seed).run(keep_trace);
-            ended.finished.record.reproduce = reproduce(found, *seed);
+            let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, *seed) };
+            let mut ended = setup.run(keep_trace);
+            ended.finished.record.reproduce = reproduce(found, *seed, self.bug);
             ended
         };
         let ended = run_all(&runs, threads, run, progress);

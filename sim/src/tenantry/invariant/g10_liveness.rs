@@ -1,6 +1,11 @@
-//! G10: once faults have healed, every command has its answer and every accepted one ends, by the deadline; queues drain.
+//! G10: once faults have healed, every command has its answer and every accepted one ends, by the deadline; queues drain,
+//! and nothing is tried again without a pause.
 
 use super::{Case, Finding};
+
+/// A message that can't be dealt with comes again after pauses that grow: in the longest outage of a scenario no more often
+/// than this. One that comes more often is tried without a pause.
+const DELIVERIES_MAX: u64 = 64;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G10-liveness");
@@ -26,6 +31,10 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.expect(forged == dead + gone, || {
         format!("{forged} forged messages, but {dead} dead letters and {gone} dealt with at {by} ms")
     });
+    for ((tenant, id), attempts) in &case.seen.witness.delivered {
+        let most = attempts.last().copied().unwrap_or(0);
+        finding.expect(most <= DELIVERIES_MAX, || format!("{id} of {tenant} was delivered {most} times by {by} ms"));
+    }
     let (told, triages) = (case.seen.triaged.len(), case.seen.triages);
     finding.expect(told == triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
     finding.expect(case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));

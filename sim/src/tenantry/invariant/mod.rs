@@ -325,6 +325,19 @@ mod tests {
     }
 
     #[test]
+    fn g1_sees_that_whoever_read_one_tenant_was_shown_another() {
+        let mut shown = story();
+        let credits = BTreeMap::from([("EUR".to_owned(), 700)]);
+        shown.kept.states.insert(tenant("globex"), TenantState { credits, ..TenantState::default() });
+        assert!(!violated(&shown).contains(&"G1-isolation"));
+        shown.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 700});
+        assert!(violated(&shown).contains(&"G1-isolation"));
+        // Wrong, and nobody's: that is no breach of isolation.
+        shown.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 701});
+        assert!(!violated(&shown).contains(&"G1-isolation"));
+    }
+
+    #[test]
     fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_end() {
         let states = |version| BTreeMap::from([(tenant("acme"), TenantState { version, ..TenantState::default() })]);
         let mut paused = story();
@@ -396,6 +409,12 @@ mod tests {
         let mut lost = story();
         lost.kept.outcomes.remove(&(tenant("acme"), id("m-2")));
         assert!(violated(&lost).contains(&"G4-nothing-lost"));
+
+        let mut forgotten = story();
+        forgotten.seen.forged.insert("f-1".into());
+        assert!(violated(&forgotten).contains(&"G4-nothing-lost"));
+        forgotten.kept.letters_of.insert((tenant("acme"), id("f-1")));
+        assert!(!violated(&forgotten).contains(&"G4-nothing-lost"));
     }
 
     #[test]
@@ -590,5 +609,10 @@ mod tests {
         let mut restless = story();
         restless.quiet = false;
         assert_eq!(violated(&restless), ["G10-liveness"]);
+        let mut hammered = story();
+        hammered.seen.witness.deliver(&tenant("acme"), &id("m-1"), 64);
+        assert!(!violated(&hammered).contains(&"G10-liveness"));
+        hammered.seen.witness.deliver(&tenant("acme"), &id("m-1"), 65);
+        assert!(violated(&hammered).contains(&"G10-liveness"));
     }
 }
