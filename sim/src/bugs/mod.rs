@@ -245,7 +245,7 @@ const BUGS: &[Planted] = &[
     Planted {
         name: "dead-letter-off-by-one",
         trap: "Of a run with a poison message, the one behind it is put aside.",
-        promise: "G3-one-outcome",
+        promise: "G3-dead-letters",
         seams: &[Seam::Broker(dead_letter_off_by_one::plant)],
     },
     Planted {
