@@ -12,7 +12,7 @@ use super::Kit;
 use super::seam::{Bent, BentDisk};
 
 /// What is written lies in a cache for so long.
-const FLUSH: Duration = Duration::from_millis(100);
+const FLUSH: Duration = Duration::from_millis(400);
 
 struct ConfirmBeforeSync(Arc<dyn Disk>);
 

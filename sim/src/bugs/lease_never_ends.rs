@@ -1,7 +1,6 @@
 //! A run whose consumer has died stays theirs for ever.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,16 +14,17 @@ use super::seam::{Bent, BentBroker};
 
 struct LeaseNeverEnds {
     inner: Arc<dyn Broker>,
-    out: Mutex<BTreeSet<TenantId>>,
+    /// It notes on its disk whose runs are out.
+    kit: Kit,
 }
 
-pub(super) fn plant(inner: Arc<dyn Broker>, _: &Kit) -> Arc<dyn Broker> {
-    Arc::new(Bent(LeaseNeverEnds { inner, out: Mutex::default() }))
+pub(super) fn plant(inner: Arc<dyn Broker>, kit: &Kit) -> Arc<dyn Broker> {
+    Arc::new(Bent(LeaseNeverEnds { inner, kit: kit.clone() }))
 }
 
 impl LeaseNeverEnds {
     fn end(&self, tenant: &TenantId) {
-        self.out.lock().expect("no holder panics").remove(tenant);
+        self.kit.notes().remove(tenant.as_str());
     }
 }
 
@@ -36,8 +36,8 @@ impl BentBroker for LeaseNeverEnds {
 
     async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError> {
         let mut deliveries = self.inner.fetch(max, wait).await?;
-        let mut out = self.out.lock().expect("no holder panics");
-        deliveries.retain(|delivery| out.insert(delivery.lease.tenant.clone()));
+        let mut out = self.kit.notes();
+        deliveries.retain(|delivery| out.insert(delivery.lease.tenant.to_string(), 1).is_none());
         Ok(deliveries)
     }
 
