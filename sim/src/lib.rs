@@ -12,5 +12,6 @@ compile_error!(
      `--cfg tokio_unstable` to it."
 );
 
+pub mod bugs;
 pub mod engine;
 pub mod tenantry;

@@ -14,6 +14,7 @@ use tenantry_reports::record::{Commands, RunRecord};
 use tenantry_reports::suite::{FinishedRun, Keep, Summing};
 use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
 
@@ -53,6 +54,9 @@ pub(super) struct Hunt {
     /// Run every seed twice; without it the first one and every 50th are.
     #[arg(long)]
     double: bool,
+    /// With this bug planted: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -91,13 +95,13 @@ impl Hunt {
             shard.check(seeds.get().saturating_mul(scenarios.len() as u64))?;
         }
         let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end));
-        let (double, from) = (self.double, self.from);
+        let (double, from, bug) = (self.double, self.from, self.bug);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
-            let setup = Setup::expand(&found.scenario, *seed);
+            let setup = Setup { bug, ..Setup::expand(&found.scenario, *seed) };
             let mut finished = setup.run(false).finished;
             let double = double || is_doubled(seed - from);
             let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
-            finished.record.reproduce = reproduce(found, *seed);
+            finished.record.reproduce = reproduce(found, *seed, bug);
             (finished, differs)
         };
         let mut differences = Vec::new();
@@ -106,9 +110,9 @@ impl Hunt {
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
             let (finished, differs) = match ended {
                 Ended::Done(done) => done,
-                Ended::Panicked(why) => (failed(&found, seed, format!("the harness panicked: {why}")), None),
+                Ended::Panicked(why) => (failed(&found, seed, bug, format!("the harness panicked: {why}")), None),
                 Ended::Hung(after) => {
-                    (failed(&found, seed, format!("it hung: no end after {} s", after.as_secs())), None)
+                    (failed(&found, seed, bug, format!("it hung: no end after {} s", after.as_secs())), None)
                 }
             };
             let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
@@ -152,7 +156,7 @@ impl Hunt {
 }
 
 /// A run that has no record of its own.
-fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
+fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> FinishedRun {
     let latency = VirtualLatency::new();
     let record = RunRecord {
         scenario: found.scenario.name.clone(),
@@ -168,7 +172,7 @@ fn failed(found: &Found, seed: u64, error: String) -> FinishedRun {
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),
         error: Some(error),
-        reproduce: reproduce(found, seed),
+        reproduce: reproduce(found, seed, bug),
     };
     FinishedRun { record, latency }
 }

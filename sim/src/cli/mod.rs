@@ -3,6 +3,7 @@
 //! Exit codes are law: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, 4
 //! inconclusive, 5 nondeterminism, 70 internal.
 
+mod bugs;
 mod completions;
 mod find;
 mod github;
@@ -44,6 +45,8 @@ enum Command {
     Shrink(shrink::Shrink),
     /// Run a violation again, tell its story, and say whether it is the same.
     Replay(replay::Replay),
+    /// Hunt the planted bugs: each must be found by the promise that it breaks, and nothing without one.
+    Bugs(bugs::Bugs),
     /// List the scenarios.
     List(list::List),
     /// Print the JSON Schema of scenario files.
@@ -63,6 +66,7 @@ impl Cli {
             Command::Merge(merge) => merge.execute(),
             Command::Shrink(shrink) => shrink.execute(),
             Command::Replay(replay) => replay.execute(),
+            Command::Bugs(bugs) => bugs.execute(),
             Command::List(list) => list.execute(),
             Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),

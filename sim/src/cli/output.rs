@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tenantry_reports::suite::{Build, SuiteRecord};
 use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_reports::{json, junit, text};
+use tenantry_sim::bugs::Bug;
 
 use super::find::Found;
 use super::github;
@@ -53,10 +54,11 @@ pub(super) fn threads(jobs: Option<NonZeroUsize>) -> usize {
 }
 
 /// The command line that runs one seed again: called as this process was, so that it can be pasted where its line was.
-pub(super) fn reproduce(found: &Found, seed: u64) -> String {
+pub(super) fn reproduce(found: &Found, seed: u64, bug: Option<Bug>) -> String {
     // One whose plan is spelt out has its seed in it.
     let seed = if found.scenario.plan.is_some() { String::new() } else { format!(" --seed {seed}") };
-    format!("{} run {}{seed}", program(), quoted(&found.called))
+    let planted = bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
+    format!("{} run {}{seed}{planted}", program(), quoted(&found.called))
 }
 
 /// This process as it was called.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tenantry_reports::suite::{Keep, Summing};
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -28,6 +29,9 @@ pub(super) struct Run {
     /// Run these seeds, both ends included.
     #[arg(long, value_name = "A..B", value_parser = seeds::parse, default_value = "1..5")]
     seeds: RangeInclusive<u64>,
+    /// With this bug planted: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -80,10 +84,10 @@ impl Run {
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed, double): &(&Found, u64, bool)| {
-            let setup = Setup::expand(&found.scenario, *seed);
+            let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, *seed) };
             let mut ended = setup.run(keep_trace);
             let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
-            ended.finished.record.reproduce = reproduce(found, *seed);
+            ended.finished.record.reproduce = reproduce(found, *seed, self.bug);
             (ended, differs)
         };
         let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));

@@ -143,8 +143,6 @@ pub struct Seen {
     pub sealed: Vec<(TenantId, serde_json::Value)>,
     /// The search for secrets in clear, where the plan has secrets.
     pub canaries: Option<Canaries>,
-    /// The control: what the broker takes in is written into its log as it was before it was sealed.
-    pub leaks_secrets: bool,
     /// How many the plan has them forge.
     pub forgeries: usize,
     /// What stands in the messages that they forge, by message id: the plan's.

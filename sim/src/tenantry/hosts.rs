@@ -10,13 +10,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_system::alerting::{Engine, Rules, Watching};
 use tenantry_system::attack::{self, Checks, Outcome, Relics, Target};
-use tenantry_system::audit::{Audit, EmbeddedAudit, LogSettings, Reporter};
-use tenantry_system::auth::{Authority, EmbeddedAuthority};
+use tenantry_system::audit::{EmbeddedAudit, LogSettings, Reporter};
+use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::{EmbeddedBroker, Limits};
-use tenantry_system::capability::{Network, World};
-use tenantry_system::ids::UserId;
+use tenantry_system::capability::World;
 use tenantry_system::ledger::{EmbeddedLedger, Report, Settings};
 use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::rights::Role;
@@ -30,10 +28,10 @@ use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
-use super::plant::{Bent, Careless, Content, Doubled, Forgetful, Plant, lowered};
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, followers, idp, operators, receiver};
+use crate::bugs::Kit;
 use crate::engine::runner::{Died, Host, Software};
 
 /// What all hosts are built from.
@@ -49,8 +47,8 @@ pub struct House {
     pub at: Arc<Addresses>,
     /// How often one may ask.
     pub limits: RateLimits,
-    /// The control: outboxes have this defect.
-    pub planted: Option<Plant>,
+    /// What is planted, if anything is.
+    pub kit: Kit,
     /// What the audit log is watched by, as a file would say it.
     pub alert_rules: Arc<str>,
     /// Whether a webhook is told of alerts.
@@ -103,16 +101,13 @@ impl House {
         let office = Arc::new(Office::new(cast.directory(), &office, takes_two));
         let mut hosts = vec![
             self.host("broker", broker),
-            self.host("auth", {
-                let operators = cast.operators.clone();
-                move |house, world| auth(house, world, office.clone(), operators.clone())
-            }),
+            self.host("auth", move |house, world| auth(house, world, office.clone())),
             self.host("ledger", ledger),
             self.host("audit", audit),
             self.host("producer", |house, world| async move {
                 let reporter = house.reporter("producer", &world, Role::Producer).await?;
-                let (limits, keys) = (&house.limits, house.keys.clone());
-                Ok(role::serve_producer(&world, &house.at, limits, keys, reporter, never()).await.map_err(died)?)
+                let (limits, keys) = (house.kit.limits(house.limits), house.keys.clone());
+                Ok(role::serve_producer(&world, &house.at, &limits, keys, reporter, never()).await.map_err(died)?)
             }),
         ];
         for consumer in consumers {
@@ -201,7 +196,7 @@ impl House {
     {
         let (house, host) = (self.clone(), name.to_owned());
         let start = move || -> Software {
-            let world = house.worlds.start(&host);
+            let world = house.kit.world(&host, house.worlds.start(&host));
             house.evidence.record(&host, "host.start", "");
             let (software, worlds, host) = (software(house.clone(), world), house.worlds.clone(), host.clone());
             Box::pin(async move {
@@ -229,7 +224,8 @@ fn died(error: io::Error) -> Died {
 async fn broker(house: House, world: World) -> Ended {
     let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await.map_err(died)?);
     house.evidence.seen().engines.broker = Some(engine.clone());
-    let watched = Arc::new(super::watch::WatchedBroker { inner: engine.clone(), evidence: house.evidence.clone() });
+    let inner = house.kit.broker(engine.clone());
+    let watched = Arc::new(super::watch::WatchedBroker { inner, evidence: house.evidence.clone() });
     let reporter = house.reporter("broker", &world, Role::Broker).await?;
     let served = role::serve_broker(&world, &house.at, engine.clone(), watched, reporter, never());
     tokio::select! {
@@ -239,7 +235,7 @@ async fn broker(house: House, world: World) -> Ended {
     }
 }
 
-async fn auth(house: House, world: World, office: Arc<Office>, others: Vec<UserId>) -> Ended {
+async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
     let evidence = &house.evidence;
     let gone = office.gone(super::world::now());
     evidence.seen().revocations.begin(&gone);
@@ -252,13 +248,7 @@ async fn auth(house: House, world: World, office: Arc<Office>, others: Vec<UserI
         evidence.seen().relics = Some(Relics::of(&engine, &*world.clock));
     }
     evidence.seen().revocations.in_force(&gone, engine.in_force_now().revision);
-    let authority: Arc<dyn Authority> = match house.planted {
-        Some(plant @ (Plant::TakesOwnApproval | Plant::ForgetsApprovers)) => {
-            let (inner, provider, clock) = (engine.clone(), house.provider.clone(), world.clock.clone());
-            Arc::new(Careless { inner, plant, others, provider, clock })
-        }
-        _ => engine.clone(),
-    };
+    let authority = house.kit.authority(engine.clone());
     let served = role::serve_authority(&world, &house.at, engine.clone(), authority, reporter, never());
     tokio::select! {
         biased;
@@ -275,9 +265,11 @@ async fn ledger(house: House, world: World) -> Ended {
     let opened = EmbeddedLedger::open_with(&world, house.keys.clone(), settings).await;
     let engine = Arc::new(opened.map_err(died)?);
     house.evidence.seen().engines.ledger = Some(engine.clone());
-    let watched = Arc::new(super::watch::WatchedLedger::new(engine.clone(), house.evidence.clone()));
+    let inner = house.kit.ledger(engine.clone());
+    let watched = Arc::new(super::watch::WatchedLedger::new(engine.clone(), inner, house.evidence.clone()));
+    let answers = house.kit.ledger_answers(watched);
     let reporter = house.reporter("ledger", &world, Role::Ledger).await?;
-    let served = role::serve_ledger(&world, &house.at, engine.clone(), watched, reporter, never());
+    let served = role::serve_ledger(&world, &house.at, engine.clone(), answers, reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the ledger's store failed: {why}")).into()),
@@ -286,12 +278,8 @@ async fn ledger(house: House, world: World) -> Ended {
 }
 
 async fn audit(house: House, world: World) -> Ended {
-    let rules = |text: &str| Rules::parse(text).map_err(|error| Died(format!("the rules can't be used: {error}")));
-    let watch: Box<dyn Watching> = match house.planted {
-        Some(Plant::ForgetsRules) => Box::new(Forgetful(Engine::new(&rules(&house.alert_rules)?))),
-        Some(Plant::FiresBelow) => Box::new(Engine::new(&rules(&lowered(&house.alert_rules))?)),
-        _ => Box::new(Engine::new(&rules(&house.alert_rules)?)),
-    };
+    let watch = house.kit.watching(&house.alert_rules);
+    let watch = watch.map_err(|error| Died(format!("the rules can't be used: {error}")))?;
     let opened = EmbeddedAudit::open_watched(&world, LogSettings::default(), watch).await;
     let engine = Arc::new(opened.map_err(died)?);
     {
@@ -299,11 +287,7 @@ async fn audit(house: House, world: World) -> Ended {
         seen.engines.audit = Some(engine.clone());
         seen.keep_checkpoint();
     }
-    let served: Arc<dyn Audit> = match house.planted {
-        Some(Plant::RelaysTwice) => Arc::new(Doubled(engine.clone())),
-        Some(bent @ (Plant::StreamsAll | Plant::StreamSkips)) => Arc::new(Bent(engine.clone(), bent)),
-        _ => engine.clone(),
-    };
+    let served = house.kit.audit(engine.clone());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the audit log's store failed: {why}")).into()),
@@ -315,12 +299,8 @@ async fn audit(house: House, world: World) -> Ended {
 
 /// Tells the receiver of alerts, if there is one.
 async fn webhook(house: &House, engine: &EmbeddedAudit, world: &World) {
-    let network: Arc<dyn Network> = match house.planted {
-        Some(Plant::GivesUp) => Arc::new(Content(world.network.clone())),
-        _ => world.network.clone(),
-    };
     match house.webhook {
-        true => receiver::webhook(network).run(engine, world).await,
+        true => receiver::webhook(world.network.clone()).run(engine, world).await,
         false => std::future::pending().await,
     }
 }

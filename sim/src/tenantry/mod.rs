@@ -28,7 +28,6 @@ pub mod neighbour;
 pub mod office;
 pub mod operators;
 pub mod pki;
-pub mod plant;
 pub mod receiver;
 pub mod regression;
 pub mod run;

@@ -28,10 +28,10 @@ use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
 use super::invariant::{Case, Finding, judge};
 use super::model::Ask;
-use super::plant::Plant;
 use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
 use super::world::{Worlds, epoch};
+use crate::bugs::{Bug, Kit};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
@@ -74,10 +74,8 @@ pub struct Setup {
     pub sync_ms: RangeInclusive<u64>,
     /// The control: syncs make nothing durable.
     pub lying_sync: bool,
-    /// The control: the broker's host writes every secret that is sent into its log.
-    pub leaks_secrets: bool,
-    /// The control: outboxes or rules have this defect.
-    pub planted: Option<Plant>,
+    /// The bug that is planted, to be found.
+    pub bug: Option<Bug>,
     /// The invariant that a regression is there for. This one must compare something; of the others, in a run that was made
     /// as small as can be, only those count that did.
     pub guards: Option<String>,
@@ -144,8 +142,7 @@ impl Setup {
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
-            leaks_secrets: false,
-            planted: None,
+            bug: None,
             redrawn: None,
             guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
@@ -173,8 +170,7 @@ impl Setup {
             tick_ms: 1,
             sync_ms: 1..=4,
             lying_sync: false,
-            leaks_secrets: false,
-            planted: None,
+            bug: None,
             guards: None,
             redrawn: None,
             alert_rules: DEFAULT_RULES.into(),
@@ -201,10 +197,10 @@ impl Setup {
         let house = House {
             worlds: worlds.clone(),
             evidence: evidence.clone(),
-            provider,
+            provider: provider.clone(),
             at: addresses().into(),
             limits: self.rate_limits,
-            planted: self.planted,
+            kit: Kit::new(self.bug, evidence.clone(), provider),
             alert_rules: self.alert_rules.clone(),
             webhook: self.webhook,
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
@@ -225,7 +221,6 @@ impl Setup {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
             seen.four_eyes.planned = paired.collect();
-            seen.leaks_secrets = self.leaks_secrets;
             seen.canaries = canaries.clone();
             seen.alert_rules = self.alert_rules.to_string();
             seen.webhook = self.webhook;
@@ -257,8 +252,7 @@ impl Setup {
             hosts.push(house.followers());
         }
         let mut simulation = Simulation::new(&settings, hosts);
-        let forgets = self.planted == Some(Plant::ForgetsOnCrash);
-        let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone(), forgets };
+        let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut healed = false;
         let mut done = |_: Duration, phase: Phase| {
@@ -416,8 +410,6 @@ fn invariant_record(finding: Finding) -> InvariantRecord {
 struct Watched {
     worlds: Worlds,
     evidence: Evidence,
-    /// The control: what was refused dies with the process.
-    forgets: bool,
 }
 
 impl Machines for Watched {
@@ -427,9 +419,6 @@ impl Machines for Watched {
         }
         // First the disk: dropping a store writes, and a dead process does not.
         let broken = self.worlds.before_crash(host);
-        if self.forgets {
-            self.worlds.forget(host, "outbox.redb");
-        }
         let mut seen = self.evidence.seen();
         seen.killed.insert(host.to_owned());
         let (events, reports) = seen.engines.leave(host);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::broker::{
-    Broker, DeadLetter, Delivered, Delivery, EmbeddedBroker, Ending, Lease, LetterSummary, Published, Settlement,
-    Standing, Triage, Triaged,
+    Broker, DeadLetter, Delivered, Delivery, Ending, Lease, LetterSummary, Published, Settlement, Standing, Triage,
+    Triaged,
 };
 use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
@@ -17,22 +17,15 @@ use tenantry_system::ledger::{
     Transaction, Work,
 };
 
-use super::evidence::{Evidence, Seen};
+use super::evidence::Evidence;
 use super::witness::Calls;
-use super::workload::Command;
 
 /// A broker that is watched.
 pub struct WatchedBroker {
-    /// The engine.
-    pub inner: Arc<EmbeddedBroker>,
+    /// The engine, or what was put around it.
+    pub inner: Arc<dyn Broker>,
     /// Where it is written down.
     pub evidence: Evidence,
-}
-
-/// The operators' command whose message id stands in `envelope`.
-fn message_of<'s>(seen: &'s Seen, envelope: &Envelope) -> Option<&'s Command> {
-    let message: serde_json::Value = serde_json::from_slice(&envelope.body).ok()?;
-    seen.commands.get(message.get("message_id")?.as_str()?)
 }
 
 impl WatchedBroker {
@@ -41,11 +34,6 @@ impl WatchedBroker {
         let mut seen = self.evidence.seen();
         if seen.canaries.is_none() {
             return;
-        }
-        if seen.leaks_secrets
-            && let Some(command) = message_of(&seen, envelope)
-        {
-            tracing::info!(command = command.body(), "took in a command");
         }
         let message: Option<serde_json::Value> = serde_json::from_slice(&envelope.body).ok();
         if let Some(secret) = message.as_ref().and_then(|message| message.pointer("/payload/secret")) {
@@ -185,20 +173,22 @@ fn answered(calls: &mut Calls, triaged: &Result<Triaged, CallError>) {
 
 /// A ledger that is watched: around every effect, every tenant's state is compared.
 pub struct WatchedLedger {
-    /// The engine.
-    pub inner: Arc<EmbeddedLedger>,
+    /// The engine: what it keeps is looked at past whatever was put around it.
+    pub engine: Arc<EmbeddedLedger>,
+    /// The engine, or what was put around it.
+    pub inner: Arc<dyn Ledger>,
     /// Where it is written down.
     pub evidence: Evidence,
 }
 
 impl WatchedLedger {
-    /// Watches `inner` from its start on.
+    /// Watches `inner` around `engine` from its start on.
     #[must_use]
-    pub fn new(inner: Arc<EmbeddedLedger>, evidence: Evidence) -> Self {
-        let states = inner.every_state().expect("a store that was just opened can be read");
+    pub fn new(engine: Arc<EmbeddedLedger>, inner: Arc<dyn Ledger>, evidence: Evidence) -> Self {
+        let states = engine.every_state().expect("a store that was just opened can be read");
         evidence.seen().pauses.look(&states);
         evidence.seen().isolation.restarted(states);
-        Self { inner, evidence }
+        Self { engine, inner, evidence }
     }
 
     /// A command has just had its `outcome`, from a ledger that knew of revision `known` of authority before.
@@ -235,7 +225,7 @@ impl Ledger for WatchedLedger {
         for work in run.works() {
             self.evidence.seen().witness.apply(tenant, &work.command.message().message_id).begun += 1;
         }
-        let known = self.inner.authority_known();
+        let known = self.engine.authority_known();
         let applied = self.inner.apply(run).await;
         for (work, applied) in run.works().iter().zip(applied.iter().flatten()) {
             let message_id = &work.command.message().message_id;
@@ -281,7 +271,7 @@ impl Ledger for WatchedLedger {
             self.evidence.record("ledger", "ledger.applied", &format!("{tenant} {count} commands: {error}"));
         }
         // A store that can't be read shows at the end, where it is an error of its own.
-        if let Ok(states) = self.inner.every_state() {
+        if let Ok(states) = self.engine.every_state() {
             let first = run.works()[0].command.message().message_id.as_str();
             self.evidence.seen().pauses.look(&states);
             let isolation = &mut self.evidence.seen().isolation;
@@ -326,7 +316,7 @@ impl Ledger for WatchedLedger {
         let tenant = right.scope().tenant();
         self.evidence.seen().isolation.pause(tenant);
         if !to.is_paused() {
-            if let Ok(states) = self.inner.every_state() {
+            if let Ok(states) = self.engine.every_state() {
                 self.evidence.seen().pauses.look(&states);
             }
             self.evidence.seen().pauses.end(tenant);

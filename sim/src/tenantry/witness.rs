@@ -4,8 +4,12 @@
 //! process died, has no answer and may have done its work all the same: so calls are counted beside answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tenantry_system::ids::{MessageId, TenantId, UserId};
+
+/// No pause before a retry is as short as this.
+const HURRY: Duration = Duration::from_millis(30);
 
 /// A message, as the broker and the ledger know it.
 pub type Message = (TenantId, MessageId);
@@ -49,6 +53,8 @@ pub struct Witness {
     pub published: BTreeMap<Message, Calls>,
     /// The attempts under which each message was seen to go out.
     pub delivered: BTreeMap<Message, BTreeSet<u64>>,
+    /// When each message went out last, and how often that was sooner after the time before than any pause is long.
+    pub hurried: BTreeMap<Message, (Duration, u64)>,
     /// Commands brought to the ledger.
     pub applied: BTreeMap<Message, Calls>,
     /// What was done to dead letters, at the broker.
@@ -75,6 +81,10 @@ impl Witness {
 
     /// A message went out.
     pub fn deliver(&mut self, tenant: &TenantId, message_id: &MessageId, attempt: u32) {
-        self.delivered.entry((tenant.clone(), message_id.clone())).or_default().insert(attempt.into());
+        let (message, now) = ((tenant.clone(), message_id.clone()), super::world::now());
+        let (last, hurried) = self.hurried.entry(message.clone()).or_insert((now, 0));
+        *hurried += u64::from(attempt > 1 && now < *last + HURRY);
+        *last = now;
+        self.delivered.entry(message).or_default().insert(attempt.into());
     }
 }

@@ -224,20 +224,6 @@ impl Worlds {
         SimEntropy { rng: rng(&self.dice), later: self.dice.later().map(|(from, dice)| (from, rng(&dice))) }
     }
 
-    /// The control: the file `name` of `host` is as empty as a new one, for good.
-    ///
-    /// # Panics
-    /// When the disk refuses it: then the control shows nothing.
-    pub fn forget(&self, host: &str, name: &str) {
-        let hosts = self.lock();
-        let Some(hosted) = hosts.get(host) else { return };
-        let mut image = hosted.image.lock().expect("no holder panics");
-        if image.len(name).is_ok() {
-            let emptied = image.set_len(name, 0).and_then(|()| image.sync(name)).and_then(|()| image.promote_all());
-            emptied.expect("a sound disk");
-        }
-    }
-
     /// How many operations full and failing disks have refused, over all hosts.
     #[must_use]
     pub fn disk_refused(&self) -> u64 {
@@ -426,14 +412,15 @@ impl DiskFile for SimFile {
 }
 
 /// A host's clock, which may be off.
-struct SimClock {
+pub struct SimClock {
     host: Arc<str>,
     weather: Weather,
 }
 
 impl SimClock {
     /// A clock that is never off.
-    fn right() -> Self {
+    #[must_use]
+    pub fn right() -> Self {
         Self { host: "".into(), weather: Weather::default() }
     }
 }

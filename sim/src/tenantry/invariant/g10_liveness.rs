@@ -1,6 +1,11 @@
-//! G10: once faults have healed, every command has its answer and every accepted one ends, by the deadline; queues drain.
+//! G10: once faults have healed, every command has its answer and every accepted one ends, by the deadline; queues drain,
+//! and nothing is tried again without a pause.
 
 use super::{Case, Finding};
+
+/// What can't be dealt with comes again after a pause, at least where it is the message's own trouble: a broker that starts
+/// anew and a tenant that is resumed send out at once what had been out, and that is no more often than this.
+const HURRIED_MAX: u64 = 5;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G10-liveness");
@@ -26,6 +31,10 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.expect(forged == dead + gone, || {
         format!("{forged} forged messages, but {dead} dead letters and {gone} dealt with at {by} ms")
     });
+    for ((tenant, id), (_, hurried)) in &case.seen.witness.hurried {
+        finding
+            .expect(*hurried <= HURRIED_MAX, || format!("{id} of {tenant} came again without a pause {hurried} times"));
+    }
     let (told, triages) = (case.seen.triaged.len(), case.seen.triages);
     finding.expect(told == triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
     finding.expect(case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));

@@ -1,5 +1,8 @@
 //! G1: a command changes only the tenant its verified grant names, and nobody's without the right to it.
 
+use serde_json::{Value, json};
+use tenantry_system::ledger::TenantState;
+
 use super::{Case, Finding};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
@@ -37,9 +40,34 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             None => finding.expect(false, || format!("{id}: nobody may have sent it, and {tenant} has its outcome")),
         }
     }
+    check_reads(case, &mut finding);
     for tenant in case.kept.states.keys() {
         let known = case.cast.tenants.contains(tenant);
         finding.expect(known, || format!("the ledger has a tenant {tenant} that does not exist"));
     }
     finding
+}
+
+/// Whoever asked for a tenant was not shown another. Whether what they were shown is right is G6's affair.
+fn check_reads(case: &Case<'_>, finding: &mut Finding) {
+    let nothing = parts(&TenantState::default());
+    let kept = || case.kept.states.iter().map(|(tenant, state)| (tenant, parts(state)));
+    for (tenant, shown) in &case.seen.tenants_by_api {
+        let own = case.kept.states.get(tenant).map_or_else(|| nothing.clone(), parts);
+        for (index, part) in shown.iter().enumerate().filter(|(index, part)| **part != own[*index]) {
+            let of = kept().find(|(_, other)| other[index] == *part && *part != nothing[index]);
+            finding.expect(of.is_none(), || {
+                let of = of.map(|(tenant, _)| tenant.as_str()).unwrap_or_default();
+                format!("whoever read {tenant} was shown {part}, which is {of}'s")
+            });
+        }
+        finding.compared += shown.len() as u64;
+    }
+}
+
+/// A tenant's state as the API shows it, as far as a model knows it.
+fn parts(state: &TenantState) -> [Value; 4] {
+    let held: std::collections::BTreeSet<_> = state.entitlements.union(&state.plan_entitlements).collect();
+    let keys = state.credentials.iter().map(|(name, kept)| (name.to_string(), json!(kept.data_key)));
+    [json!(state.limits), json!(held), json!(state.credits), Value::Object(keys.collect())]
 }

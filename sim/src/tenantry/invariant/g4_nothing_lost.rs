@@ -1,4 +1,5 @@
-//! G4: after the "accepted", whatever crashes, the command is kept: it has an outcome, waits, or is a dead letter.
+//! G4: after the "accepted", whatever crashes, the command is kept: it has an outcome, waits, or is a dead letter. So is
+//! whatever someone inside has had confirmed.
 
 use super::{Case, Finding};
 
@@ -12,6 +13,15 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let waits_or_dead = matches!(client.reported.as_deref(), Some("pending" | "dead_lettered"));
         finding.expect(has_outcome || waits_or_dead, || {
             format!("{id}: accepted at {} ms, now {:?}", accepted_at.as_millis(), client.reported)
+        });
+    }
+    // The broker confirms to anyone: also to whoever goes past the producer. What is refused is kept, to be looked at.
+    let kept = case.kept;
+    let ends = || kept.outcomes.keys().chain(&kept.letters_of).chain(&kept.discarded).map(|(_, id)| id.as_str());
+    for id in &case.seen.forged {
+        let is_somewhere = kept.depth > 0 || ends().any(|end| end == id);
+        finding.expect(is_somewhere, || {
+            format!("{id}: the broker took it in, and it has no outcome and is no dead letter")
         });
     }
     finding

@@ -17,8 +17,9 @@ const SAMPLES_MIN: usize = 100;
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G8-fair-share");
     let rate = case.rate_limits.tenant;
-    let forged = case.seen.forged.len();
     for (tenant, times) in &case.seen.taken_in {
+        let forged = case.seen.witness.published.keys();
+        let forged = forged.filter(|(lane, id)| lane == tenant && case.seen.forged.contains(id.as_str())).count();
         // A bucket that leaks at the rate and must never overflow says the same of every span of time at once. Forged messages
         // come past the producer and its limits.
         let per_second = f64::from(rate.per_second.get());

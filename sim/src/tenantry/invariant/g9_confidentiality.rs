@@ -35,12 +35,13 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding.compared +=
         found.searched.iter().filter(|(place, _)| **place != OPERATORS_HOP).map(|(_, n)| n).sum::<u64>();
     finding.violations.extend(found.leaks.iter().map(|leak| format!("a secret in clear in {leak}")));
-    // What was moved has its outcome, and that is "no".
+    // What was moved has its outcome, and that is "no": because it was moved, or for what is looked at before that.
     for ((tenant, id), outcome) in &case.kept.outcomes {
         if case.seen.moved.contains(id.as_str()) {
             let code = outcome.verdict.as_ref().err().map(|rejection| rejection.code.as_str());
-            // A tenant that is suspended is told nothing of the ciphertext.
-            let refused = matches!(code, Some("sealed_for_another" | "secret_erased" | "tenant_suspended"));
+            // What a tenant is suspended for, or its operator may no longer do, is told before anyone looks at the ciphertext.
+            let refused =
+                matches!(code, Some("sealed_for_another" | "secret_erased" | "tenant_suspended" | "forbidden"));
             finding.expect(refused, || format!("{tenant} {id}: a ciphertext that was moved ended as {outcome:?}"));
         }
     }

@@ -182,6 +182,19 @@ fn g1_sees_an_outcome_at_another_tenant_an_accepted_attempt_and_a_change_of_an_u
 }
 
 #[test]
+fn g1_sees_that_whoever_read_one_tenant_was_shown_another() {
+    let mut shown = story();
+    let credits = BTreeMap::from([("EUR".to_owned(), 700)]);
+    shown.kept.states.insert(tenant("globex"), TenantState { credits, ..TenantState::default() });
+    assert!(!violated(&shown).contains(&"G1-isolation"));
+    shown.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 700});
+    assert!(violated(&shown).contains(&"G1-isolation"));
+    // Wrong, and nobody's: that is no breach of isolation.
+    shown.seen.tenants_by_api.get_mut(&tenant("acme")).unwrap()[2] = serde_json::json!({"EUR": 701});
+    assert!(!violated(&shown).contains(&"G1-isolation"));
+}
+
+#[test]
 fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_end() {
     let states = |version| BTreeMap::from([(tenant("acme"), TenantState { version, ..TenantState::default() })]);
     let mut paused = story();
@@ -319,6 +332,12 @@ fn g4_sees_a_confirmed_command_that_is_nowhere() {
     let mut lost = story();
     lost.kept.outcomes.remove(&(tenant("acme"), id("m-2")));
     assert!(violated(&lost).contains(&"G4-nothing-lost"));
+
+    let mut forgotten = story();
+    forgotten.seen.forged.insert("f-1".into());
+    assert!(violated(&forgotten).contains(&"G4-nothing-lost"));
+    forgotten.kept.letters_of.insert((tenant("acme"), id("f-1")));
+    assert!(!violated(&forgotten).contains(&"G4-nothing-lost"));
 }
 
 #[test]
@@ -513,6 +532,11 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     let mut restless = story();
     restless.quiet = false;
     assert_eq!(violated(&restless), ["G10-liveness"]);
+    let mut hammered = story();
+    (2..=6).for_each(|attempt| hammered.seen.witness.deliver(&tenant("acme"), &id("m-1"), attempt));
+    assert!(!violated(&hammered).contains(&"G10-liveness"));
+    hammered.seen.witness.deliver(&tenant("acme"), &id("m-1"), 7);
+    assert!(violated(&hammered).contains(&"G10-liveness"));
 }
 
 /// What one invariant says of a story; it must be one that is checked.
@@ -558,7 +582,7 @@ fn g3_sees_a_letter_with_two_ends_or_none_and_one_that_was_decided_by_whoever_ma
         &|story| assert!(story.kept.discarded.insert(first())),
         // What an operator was told is not so.
         &|story| drop(story.kept.outcomes.remove(&first())),
-        &|story| drop(story.kept.discarded.remove(&second())),
+        &|story| assert!(story.kept.discarded.remove(&second())),
         // Whoever may was refused, and whoever may not was not.
         &|story| story.seen.triaged[0].1 = Told::Refused,
         &|story| story.seen.triaged[0].0.allowed = false,

@@ -1,0 +1,221 @@
+//! `tenantry bugs`: hunts every planted bug, shows which promise each was found by, and that nothing rings without one.
+
+use std::io::{IsTerminal, Write};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tenantry_reports::text::grouped;
+use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_sim::bugs::{Bug, Hunted, Limits, hunt};
+use tenantry_sim::engine::scenario_error::one_of;
+use tenantry_sim::engine::shrink::Limits as Budget;
+use tenantry_sim::engine::suite::run_all;
+use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::section::Scenario;
+use tenantry_sim::tenantry::shrink::shrink;
+
+use super::find::{Found, find};
+use super::output::{print, threads, write};
+
+/// What stands in the place of a figure that there is none of.
+const NONE: &str = "-";
+
+/// A run that takes longer, in real time, is given up.
+const HANG: Duration = Duration::from_secs(300);
+
+/// Which bugs to hunt, and how far.
+#[derive(clap::Args)]
+pub(super) struct Bugs {
+    /// Names of bugs; all of them without any.
+    #[arg(value_parser = named)]
+    bugs: Vec<Bug>,
+    /// Give a bug up after so many seeds.
+    #[arg(long, value_name = "N", default_value = "200")]
+    seeds: NonZeroU64,
+    /// Hunt in this scenario.
+    #[arg(long, value_name = "SCENARIO", default_value = "chaos")]
+    scenario: String,
+    /// So many seeds without any bug, none of which may find anything.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    clean: u64,
+    /// Runs that making one finding small may take; 0 leaves it as it is.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    shrink: u64,
+    /// Bugs at once [default: as many as there are cores].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Write the result as JSON to this file; `-` is stdout, instead of the text.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only list the bugs.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Finds a bug by its name.
+///
+/// # Errors
+/// What it may have been meant to be.
+pub(super) fn named(name: &str) -> Result<Bug, String> {
+    let known: Vec<_> = Bug::all().chain(Bug::elsewhere()).map(|bug| bug.name().to_owned()).collect();
+    Bug::find(name).ok_or_else(|| format!("there is no such bug; {}", one_of(name, "bugs", &known)))
+}
+
+/// A hunt that is over.
+struct Told {
+    hunted: Hunted,
+    /// Faults and acts that are left, and how many there were; none if it was not made small.
+    shrunk: Option<(usize, usize)>,
+}
+
+/// What came of runs without any bug.
+struct Clean {
+    seeds: u64,
+    violations: u64,
+    first: Option<String>,
+}
+
+impl Bugs {
+    pub(super) fn execute(self) -> u8 {
+        match self.try_execute() {
+            Ok(exit_code) => exit_code,
+            Err(report) => {
+                anstream::eprintln!("{report:?}");
+                EXIT_USAGE
+            }
+        }
+    }
+
+    fn try_execute(self) -> Result<u8, miette::Report> {
+        let bugs = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
+        if self.list {
+            print(&list(&bugs))?;
+            return Ok(0);
+        }
+        let found = find(std::slice::from_ref(&self.scenario))?;
+        let [Found { scenario, .. }] = &found[..] else {
+            return Err(miette::miette!("--scenario takes one scenario, and {:?} are {}", self.scenario, found.len()));
+        };
+        let threads = threads(self.jobs);
+        let told = run_all(&bugs, threads, |bug| self.hunt(*bug, scenario), progress);
+        let seeds: Vec<u64> = (1..=self.clean).collect();
+        let ended = run_all(&seeds, threads, |seed| alarm(scenario, *seed), |done, of, _| counted(done, of, "clean"));
+        let alarms: Vec<_> = ended.into_iter().flatten().collect();
+        let clean = Clean { seeds: self.clean, violations: alarms.len() as u64, first: alarms.into_iter().next() };
+        let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, &scenario.name));
+        match self.json.as_deref() {
+            Some(path) if path == std::path::Path::new("-") => print(&format!("{json:#}\n"))?,
+            Some(path) => {
+                write(path, format!("{json:#}\n").as_bytes())?;
+                print(&text)?;
+            }
+            None => print(&text)?,
+        }
+        let all = told.iter().all(|told| told.hunted.found.is_some());
+        let verdict = if all && clean.violations == 0 { SuiteVerdict::Pass } else { SuiteVerdict::Violated };
+        Ok(verdict.exit_code())
+    }
+
+    /// Hunts one bug, and makes small what was found.
+    fn hunt(&self, bug: Bug, scenario: &Scenario) -> Told {
+        let hunted = hunt(bug, scenario, &Limits { from: 1, seeds: self.seeds.get(), hang: HANG });
+        let found = hunted.found.as_ref().filter(|_| self.shrink > 0);
+        let shrunk = found.map(|(_, setup)| {
+            let shrunk = shrink(setup, bug.promise(), &Budget { runs: self.shrink, threads: 1 });
+            (shrunk.entries, shrunk.entries_before)
+        });
+        Told { hunted, shrunk }
+    }
+}
+
+/// What a run without any bug rang for, if it did.
+fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
+    let record = Setup::expand(scenario, seed).run(false).finished.record;
+    let violated = record.invariants.iter().find(|invariant| invariant.violations_total > 0);
+    match record.verdict {
+        Verdict::Failed => Some(format!("seed {seed}: {}", record.error.unwrap_or_default())),
+        Verdict::Violated => violated
+            .map(|by| format!("seed {seed}: {}: {}", by.name, by.violations.first().map_or(NONE, String::as_str))),
+        Verdict::Pass | Verdict::Inconclusive => None,
+    }
+}
+
+fn list(bugs: &[Bug]) -> String {
+    let row = |bug: &Bug| {
+        let seams: Vec<_> = bug.seams().iter().map(|seam| seam.name()).collect();
+        format!("{:<28} {:<22} {:<18} {}\n", bug.name(), bug.promise(), seams.join(", "), bug.trap())
+    };
+    bugs.iter().map(row).collect()
+}
+
+fn as_json(told: &[Told], clean: &Clean) -> Value {
+    let bug = |Told { hunted, shrunk }: &Told| {
+        let found = hunted.found.as_ref();
+        json!({
+            "name": hunted.bug.name(),
+            "found": found.is_some(),
+            "invariant": found.map(|_| hunted.bug.promise()),
+            "seeds_to_find": found.map(|(seeds, _)| seeds),
+            "shrunk_entries": shrunk.map(|(entries, _)| entries),
+            "entries": shrunk.map(|(_, before)| before),
+            "promise": hunted.bug.promise(),
+            "trap": hunted.bug.trap(),
+            "violated": hunted.violated,
+            "story": hunted.story,
+        })
+    };
+    let bugs: Vec<_> = told.iter().map(bug).collect();
+    json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first}})
+}
+
+fn as_text(told: &[Told], clean: &Clean, scenario: &str) -> String {
+    let found = told.iter().filter(|told| told.hunted.found.is_some()).count();
+    let mut text = format!("{found} of {} bugs found in {scenario}.\n\n", told.len());
+    text += &format!("{:<28} {:<22} {:>6} {:>8}  {}\n", "bug", "found by", "seeds", "entries", "also violated");
+    for Told { hunted, shrunk } in told {
+        let (bug, found) = (hunted.bug, hunted.found.as_ref());
+        let others = hunted.violated.iter().filter(|name| *name != bug.promise());
+        let others: Vec<_> = others.map(String::as_str).collect();
+        let number = |number: Option<String>| number.unwrap_or_else(|| NONE.into());
+        text += &format!(
+            "{:<28} {:<22} {:>6} {:>8}  {}\n",
+            bug.name(),
+            found.map_or("NOT FOUND", |_| bug.promise()),
+            number(found.map(|(seeds, _)| grouped(*seeds))),
+            number(shrunk.map(|(entries, _)| grouped(entries as u64))),
+            others.join(", "),
+        );
+    }
+    for Told { hunted, .. } in told.iter().filter(|told| told.hunted.found.is_none()) {
+        let story = hunted.story.as_deref().unwrap_or("nothing was violated");
+        text += &format!("\n{} survived: {} {story}\n", hunted.bug.name(), hunted.bug.trap());
+    }
+    let alarms = clean.violations;
+    text += &format!("\n{} seeds without a bug: {} rang.\n", grouped(clean.seeds), grouped(alarms));
+    if let Some(first) = &clean.first {
+        text += &format!("The first: {first}\n");
+    }
+    text
+}
+
+fn progress(done: usize, of: usize, told: &Told) {
+    let Told { hunted, shrunk } = told;
+    let what = match (&hunted.found, shrunk) {
+        (Some((seeds, _)), Some((entries, _))) => format!("found in {seeds} seeds, {entries} entries"),
+        (Some((seeds, _)), None) => format!("found in {seeds} seeds"),
+        (None, _) => "NOT FOUND".into(),
+    };
+    // Nobody may be reading the progress; the results are elsewhere.
+    let _ = writeln!(std::io::stderr().lock(), "{done}/{of} {} {what}", hunted.bug.name());
+}
+
+/// A counter that overwrites itself, where there is a terminal.
+fn counted(done: usize, of: usize, what: &str) {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.is_terminal() {
+        let end = if done == of { "\n" } else { "" };
+        let _ = write!(stderr, "\r\x1b[K{done}/{of} {what}{end}");
+    }
+}
