@@ -195,6 +195,7 @@ mod tests {
             if allowed {
                 let version = index as u64 + 1;
                 let outcome = Outcome {
+                    body_sha256: [0; 32],
                     verdict: Ok(Vec::new()),
                     version,
                     at_unix_ms: 0,
