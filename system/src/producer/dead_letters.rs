@@ -577,6 +577,8 @@ mod tests {
         assert_eq!(post(&format!("{LETTERS}/m-9/discard")).await.0, 404);
         let (_, status) = ask(&router, "GET", "/v1/commands/m-1?tenant_id=acme", &token, "").await;
         assert_eq!((&status["status"], &status["reason"]), (&json!("discarded"), &json!("the outage is over")));
+        let eves = credit("acme", "m-1", 5).replace(OPERATOR, "eve");
+        assert_eq!(status["body_sha256"], json!(hex::encode(body_sha256(eves.as_bytes()))));
     }
 
     #[test]

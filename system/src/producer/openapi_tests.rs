@@ -432,6 +432,79 @@ async fn every_answer_is_what_its_row_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn which_message_an_id_stands_for_is_told_when_it_is_sent_and_with_its_status() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let ask = async |method: &str, path: &str, body: &str| -> Value {
+        advance(Duration::from_millis(100)).await;
+        let answer = api.send(method, path, Some(&token), body).await.into_body().collect().await.unwrap();
+        serde_json::from_slice(&answer.to_bytes()).unwrap()
+    };
+    let hash = |body: &str| json!(hex::encode(body_sha256(body.as_bytes())));
+    let sent = credit("acme", "m-9", 7);
+    let (first, again) = (ask("post", "/v1/commands", &sent).await, ask("post", "/v1/commands", &sent).await);
+    assert_eq!((&first["duplicate"], &first["body_sha256"]), (&json!(false), &hash(&sent)), "{first}");
+    assert_eq!((&again["duplicate"], &again["body_sha256"]), (&json!(true), &hash(&sent)), "{again}");
+    for (id, body, status) in [
+        ("m-9", sent, "pending"),
+        ("m-1", credit("acme", "m-1", 5), "applied"),
+        ("m-2", credit("acme", "m-2", 5), "rejected"),
+        ("d-1", credit("acme", "d-1", 5), "dead_lettered"),
+    ] {
+        let told = ask("get", &format!("/v1/commands/{id}?tenant_id=acme"), "").await;
+        assert_eq!((&told["status"], &told["body_sha256"]), (&json!(status), &hash(&body)), "{told}");
+    }
+    let secret = asking("acme", "m-10", "store_credential", r#"{"credential": "stripe", "secret": "hunter2"}"#);
+    let (first, again) = (ask("post", "/v1/commands", &secret).await, ask("post", "/v1/commands", &secret).await);
+    assert_ne!(first["body_sha256"], hash(&secret), "it is the sealed message's: {first}");
+    assert_eq!(first["body_sha256"], again["body_sha256"], "{again}");
+    let told = ask("get", "/v1/commands/m-10?tenant_id=acme", "").await;
+    assert_eq!(told["body_sha256"], first["body_sha256"], "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_that_was_given_is_seen_by_a_dry_run_and_none_is_asked_for_what_is_done() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let ask = async |method: &str, path: &str, token: &str, body: &str| -> (u16, Value) {
+        advance(Duration::from_millis(100)).await;
+        let answer = api.send(method, path, Some(token), body).await;
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap())
+    };
+    let (erase, wish) =
+        (asking("acme", "m-21", "erase_tenant_secrets", "{}"), "/v1/approvals?reason=they%20have%20left");
+    let dry = async || {
+        let (_, told) = ask("post", "/v1/dry-runs", &token, &erase).await;
+        (told["needs_approval"].clone(), told["approved_by"].clone())
+    };
+    assert_eq!(dry().await, (json!(true), Value::Null));
+    let (_, open) = ask("post", wish, &token, &erase).await;
+    assert_eq!((&open["state"], &open["duplicate"]), (&json!("pending"), &json!(false)), "{open}");
+    let (_, open) = ask("post", wish, &token, &erase).await;
+    assert_eq!((&open["number"], &open["duplicate"]), (&json!(1), &json!(true)), "{open}");
+    assert_eq!(dry().await, (json!(true), Value::Null), "asked for is not approved");
+    let (dan, read) = (api.bench.token("dan"), json!({"body_sha256": open["body_sha256"]}).to_string());
+    for before in [false, true] {
+        let (_, given) = ask("post", "/v1/approvals/1/approve", &dan, &read).await;
+        assert_eq!((&given["state"], &given["duplicate"]), (&json!("approved"), &json!(before)), "{given}");
+    }
+    assert_eq!(dry().await, (json!(false), json!("dan")));
+    for before in [false, true] {
+        let (_, ended) = ask("post", "/v1/approvals/1/withdraw", &dan, "").await;
+        assert_eq!((&ended["state"], &ended["duplicate"]), (&json!("withdrawn"), &json!(before)), "{ended}");
+    }
+    assert_eq!(dry().await, (json!(true), Value::Null));
+    let listed =
+        async |query: &str| ask("get", &format!("/v1/approvals{query}"), &dan, "").await.1["approvals"].clone();
+    assert_eq!(listed("").await, json!([]));
+    assert_eq!(listed("?ended=true").await[0]["withdrawn_by"], "dan");
+    let (status, refused) = ask("post", wish, &token, &credit("acme", "m-1", 9)).await;
+    let words = refused["detail"].as_str().unwrap();
+    assert!(status == 409 && words.contains("has an outcome for a message m-1"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_of_the_stream_is_what_the_document_says() {
     let api = Api::new().await;
     let token = api.bench.token(OPERATOR);

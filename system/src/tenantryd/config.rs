@@ -283,14 +283,19 @@ const OPTIONAL: [(&str, &str); 6] = [
     ("audit", "origin = \"example.com/tenantry\"\nkeep_days = 400\naccept_gaps = true"),
     (
         "alerts",
-        "rules = \"alerts.toml\"\nwebhook = \"https://alerts.example.com/tenantry\"\nwebhook_secret_file = \"webhook.secret\"",
+        "rules = \"alerts.toml\"\nwebhook = \"https://example.com/alerts\"\nwebhook_secret_file = \"webhook.secret\"",
     ),
     ("monitor", "otlp = \"http://127.0.0.1:4318\""),
 ];
 
 /// What may be given besides, as a table of its own.
-const OPTIONAL_TABLE: &str =
-    "\n# [tls]\n# folder = \"./tls\"\n# ca = \"ca.pem\"\n# certificate = \"ROLE.pem\"\n# key = \"ROLE.key\"\n";
+const OPTIONAL_TABLE: &str = r#"
+# [tls]
+# folder = "./tls"
+# ca = "./tls/ca.pem"
+# certificate = "./tls/ROLE.pem"
+# key = "./tls/ROLE.key"
+"#;
 
 /// The text of a configuration, with what may be given besides as comments where it belongs.
 pub(crate) fn explained(text: &str) -> String {
