@@ -182,7 +182,7 @@ async fn in_the_broker_each_has_its_own_lane_dedup_pause_and_dead_letters() {
     assert!(!seen.contains_key("t-1") && seen.values().all(|ids| ids.len() == NEIGHBOURS.len()), "{seen:?}");
     for name in NEIGHBOURS {
         for id in NEIGHBOURS {
-            let standing = broker.standing(&tenant(name), &message_id(id)).await.unwrap().unwrap();
+            let standing = broker.standing(&tenant(name), &message_id(id)).await.unwrap().unwrap().standing;
             let right = match *name {
                 "t" => matches!(standing, Standing::DeadLettered { .. }),
                 "t-1" => matches!(standing, Standing::Pending),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::call::CallError;
-use tenantry_system::ledger::{Applied, Ledger, Outcome, Run};
+use tenantry_system::ledger::{Applied, Ledger, Outcome, Run, Work};
 use tokio::time::sleep;
 
 use super::Kit;
@@ -32,8 +32,9 @@ impl BentLedger for AckBeforeCommit {
             sleep(LATER).await;
             ledger.apply(&later).await
         });
-        let hoped = |_| {
+        let hoped = |work: &Work| {
             Applied::Now(Outcome {
+                body_sha256: work.command.message().body_sha256(),
                 verdict: Ok(Vec::new()),
                 version: 0,
                 at_unix_ms: 0,

@@ -32,13 +32,14 @@ impl BentLedger for DedupBeforeEffect {
             let mut claimed = self.claimed.lock().expect("no holder panics");
             for work in run.works() {
                 let key = (run.scope().tenant().clone(), work.command.message().message_id.clone());
-                known.push(!claimed.insert(key));
+                known.push((!claimed.insert(key), work.command.message().body_sha256()));
             }
         }
         let mut applied = self.inner.apply(run).await?;
-        for (applied, known) in applied.iter_mut().zip(known) {
+        for (applied, (known, body_sha256)) in applied.iter_mut().zip(known) {
             if known && !matches!(applied, Applied::Now(_) | Applied::Before(_)) {
                 *applied = Applied::Before(Outcome {
+                    body_sha256,
                     verdict: Ok(Vec::new()),
                     version: 0,
                     at_unix_ms: 0,

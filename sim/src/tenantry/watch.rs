@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::broker::{
-    Broker, DeadLetter, Delivered, Delivery, Ending, Lease, LetterSummary, Published, Settlement, Standing, Triage,
-    Triaged,
+    Broker, DeadLetter, Delivered, Delivery, Ending, Lease, LetterSummary, MessageStatus, Published, Settlement,
+    Triage, Triaged,
 };
 use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, GrantToken, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
@@ -108,7 +108,7 @@ impl Broker for WatchedBroker {
         settled
     }
 
-    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
+    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, CallError> {
         self.inner.standing(tenant, message_id).await
     }
 

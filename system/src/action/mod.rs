@@ -15,6 +15,7 @@ mod rotate_data_key;
 mod store_credential;
 mod suspend_tenant;
 mod update_billing_limit;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
@@ -311,7 +312,7 @@ pub enum Change {
 #[derive(Debug, thiserror::Error)]
 pub enum Declined {
     /// The state forbids it: a final answer, recorded as the command's outcome.
-    #[error("{0}")]
+    #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The state could not be read: nothing is decided.
     #[error("failed to read the tenant's state: {0}")]

@@ -247,7 +247,7 @@ impl std::ops::Deref for Rules {
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// Not TOML, or not of this shape; says where.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] toml::de::Error),
     /// Not what rules can be.
     #[error("line {line} column {column}, rule {rule}: {problem}")]

@@ -232,7 +232,7 @@ impl Attacker<'_> {
             return Ok(Tried { signs: vec![Sign::Decided(shot.name.clone())], ..tried });
         }
         let id = message_id(&shot.name);
-        let dead = persist(async || match self.broker.standing(&shot.lane, &id).await? {
+        let dead = persist(async || match self.broker.standing(&shot.lane, &id).await?.map(|known| known.standing) {
             Some(Standing::DeadLettered { .. }) => Ok(true),
             Some(Standing::Settled) => Ok(false),
             standing => Err(CallError::failed(format!("it is {standing:?} still"))),

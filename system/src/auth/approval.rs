@@ -35,7 +35,10 @@ pub(super) const OPEN_MAX: usize = 1000;
 /// And of one requester.
 pub(super) const OPEN_OF_ONE_MAX: usize = 100;
 
-/// One approval, waiting or given.
+/// Approvals that have ended and can still be looked at: the latest.
+pub(super) const ENDED_MAX: usize = 1000;
+
+/// One approval: waiting, given, or over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// By which it is approved and withdrawn.
@@ -60,6 +63,88 @@ pub struct Approval {
     pub expires_at: i64,
     /// The second person, and when they approved, in seconds since the Unix epoch.
     pub approved: Option<(UserId, i64)>,
+    /// When auth first let the command through at its effect because of it, in seconds since the Unix epoch.
+    pub used_at: Option<i64>,
+    /// What ended it, and when, in seconds since the Unix epoch.
+    pub ended: Option<(ApprovalEnd, i64)>,
+    /// Whether it stood so before it was asked for: the request changed nothing. Said in answers alone.
+    pub duplicate: bool,
+}
+
+/// What ended an approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApprovalEnd {
+    /// Its time was over.
+    Expired,
+    /// This operator took it back.
+    Withdrawn(UserId),
+}
+
+/// How an approval stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalState {
+    /// It waits for a second person.
+    Pending,
+    /// It was given, and the command may be sent.
+    Approved,
+    /// Auth has let the command through because of it; what became of that is the command's status.
+    Used,
+    /// Its time was over before it was of any use.
+    Expired,
+    /// It was taken back before it was of any use.
+    Withdrawn,
+}
+
+impl ApprovalState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Used, Self::Expired, Self::Withdrawn];
+
+    /// Its stable name, for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Used => "used",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl Approval {
+    /// Whether it has neither ended nor outlived its time at `now`, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn is_open(&self, now: i64) -> bool {
+        self.ended.is_none() && now < self.expires_at
+    }
+
+    /// How it stands at `now`, in seconds since the Unix epoch. What it was used for stays so, whatever ended it then.
+    #[must_use]
+    pub fn state(&self, now: i64) -> ApprovalState {
+        match &self.ended {
+            _ if self.used_at.is_some() => ApprovalState::Used,
+            Some((ApprovalEnd::Withdrawn(_), _)) => ApprovalState::Withdrawn,
+            _ if !self.is_open(now) => ApprovalState::Expired,
+            _ if self.approved.is_some() => ApprovalState::Approved,
+            _ => ApprovalState::Pending,
+        }
+    }
+
+    /// The same, as an answer to whoever has asked for what was so before.
+    pub(super) fn again(&self) -> Self {
+        Self { duplicate: true, ..self.clone() }
+    }
+
+    /// What an approval that is over has to say to whoever comes too late; nothing while it is open.
+    pub(super) fn over(&self, now: i64) -> Option<String> {
+        let number = self.number;
+        match &self.ended {
+            Some((ApprovalEnd::Withdrawn(by), _)) => Some(format!("approval {number} was withdrawn by {by}: ask anew")),
+            _ if !self.is_open(now) => Some(format!("the time of approval {number} is over: ask anew")),
+            _ => None,
+        }
+    }
 }
 
 /// What can be asked about approvals.
@@ -91,7 +176,7 @@ pub enum ApprovalRequest {
         /// Which.
         number: u64,
     },
-    /// Those that are open, of which the asker may know.
+    /// Those that are open and the latest that have ended, of which the asker may know.
     List,
 }
 
@@ -111,14 +196,24 @@ pub fn problem(reason: &str, minutes: u64, body: &[u8]) -> Option<(&'static str,
     (len > APPROVAL_BODY_BYTES_MAX).then(|| ("", long()))
 }
 
-/// All that are open.
+/// All that are open, and the latest that have ended.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Approvals(pub(super) BTreeMap<u64, Arc<Approval>>);
 
 impl Approvals {
     /// Those whose time is not over at `now`.
     pub(super) fn open(&self, now: i64) -> impl Iterator<Item = &Arc<Approval>> {
-        self.0.values().filter(move |open| now < open.expires_at)
+        self.0.values().filter(move |open| open.is_open(now))
+    }
+
+    /// Those that nothing has ended yet, though their time may be over.
+    fn unended(&self) -> impl Iterator<Item = &Arc<Approval>> {
+        self.0.values().filter(|open| open.ended.is_none())
+    }
+
+    /// How many nothing has ended yet: all of them, and those of `user`.
+    pub(super) fn count(&self, user: &UserId) -> (usize, usize) {
+        (self.unended().count(), self.unended().filter(|open| open.requester == *user).count())
     }
 
     /// Of exactly the command of `user` on `tenant` whose body has this hash.
@@ -149,11 +244,17 @@ impl Approvals {
 
     /// When the next of them ends.
     pub(super) fn next_end(&self) -> Option<i64> {
-        self.0.values().map(|open| open.expires_at).min()
+        self.unended().map(|open| open.expires_at).min()
     }
 
-    /// Those that have ended by `now`.
-    pub(super) fn ended(&self, now: i64) -> Vec<u64> {
-        self.0.iter().filter(|(_, open)| open.expires_at <= now).map(|(number, _)| *number).collect()
+    /// Those whose time is over by `now`, and that are to be ended for it.
+    pub(super) fn expired(&self, now: i64) -> Vec<u64> {
+        self.unended().filter(|open| open.expires_at <= now).map(|open| open.number).collect()
+    }
+
+    /// The one that is to be forgotten: the oldest that has ended, if there are too many of those.
+    pub(super) fn to_forget(&self) -> Option<u64> {
+        let ended = || self.0.values().filter(|open| open.ended.is_some());
+        (ended().count() > ENDED_MAX).then(|| ended().next().map(|oldest| oldest.number)).flatten()
     }
 }

@@ -152,9 +152,11 @@ async fn an_approval_ends_when_it_is_withdrawn_and_when_either_of_the_two_loses_
 async fn asking_and_approving_again_is_the_same_approval_and_only_who_may_know_sees_it() {
     let rig = Rig::new().await;
     let open = rig.ask(&erase("m-1")).await;
-    assert_eq!(rig.ask(&erase("m-1")).await, open);
+    assert_eq!(rig.ask(&erase("m-1")).await, open.again());
     let given = rig.approve("bob", &open).await.unwrap();
-    assert_eq!(rig.approve("bob", &open).await.unwrap(), given);
+    assert!(!given.duplicate);
+    assert_eq!(rig.approve("bob", &open).await.unwrap(), given.again());
+    assert_eq!(rig.approve("dan", &open).await.unwrap(), given.again(), "it stays bob's");
     let listed =
         async |who: &str| rig.auth.approvals(&rig.bench.token(who), ApprovalRequest::List).await.unwrap().unwrap();
     assert_eq!(listed("ana").await, [Approval { body: Default::default(), ..given.clone() }]);
@@ -278,4 +280,121 @@ async fn approvals_outlive_auth_and_those_that_ended_stay_ended() {
     rig.approve("bob", &open).await.unwrap();
     assert!(permits(&rig.at_the_effect(asked).await));
     assert_eq!(rig.ask(withdrawn).await.number, 5);
+}
+
+#[tokio::test]
+async fn an_approval_says_how_it_stands_from_the_wish_to_its_end_and_after() {
+    let rig = Rig::new().await;
+    let now = || rig.bench.world.clock.unix_seconds();
+    let bodies = ["used", "withdrawn", "late"].map(erase);
+    let mut open = Vec::new();
+    for body in &bodies {
+        open.push(rig.ask(body).await);
+    }
+    let states = async || {
+        let listed = rig.auth.approvals(&rig.bench.token("ana"), ApprovalRequest::List).await.unwrap().unwrap();
+        listed.iter().map(|known| known.state(now()).name()).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, ["pending", "pending", "pending"]);
+    rig.approve("bob", &open[0]).await.unwrap();
+    rig.approve("bob", &open[1]).await.unwrap();
+    assert!(rig.grant(&bodies[0]).await.is_ok());
+    assert_eq!(states().await, ["approved", "approved", "pending"], "what is granted has had no effect");
+    let revision = rig.auth.in_force_now().revision;
+    assert!(permits(&rig.at_the_effect(&bodies[0]).await));
+    assert_eq!(states().await, ["used", "approved", "pending"]);
+    let used_at = now();
+    rig.bench.clock.by(5);
+    assert!(permits(&rig.at_the_effect(&bodies[0]).await), "what comes again is let through again");
+    let shown = rig.act("bob", ApprovalRequest::Show { number: open[0].number }).await.unwrap();
+    assert_eq!(shown.used_at, Some(used_at), "the first time counts");
+    assert_eq!(rig.auth.in_force_now().revision, revision, "nothing else has changed");
+    let withdraw = ApprovalRequest::Withdraw { number: open[1].number };
+    let withdrawn = rig.act("bob", withdraw.clone()).await.unwrap();
+    assert!(!withdrawn.duplicate);
+    assert_eq!(rig.act("ana", withdraw).await.unwrap(), withdrawn.again());
+    let late = rig.approve("bob", &open[1]).await.unwrap_err().to_string();
+    assert!(late.contains("was withdrawn by bob"), "{late}");
+    rig.bench.clock.by(3600);
+    assert_eq!(states().await, ["used", "withdrawn", "expired"]);
+    let known = rig.auth.in_force_now().revision;
+    rig.auth.in_force(known, Duration::ZERO).await.unwrap();
+    assert_eq!(states().await, ["used", "withdrawn", "expired"], "and so they stay");
+    let late = rig.approve("bob", &open[2]).await.unwrap_err().to_string();
+    assert!(late.contains("is over"), "{late}");
+    assert!(!permits(&rig.at_the_effect(&bodies[0]).await), "used, and over");
+}
+
+#[tokio::test]
+async fn of_those_that_have_ended_the_latest_are_kept_and_open_ones_all() {
+    use crate::auth::approval::{ApprovalEnd, Approvals, ENDED_MAX};
+
+    let rig = Rig::new().await;
+    let open = rig.ask(&erase("m-1")).await;
+    let mut all = Approvals::default();
+    all.0.insert(1, Arc::new(Approval { number: 1, ..open.clone() }));
+    for number in 2..=ENDED_MAX as u64 + 1 {
+        all.0.insert(number, Arc::new(Approval { number, ended: Some((ApprovalEnd::Expired, 0)), ..open.clone() }));
+    }
+    assert_eq!((all.to_forget(), all.count(&user("ana"))), (None, (1, 1)));
+    let number = u64::MAX;
+    all.0.insert(number, Arc::new(Approval { number, ended: Some((ApprovalEnd::Expired, 0)), ..open }));
+    assert_eq!(all.to_forget(), Some(2));
+}
+
+#[tokio::test]
+async fn that_it_takes_one_of_a_team_is_told_before_it_is_approved() {
+    let rig = Rig::new().await;
+    let text = |team: &str| {
+        format!(
+            r#"@id("all") permit (principal, action, resource);
+            @id("two") forbid (principal, action == Action::"erase_secrets", resource)
+            unless {{ context has approval && context.approval.by in Team::"{team}" }};"#
+        )
+    };
+    let over = |team: &str| Policies::new(&text(team), Directory::parse(DIRECTORY).unwrap()).unwrap();
+    rig.auth.reload(over("duty-managers")).await.unwrap();
+    let body = erase("m-1");
+    let refused = rig.grant(&body).await.unwrap_err();
+    assert!(matches!(refused, Denied::ApprovalRequired(_)), "{refused:?}");
+    let open = rig.ask(&body).await;
+    rig.approve("bob", &open).await.unwrap();
+    assert!(rig.grant(&body).await.is_err(), "bob is none of them");
+    rig.auth.reload(over("nobody")).await.unwrap();
+    assert!(matches!(rig.grant(&body).await, Err(Denied::Forbidden(_))), "whom nobody could approve waits for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_misuses_an_approval_of_which_tenant_is_on_record() {
+    use crate::audit::{EmbeddedAudit, Reporter};
+
+    let rig = Rig::new().await;
+    let [ana, vic, mallory] = ["ana", "vic", "mallory"].map(|who| rig.bench.token(who));
+    let Approval { number, body_sha256, .. } = rig.ask(&erase("m-1")).await;
+    let Rig { bench, auth } = rig;
+    drop(auth);
+    let (world, issuer, _folder) = bench.stopped();
+    // The committer ends with auth, and lets go of the file once it is polled.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let audit = Arc::new(EmbeddedAudit::open(&world).await.unwrap());
+    let reporter = Reporter::start(Role::Auth, &world, audit.clone()).await.unwrap();
+    let policies = over(Directory::parse(DIRECTORY).unwrap());
+    let auth = EmbeddedAuthority::open(&world, issuer, policies).await.unwrap().reporting(reporter.clone());
+    for (token, request) in [
+        (ana, ApprovalRequest::Approve { number, body_sha256 }),
+        (vic, ApprovalRequest::Approve { number, body_sha256 }),
+        (mallory, ApprovalRequest::Withdraw { number }),
+    ] {
+        assert!(auth.approvals(&token, request).await.unwrap().is_err());
+    }
+    reporter.flush(Duration::from_secs(10)).await;
+    let told = audit.attempts().unwrap().into_iter().map(|(_, attempt)| {
+        let claimed = attempt.claimed;
+        (attempt.code, claimed.tenant.unwrap_or_default(), claimed.user.unwrap_or_default())
+    });
+    let of = |code, who: &str| (code, "acme".to_owned(), who.to_owned());
+    let right = [of(Code::ApprovalMisused, "ana"), of(Code::Forbidden, "vic"), of(Code::Forbidden, "mallory")];
+    assert_eq!(told.collect::<Vec<_>>(), right);
 }

@@ -60,7 +60,7 @@ pub struct Directory {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Not TOML, or not of this shape; says where.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] toml::de::Error),
     /// The same line twice: taking one of the two away would not take the role away.
     #[error("user {0} is bound to tenant {1} as {2} twice; keep one of the two")]
@@ -163,6 +163,15 @@ impl Directory {
     #[must_use]
     pub fn has_role(&self, user: &UserId, tenant: &TenantId) -> bool {
         self.roles.get(user).and_then(|roles| roles.get(tenant)).is_some_and(|roles| !roles.is_empty())
+    }
+
+    /// One operator of each kind but `user`: of those whose teams and whose roles on `tenant` are the same, the first. Policies
+    /// can tell them apart by name alone.
+    pub(super) fn kinds(&self, user: &UserId, tenant: &TenantId) -> Vec<&UserId> {
+        let named: BTreeSet<_> = self.teams.keys().chain(self.roles.keys()).filter(|named| *named != user).collect();
+        let kind = |named: &UserId| (self.teams.get(named), self.roles.get(named).and_then(|roles| roles.get(tenant)));
+        let mut seen = BTreeSet::new();
+        named.into_iter().filter(|named| kind(named) != (None, None) && seen.insert(kind(named))).collect()
     }
 
     /// What `user` is to `tenant`, in words.

@@ -52,8 +52,8 @@ const REVISION: TableDefinition<(), (u64, [u8; 32])> = TableDefinition::new("rev
 const EMERGENCIES: TableDefinition<u64, &[u8]> = TableDefinition::new("emergencies");
 /// One row: the last number of [`EMERGENCIES`].
 const EMERGENCIES_LAST: TableDefinition<(), u64> = TableDefinition::new("emergencies_last");
-/// number -> [`Approval`], of those that are open.
-const APPROVALS: TableDefinition<u64, &[u8]> = TableDefinition::new("approvals");
+/// number -> [`Approval`], of those that are open, and of the latest that have ended.
+const APPROVALS: TableDefinition<u64, &[u8]> = TableDefinition::new("approvals_kept");
 /// One row: the last number of [`APPROVALS`].
 const APPROVALS_LAST: TableDefinition<(), u64> = TableDefinition::new("approvals_last");
 
@@ -222,14 +222,18 @@ impl EmbeddedAuthority {
         };
         let (tenant, purpose) = (request.tenant.clone(), request.purpose.clone());
         let body = match &purpose {
-            Purpose::Command { body_sha256, .. } | Purpose::Replay { body_sha256, .. } => Some(body_sha256),
+            // A dry run's is that of a command without a secret; with one it is of no body that anybody approved.
+            Purpose::Command { body_sha256, .. }
+            | Purpose::Replay { body_sha256, .. }
+            | Purpose::DryRun { body_sha256, .. } => Some(body_sha256),
             _ => None,
         };
         let tells = |policies| if matches!(purpose, Purpose::DryRun { .. }) { policies } else { Vec::new() };
         let mut basis = Basis::default();
         for permission in Self::permissions(&purpose).map_err(|denied| (code, denied))? {
-            let Judged { ruling, approved_by, with_approval } = self.judge(&state, &subject, &tenant, permission, body);
-            match (ruling, with_approval) {
+            let judged = self.judge(&state, &subject, &tenant, permission, body);
+            let approved_by = judged.approved_by();
+            match (judged.ruling, judged.with_approval) {
                 (Ruling::Permit(policies), _) => {
                     basis.policies.extend(tells(policies));
                     basis.approved_by = basis.approved_by.or(approved_by);
@@ -298,13 +302,17 @@ impl Authority for EmbeddedAuthority {
         body: &BodyHash,
     ) -> Result<Decision, CallError> {
         let state = self.state();
-        let Judged { ruling, approved_by, with_approval } = self.judge(&state, user, tenant, permission, Some(body));
-        let verdict = match ruling {
+        let judged = self.judge(&state, user, tenant, permission, Some(body));
+        if let Some(approval) = &judged.approval {
+            self.used(approval).await?;
+        }
+        let approved_by = judged.approved_by();
+        let verdict = match judged.ruling {
             Ruling::Permit(policies) => Verdict::Permit { policies },
             Ruling::Deny(reason) => Verdict::Deny { reason },
         };
         // With an approval or for want of one: either way it is said of this one command.
-        let approval = (approved_by.is_some() || with_approval.is_some())
+        let approval = (approved_by.is_some() || judged.with_approval.is_some())
             .then_some(ApprovedBody { body_sha256: *body, by: approved_by });
         Ok(state.decision_key.decide_on(user, tenant, permission, verdict, approval, state.revision))
     }
@@ -326,7 +334,7 @@ impl Authority for EmbeddedAuthority {
                 self.change(Change::End(ended, None)).await?;
                 continue;
             }
-            let ended = state.approvals.ended(now);
+            let ended = state.approvals.expired(now);
             if !ended.is_empty() {
                 self.change(Change::Withdraw(ended, None)).await?;
                 continue;
@@ -363,15 +371,19 @@ impl Authority for EmbeddedAuthority {
         token: &str,
         request: BreakGlassRequest,
     ) -> Result<Result<Vec<BreakGlass>, Denied>, CallError> {
-        let answered = self.emergency(token, request).await?;
-        if let Err(denied) = &answered {
-            let code = match denied {
-                Denied::Unauthenticated(_) => Code::Unauthenticated,
-                Denied::Forbidden(_) | Denied::ApprovalRequired(_) => Code::Forbidden,
-            };
-            self.reporter.attempt(code, "break_glass", Claimed::default(), denied).await?;
-        }
-        Ok(answered)
+        let claimed = self.claimed_emergency(&request);
+        let (code, claimed, denied) = match self.authenticate(token).await? {
+            Err(denied) => (Code::Unauthenticated, claimed, denied),
+            Ok(user) => {
+                let claimed = Claimed { user: Some(user.to_string()), ..claimed };
+                match self.emergency(user, request).await? {
+                    Err(denied) => (Code::Forbidden, claimed, denied),
+                    Ok(meant) => return Ok(Ok(meant)),
+                }
+            }
+        };
+        self.reporter.attempt(code, "break_glass", claimed, &denied).await?;
+        Ok(Err(denied))
     }
 
     async fn approvals(
@@ -379,20 +391,20 @@ impl Authority for EmbeddedAuthority {
         token: &str,
         request: ApprovalRequest,
     ) -> Result<Result<Vec<Approval>, Denied>, CallError> {
-        let claimed = match &request {
-            ApprovalRequest::Ask { body, .. } => Claimed::of_body(body),
-            ApprovalRequest::Approve { body_sha256, .. } => {
-                Claimed { body_sha256: Some(*body_sha256), ..Claimed::default() }
+        let claimed = self.claimed(&request);
+        let (code, claimed, denied) = match self.authenticate(token).await? {
+            Err(denied) => (Code::Unauthenticated, claimed, denied),
+            Ok(user) => {
+                // In whose name a message asks is what it says; who acts otherwise, their token does.
+                let in_name_of = claimed.user.clone().unwrap_or_else(|| user.to_string());
+                match self.four_eyes(user, request).await? {
+                    Err((code, denied)) => (code, Claimed { user: Some(in_name_of), ..claimed }, denied),
+                    Ok(meant) => return Ok(Ok(meant)),
+                }
             }
-            _ => Claimed::default(),
         };
-        match self.four_eyes(token, request).await? {
-            Ok(meant) => Ok(Ok(meant)),
-            Err((code, denied)) => {
-                self.reporter.attempt(code, audit::APPROVALS, claimed, &denied).await?;
-                Ok(Err(denied))
-            }
-        }
+        self.reporter.attempt(code, audit::APPROVALS, claimed, &denied).await?;
+        Ok(Err(denied))
     }
 }
 
@@ -414,10 +426,18 @@ struct State {
 struct Judged {
     /// To it as it stands, with its approval if there is one.
     ruling: Ruling,
-    /// The second person, if it takes one.
-    approved_by: Option<UserId>,
+    /// The approval that it rests on, if it takes one.
+    approval: Option<Arc<Approval>>,
     /// The policies that would permit it if it were approved, where only that is wanting.
     with_approval: Option<Vec<String>>,
+}
+
+impl Judged {
+    /// The second person, if it takes one.
+    fn approved_by(&self) -> Option<UserId> {
+        let approved = self.approval.as_ref()?.approved.as_ref();
+        approved.map(|(by, _)| by.clone())
+    }
 }
 
 impl State {
@@ -459,6 +479,11 @@ enum Change {
     },
     /// Withdrawn by someone, or ended by the clock.
     Withdraw(Vec<u64>, Option<UserId>),
+    /// One because of which a command was let through at its effect.
+    UseApproval {
+        number: u64,
+        at: i64,
+    },
 }
 
 impl Office {
@@ -551,7 +576,7 @@ impl Machine for Office {
         let mut answers = Vec::with_capacity(batch.len());
         for change in batch {
             match change {
-                Change::AskApproval(_) | Change::Approve { .. } | Change::Withdraw(..) => {
+                Change::AskApproval(_) | Change::Approve { .. } | Change::Withdraw(..) | Change::UseApproval { .. } => {
                     self.change_approvals(within, &mut state, &mut steps, change)?;
                 }
                 Change::Reload(policies) if policies.fingerprint() == state.policies.fingerprint() => {}

@@ -27,8 +27,8 @@ use crate::jws::PublicKeys;
 use crate::message::BodyHash;
 
 pub use approval::{
-    APPROVAL_BODY_BYTES_MAX, APPROVAL_MINUTES, APPROVAL_MINUTES_MAX, Approval, ApprovalRequest,
-    problem as approval_problem,
+    APPROVAL_BODY_BYTES_MAX, APPROVAL_MINUTES, APPROVAL_MINUTES_MAX, Approval, ApprovalEnd, ApprovalRequest,
+    ApprovalState, problem as approval_problem,
 };
 pub use break_glass::{
     BreakGlass, BreakGlassRequest, MINUTES_MAX, REASON_MAX, REASON_MIN, problem as break_glass_problem, reason_problem,

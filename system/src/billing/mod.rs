@@ -90,7 +90,7 @@ impl Default for Rules {
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// Not TOML, or not of this shape; says where.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] toml::de::Error),
     /// Not what rules can be.
     #[error("line {line}, {table}: {problem}")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{advance, sleep};
 
-use super::{Again, Broker, Delivery, Ending, Limits, Published, Settlement, Standing, Triage, Triaged};
+use super::{Again, Broker, Delivery, Ending, Limits, MessageStatus, Published, Settlement, Standing, Triage, Triaged};
 use crate::grant::Envelope;
 use crate::ids::UserId;
 use crate::ledger::PauseGeneration;
@@ -51,7 +51,8 @@ fn dead(reason: &str) -> Settlement {
 }
 
 async fn standing(broker: &Subject, name: &str, id: &str) -> Option<Standing> {
-    broker.standing(&tenant(name), &message_id(id)).await.unwrap()
+    let known = broker.standing(&tenant(name), &message_id(id)).await.unwrap();
+    known.map(|known| known.standing)
 }
 
 /// Runs the whole suite; each part gets a broker of its own.
@@ -421,7 +422,7 @@ mod implementations {
         async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
             self.consumer.settle(lease, settlement).await
         }
-        async fn standing(&self, tenant: &TenantId, id: &MessageId) -> Result<Option<Standing>, CallError> {
+        async fn standing(&self, tenant: &TenantId, id: &MessageId) -> Result<Option<MessageStatus>, CallError> {
             self.producer.standing(tenant, id).await
         }
         async fn pause(&self, tenant: &TenantId, generation: PauseGeneration) -> Result<PauseGeneration, CallError> {

@@ -25,8 +25,8 @@ use super::dead_letters::{self, DEAD_LETTERS, Letters, Name};
 use super::lane::{Exhausted, Lanes, Limits, Queued};
 use super::recent::{Key, Known, Recent, key};
 use super::{
-    Attempt, Broker, DeadLetter, Delivery, Ending, Lease, LetterSummary, Published, Settlement, Standing, Triage,
-    Triaged, cut_reason,
+    Attempt, Broker, DeadLetter, Delivery, Ending, Lease, LetterSummary, MessageStatus, Published, Settlement,
+    Standing, Triage, Triaged, cut_reason,
 };
 use crate::audit::outbox::{self, Outbox};
 use crate::audit::{Event, Outgoing, Step, StepKind};
@@ -185,13 +185,14 @@ impl EmbeddedBroker {
         }
     }
 
-    fn look_up(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, redb::Error> {
+    fn look_up(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, redb::Error> {
         let read = self.store.read()?;
         if let Some(letter) = dead_letters::one(&read, tenant, message_id)? {
-            return Ok(Some(Standing::DeadLettered { reason: letter.reason }));
+            let body_sha256 = body_sha256(&letter.envelope.body);
+            return Ok(Some(MessageStatus { body_sha256, standing: Standing::DeadLettered { reason: letter.reason } }));
         }
         if let Some(discarded) = dead_letters::tombstone(&read, tenant, message_id)? {
-            return Ok(Some(discarded.standing()));
+            return Ok(Some(MessageStatus { body_sha256: discarded.body_hash, standing: discarded.standing() }));
         }
         Ok(self.store.machine().lock().in_memory(tenant, &key(tenant, message_id)))
     }
@@ -315,7 +316,7 @@ impl Broker for EmbeddedBroker {
         Ok(settled)
     }
 
-    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
+    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, CallError> {
         self.look_up(tenant, message_id).map_err(CallError::failed)
     }
 
@@ -448,9 +449,12 @@ impl State {
     }
 
     /// What became of a message that is neither a dead letter nor discarded.
-    fn in_memory(&self, tenant: &TenantId, key: &Key) -> Option<Standing> {
-        let pending = |known: Known| self.lanes.contains(tenant, known.sequence);
-        self.recent.get(key).map(|known| if pending(known) { Standing::Pending } else { Standing::Settled })
+    fn in_memory(&self, tenant: &TenantId, key: &Key) -> Option<MessageStatus> {
+        self.recent.get(key).map(|Known { sequence, body_hash }| {
+            let pending = self.lanes.contains(tenant, sequence);
+            let standing = if pending { Standing::Pending } else { Standing::Settled };
+            MessageStatus { body_sha256: body_hash, standing }
+        })
     }
 }
 
@@ -672,7 +676,7 @@ impl State {
                     let triaged = match (letters.meant(&name, &triage), grant) {
                         (None, _) => {
                             let memory = self.in_memory(&name.0, &key(&name.0, &name.1));
-                            Triaged::Stands(letters.standing(&name).or(memory))
+                            Triaged::Stands(letters.standing(&name).or(memory.map(|known| known.standing)))
                         }
                         (Some(_), Some(_)) if self.lanes.is_full(&name.0, count, bytes) => {
                             Triaged::Overloaded { retry_after_ms: OVERLOAD_RETRY_MS }

@@ -58,8 +58,9 @@ async fn a_restart_brings_back_what_was_not_settled_and_knows_what_was() {
     assert!(matches!(publish(&broker, "acme", "m-1", "body").await, Published::Duplicate { .. }));
     assert_eq!(publish(&broker, "acme", "m-1", "other").await, Published::Conflict);
     let acme = tenant("acme");
-    assert_eq!(broker.standing(&acme, &message_id("m-1")).await.unwrap(), Some(Standing::Settled));
-    assert_eq!(broker.standing(&acme, &message_id("m-3")).await.unwrap(), Some(Standing::Pending));
+    let known = |body: &str, standing| Some(MessageStatus { body_sha256: body_sha256(body.as_bytes()), standing });
+    assert_eq!(broker.standing(&acme, &message_id("m-1")).await.unwrap(), known("body", Standing::Settled));
+    assert_eq!(broker.standing(&acme, &message_id("m-3")).await.unwrap(), known("body", Standing::Pending));
     assert_eq!(broker.standing(&acme, &message_id("m-4")).await.unwrap(), None);
     let Published::Accepted { sequence } = publish(&broker, "acme", "m-4", "body").await else { panic!() };
     assert_eq!(sequence, 4, "the order goes on where it was");
@@ -128,11 +129,9 @@ async fn a_message_that_kills_every_consumer_ends_as_a_dead_letter_and_those_beh
         sleep(Limits::default().lease + Limits::default().backoff_max * 2).await;
     }
     assert_eq!(ids(&broker.fetch(9, Duration::from_secs(1)).await.unwrap()), ["m-2 #2"]);
-    let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
-    assert!(
-        matches!(&standing, Some(Standing::DeadLettered { reason }) if reason.contains("20 times")),
-        "{standing:?}"
-    );
+    let known = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap().unwrap();
+    assert!(matches!(&known.standing, Standing::DeadLettered { reason } if reason.contains("20 times")), "{known:?}");
+    assert_eq!(known.body_sha256, body_sha256(b"poison"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,8 +370,9 @@ async fn a_replay_and_a_discard_outlive_a_restart_and_leave_no_letter_behind() {
     let broker = open(&bench).await;
     assert_eq!((broker.depth(), broker.dead_letters_kept().unwrap()), (1, 0));
     assert_eq!(broker.every_discarded().unwrap(), [(globex.clone(), id.clone())]);
-    let standing = broker.standing(&globex, &id).await.unwrap();
-    assert_eq!(standing, Some(Standing::Discarded { reason: "it was an outage".into() }));
+    let known = broker.standing(&globex, &id).await.unwrap().unwrap();
+    assert_eq!(known.standing, Standing::Discarded { reason: "it was an outage".into() });
+    assert_eq!(known.body_sha256, body_sha256(b"poison"));
     assert_eq!(publish(&broker, "globex", "m-1", "other").await, Published::Conflict);
     assert_eq!(publish(&broker, "globex", "m-1", "poison").await, Published::Duplicate { sequence: 2 });
     let delivery = broker.fetch(9, NO_WAIT).await.unwrap().remove(0);

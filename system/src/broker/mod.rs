@@ -26,6 +26,7 @@ use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::PauseGeneration;
+use crate::message::BodyHash;
 
 pub use dead_letters::{DeadLetter, LETTERS_PAGE_MAX, LetterSummary, Triage, Triaged};
 pub use embedded::EmbeddedBroker;
@@ -56,7 +57,7 @@ pub trait Broker: Send + Sync + 'static {
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError>;
 
     /// What became of a message here. `None`: it was never confirmed, or settled so long ago that only the ledger knows.
-    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError>;
+    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, CallError>;
 
     /// Pauses a tenant or resumes it, by the ledger's `generation`; one that is not later than the last changes nothing.
     /// Answers once that is durable with the generation it stands at: from then on nothing of a paused tenant goes out, and
@@ -229,6 +230,15 @@ pub enum AttemptEnd {
     Silent,
     /// The consumer gave it back, with a reason.
     Again(String),
+}
+
+/// A message, as far as the broker knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageStatus {
+    /// SHA-256 of its body: which of all that may be published under its id it is.
+    pub body_sha256: BodyHash,
+    /// What became of it.
+    pub standing: Standing,
 }
 
 /// What became of a message, as far as the broker knows.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::embedded::is_oversized;
 use super::{
-    Broker, DeadLetter, Delivery, LETTERS_PAGE_MAX, Lease, LetterSummary, Published, Settlement, Standing, Triage,
+    Broker, DeadLetter, Delivery, LETTERS_PAGE_MAX, Lease, LetterSummary, MessageStatus, Published, Settlement, Triage,
     Triaged,
 };
 use crate::audit::{Claimed, Code, Reporter};
@@ -47,7 +47,7 @@ pub enum Reply {
     Published(Published),
     Fetched(Vec<Delivery>),
     Settled(bool),
-    Standing(Option<Standing>),
+    Standing(Option<MessageStatus>),
     Paused(PauseGeneration),
     DeadLetters(Vec<LetterSummary>),
     DeadLetter(Option<DeadLetter>),
@@ -206,7 +206,7 @@ impl Broker for RemoteBroker {
         }
     }
 
-    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
+    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, CallError> {
         let request = Request::Standing { tenant: tenant.clone(), message_id: message_id.clone() };
         match self.client.call(&request, DEADLINE).await? {
             Reply::Standing(standing) => Ok(standing),

@@ -136,6 +136,7 @@ mod tests {
 
     fn now() -> Applied {
         Applied::Now(Outcome {
+            body_sha256: [0; 32],
             verdict: Ok(Vec::new()),
             version: 1,
             at_unix_ms: 0,

@@ -422,7 +422,7 @@ mod tests {
         let outcome = ledger.outcome(&bench.read("acme").await, &message_id("m-1"), Duration::ZERO).await.unwrap();
         assert_eq!(outcome.unwrap().verdict.unwrap_err().code, "forbidden");
         let standing = broker.standing(&tenant("acme"), &message_id("m-1")).await.unwrap();
-        assert_eq!(standing, Some(Standing::Settled));
+        assert_eq!(standing.map(|known| known.standing), Some(Standing::Settled));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fence::{Fence, Unheeded};
 use super::key_file::{KeyFile, SlotHash};
-use super::keyspace::{self, Digest, Recorded, Tables, TenantTransaction};
+use super::keyspace::{self, Digest, Tables, TenantTransaction};
 use super::{
     Applied, Baseline, DATA_KEYS_MAX, DataKeys, DryRun, Ledger, Outcome, PauseGeneration, Paused, Report, Run,
     TenantState, Transaction, Work, baseline, dry_run, journal, rulebook,
 };
-use crate::action::{Change, Declined, Rejection, SECRET_FIELD};
+use crate::action::{self, Change, Declined, Rejection, SECRET_FIELD};
 use crate::audit::outbox::{self, Outbox, Writing};
 use crate::audit::{AuditEntry, Event, Outgoing, Step, StepKind};
 use crate::auth::Verdict;
@@ -531,7 +531,7 @@ impl Books {
         let body_hash = message.body_sha256();
         tenant.seal = tried.get(&body_hash).copied();
         if let Some(recorded) = tenant.recorded(&message.message_id)? {
-            if recorded.body_hash != body_hash {
+            if recorded.body_sha256 != body_hash {
                 return Ok(Applied::Conflict);
             }
             let step = self.step(StepKind::Duplicate, position.sequence, command.scope().tenant());
@@ -542,7 +542,7 @@ impl Books {
                 body_sha256: Some(body_hash),
                 ..step
             }))?;
-            return Ok(Applied::Before(recorded.outcome));
+            return Ok(Applied::Before(recorded));
         }
         // In the effect's own transaction: no pause can come between this look and the effect.
         if tenant.head.pause.is_paused() {
@@ -577,17 +577,17 @@ impl Books {
         }
         (tenant.head.version, tenant.head.position) = (version, *position);
         let outcome = Outcome {
+            body_sha256: body_hash,
             verdict,
             version,
             at_unix_ms: self.clock.now().as_millisecond(),
             authority_revision: decision.revision,
             rules_version: self.rules_version,
         };
-        let recorded = Recorded { body_hash, outcome };
-        tenant.record(&message.message_id, &recorded)?;
+        tenant.record(&message.message_id, &outcome)?;
         let approved_by = decision.approval.as_ref().and_then(|approval| approval.by.clone());
-        outbox.push(&Event::Decided(entry(command, &recorded.outcome, policies, approved_by)))?;
-        Ok(Applied::Now(recorded.outcome))
+        outbox.push(&Event::Decided(entry(command, &outcome, policies, approved_by)))?;
+        Ok(Applied::Now(outcome))
     }
 }
 
@@ -715,7 +715,7 @@ fn entry(
 ) -> AuditEntry {
     let message = command.message();
     let (code, detail) = match &outcome.verdict {
-        Ok(changes) => ("applied", format!("{changes:?}")),
+        Ok(changes) => ("applied", action::words::told(changes)),
         Err(rejection) => (rejection.code.as_str(), rejection.detail.clone()),
     };
     AuditEntry {

@@ -17,7 +17,7 @@ use crate::billing::Rules;
 use crate::broker::Position;
 use crate::grant::TenantScope;
 use crate::ids::{MessageId, Name, TenantId};
-use crate::message::{BodyHash, Message};
+use crate::message::Message;
 use crate::secret::{KeyVersion, NotOpened, Sealed};
 use crate::store::{decode, encode, read_id};
 
@@ -39,7 +39,7 @@ pub(super) const CREDENTIALS: TableDefinition<(&str, &str), &[u8]> = TableDefini
 const DATA_KEYS: TableDefinition<(&str, u32), SlotHash> = TableDefinition::new("data_keys");
 /// tenant -> the version of the data key that seals from now on, and the first version that is not erased.
 pub(super) const KEY_HEADS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("key_heads");
-/// (tenant, message id) -> [`Recorded`]. Never forgotten: a message can come again as long as anyone keeps it.
+/// (tenant, message id) -> [`Outcome`]. Never forgotten: a message can come again as long as anyone keeps it.
 pub(super) const OUTCOMES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("outcomes");
 /// tenant -> how many outcomes it has, the place of the latest (epoch, sequence), the generation of its pauses.
 pub(super) const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
@@ -57,13 +57,6 @@ impl From<(u64, u64)> for Totals {
     fn from((tenants, outcomes): (u64, u64)) -> Self {
         Self { tenants, outcomes }
     }
-}
-
-/// An outcome, and the body it is the outcome of.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Recorded {
-    pub(super) body_hash: BodyHash,
-    pub(super) outcome: Outcome,
 }
 
 /// A credential as it is kept.
@@ -209,7 +202,7 @@ pub(super) struct TenantTransaction<'a, 't> {
 }
 
 impl TenantTransaction<'_, '_> {
-    pub(super) fn recorded(&self, message_id: &MessageId) -> Result<Option<Recorded>, redb::Error> {
+    pub(super) fn recorded(&self, message_id: &MessageId) -> Result<Option<Outcome>, redb::Error> {
         let row = self.tables.outcomes.get((self.tenant, message_id.as_str()))?;
         row.map(|row| decode(row.value())).transpose()
     }
@@ -272,9 +265,9 @@ impl TenantTransaction<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn record(&mut self, message_id: &MessageId, recorded: &Recorded) -> Result<(), redb::Error> {
+    pub(super) fn record(&mut self, message_id: &MessageId, outcome: &Outcome) -> Result<(), redb::Error> {
         let key = (self.tenant, message_id.as_str());
-        let is_new = self.tables.outcomes.insert(key, encode(recorded).as_slice())?.is_none();
+        let is_new = self.tables.outcomes.insert(key, encode(outcome).as_slice())?.is_none();
         self.tables.counted.outcomes += u64::from(is_new);
         Ok(())
     }
@@ -355,7 +348,7 @@ pub(super) fn outcome(
     message_id: &MessageId,
 ) -> Result<Option<Outcome>, redb::Error> {
     let row = read.open_table(OUTCOMES)?.get((scope.tenant().as_str(), message_id.as_str()))?;
-    Ok(row.map(|row| decode::<Recorded>(row.value())).transpose()?.map(|recorded| recorded.outcome))
+    row.map(|row| decode(row.value())).transpose()
 }
 
 /// The state of one tenant, as committed.
@@ -478,9 +471,8 @@ pub(super) fn outcomes(read: &ReadTransaction) -> Result<BTreeMap<(TenantId, Mes
     for row in read.open_table(OUTCOMES)?.iter()? {
         let (key, value) = row?;
         let (tenant, message_id) = key.value();
-        let recorded: Recorded = decode(value.value())?;
         let key = (read_id(TenantId::parse, tenant)?, read_id(MessageId::parse, message_id)?);
-        outcomes.insert(key, recorded.outcome);
+        outcomes.insert(key, decode(value.value())?);
     }
     Ok(outcomes)
 }

@@ -37,6 +37,7 @@ use crate::broker::{Position, RUN_MAX};
 use crate::call::CallError;
 use crate::grant::{TenantScope, VerifiedCommand, VerifiedDryRun, VerifiedPause, VerifiedRead, VerifiedSeal};
 use crate::ids::{MessageId, Name, TenantId};
+use crate::message::BodyHash;
 use crate::secret::{KeyVersion, WrappedKey};
 
 pub use baseline::{BASELINE_BYTES_MAX, Baseline, BaselineError};
@@ -278,6 +279,8 @@ impl Applied {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// SHA-256 of the message that it is the outcome of: another one under the same id has none, and never will.
+    pub body_sha256: BodyHash,
     /// Applied, with the changes made, or rejected.
     pub verdict: Result<Vec<Change>, Rejection>,
     /// How many of the tenant's commands had an outcome once this one had: its place in the tenant's history, from 1.

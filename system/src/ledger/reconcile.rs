@@ -435,7 +435,14 @@ mod tests {
             .zip(1..)
             .map(|(change, version)| {
                 let verdict = Ok(vec![change]);
-                Outcome { verdict, version, at_unix_ms: 0, authority_revision: 1, rules_version: 1 }
+                Outcome {
+                    body_sha256: [0; 32],
+                    verdict,
+                    version,
+                    at_unix_ms: 0,
+                    authority_revision: 1,
+                    rules_version: 1,
+                }
             })
             .collect();
         let state = TenantState {

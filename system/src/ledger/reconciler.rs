@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::embedded::EmbeddedLedger;
 use super::journal::{JOURNAL, Kept};
-use super::keyspace::{self, Recorded};
+use super::keyspace;
 use super::reconcile::{self, Discrepancy, Expected, Report, Rows, Standing, Subject};
 use super::{Outcome, baseline};
 use crate::audit::StepKind;
@@ -154,8 +154,7 @@ fn outcomes(
     let rows = read.open_table(keyspace::OUTCOMES)?.range((first, Bound::Excluded((tenant, "\u{7f}"))))?;
     let read = rows.take(SLICE_ROWS).map(|row| {
         let (key, value) = row?;
-        let recorded: Recorded = decode(value.value())?;
-        Ok((read_id(MessageId::parse, key.value().1)?, recorded.outcome))
+        Ok((read_id(MessageId::parse, key.value().1)?, decode(value.value())?))
     });
     read.collect()
 }

@@ -6,19 +6,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::api::{Caller, unchanged};
-use super::audit::whole;
 use super::openapi::{Endpoint, count, id, instant, list, nullable, number, object, one_of, query, text};
+use super::parameters::Parameters;
 use super::{Problem, Producer};
 use crate::audit::{Alert, AlertQuery, PAGE_MAX, Severity};
-use crate::auth::PlatformRight;
+use crate::auth::{Denied, PlatformRight};
 use crate::ids::TenantId;
-use crate::message::{Refusal, quoted, shown};
+use crate::message::{Refusal, quoted};
+use crate::whole::WHOLE_MAX;
 
 /// Alerts in an answer, unless the request says otherwise.
 const LIMIT: u32 = 50;
@@ -63,7 +64,13 @@ async fn alerts(
         Some(tenant) => Some(producer.read_scope(token, &tenant).await?.scope().tenant().to_string()),
         None => {
             let right = Some(PlatformRight::WatchAlerts);
-            producer.authority.operator(&token, right).await.map_err(unchanged)??;
+            let known = producer.authority.operator(&token, right).await.map_err(unchanged)?;
+            known.map_err(|denied| match denied {
+                Denied::Forbidden(why) => Denied::Forbidden(format!(
+                    "{why}; these are the alerts of all tenants: name one with `tenant` to see its own alone"
+                )),
+                denied => denied,
+            })?;
             None
         }
     };
@@ -80,29 +87,17 @@ fn show(alert: &Alert) -> Value {
     })
 }
 
-/// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+/// Reads the query of `uri`.
 fn parse(uri: &Uri) -> Result<(Option<TenantId>, AlertQuery), Refusal> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|_| Refusal::new("query", "must be such as ?tenant=acme&severity=critical"))?;
-    let (mut tenant, mut query) = (None, AlertQuery { max: LIMIT, ..AlertQuery::default() });
-    let mut given = Vec::new();
-    for (name, value) in &pairs {
-        if given.contains(&name) {
-            return Err(Refusal::new(name, "is given twice"));
-        }
-        given.push(name);
-        let wrong = |problem: String| Refusal::new(name, problem);
-        match name.as_str() {
-            "tenant" => tenant = Some(TenantId::parse(value).map_err(|error| Refusal::new(name, error))?),
-            "severity" => query.severity = Some(severity(value).map_err(wrong)?),
-            "after" => query.after = whole(value, 0, i64::MAX as u64).map_err(wrong)?,
-            "limit" => query.max = whole(value, 1, PAGE_MAX as u64).map_err(wrong)? as u32,
-            other => {
-                let known = "`tenant`, `severity`, `after`, `limit`";
-                return Err(Refusal::new(shown(other), format!("is unknown; known are {known}")));
-            }
-        }
-    }
+    let mut given = Parameters::of(uri)?;
+    let tenant = given.take("tenant", TenantId::parse)?;
+    let query = AlertQuery {
+        tenant: None,
+        severity: given.take("severity", severity)?,
+        after: given.number("after", 0, WHOLE_MAX)?.unwrap_or(0),
+        max: given.number("limit", 1, PAGE_MAX as u64)?.map_or(LIMIT, |limit| limit as u32),
+    };
+    given.end()?;
     Ok((tenant, query))
 }
 

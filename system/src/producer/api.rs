@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -23,20 +23,21 @@ use tokio::time::Instant;
 
 use super::http::Source;
 use super::openapi::{
-    Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, signed, text,
+    Endpoint, count, flag, id, list, map, nullable, number, object, one_of, query, required, sha256, signed, text,
 };
+use super::parameters::Parameters;
 use super::{
     Problem, Producer, alerts, approvals, audit, books, break_glass, dead_letters, dry_run, openapi, schemas, sealing,
     stream,
 };
 use crate::audit::{Claimed, Code, Step, StepKind};
 use crate::auth::{Denied, GrantRequest};
-use crate::broker::{Published, Standing};
+use crate::broker::{MessageStatus, Published, Standing};
 use crate::call::CallError;
 use crate::grant::{Envelope, GrantToken, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId};
 use crate::ledger::{PauseGeneration, Paused, TenantState};
-use crate::message::{MAX_BODY_BYTES, Message, Refusal, quoted, shown, strict_object};
+use crate::message::{BodyHash, MAX_BODY_BYTES, Message, Refusal, strict_object};
 use crate::monitor::{Answer, Route, SpanKind, Stage, Started, TraceContext};
 use crate::rate_limit::Limited;
 use crate::rights::Role;
@@ -96,20 +97,25 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 fn commands() -> Vec<Endpoint> {
     let accepted = object(json!({
         "tenant_id": id(), "message_id": id(), "sequence": count(), "duplicate": flag(), "status_url": text(),
+        "body_sha256": sha256(),
     }));
     let rejection = object(json!({"code": text(), "detail": text()}));
     let decided = |status: &str, name: &str, what: Value| {
         let mut properties = json!({
-            "tenant_id": id(), "message_id": id(), "status": one_of(&[status]), "version": count(),
-            "decided_at_unix_ms": signed(), "rules_version": count(),
+            "tenant_id": id(), "message_id": id(), "body_sha256": sha256(), "status": one_of(&[status]),
+            "version": count(), "decided_at_unix_ms": signed(), "rules_version": count(),
         });
         properties[name] = what;
         object(properties)
     };
-    let waiting = object(json!({"tenant_id": id(), "message_id": id(), "status": one_of(&["pending"])}));
-    let aside = object(json!({
-        "tenant_id": id(), "message_id": id(), "status": one_of(&["dead_lettered", "discarded"]), "reason": text(),
-    }));
+    let undecided = |statuses: &[&str], more: Value| {
+        let mut properties =
+            json!({"tenant_id": id(), "message_id": id(), "body_sha256": sha256(), "status": one_of(statuses)});
+        merge(&mut properties, more);
+        object(properties)
+    };
+    let waiting = undecided(&["pending"], json!({}));
+    let aside = undecided(&["dead_lettered", "discarded"], json!({"reason": text()}));
     let status = json!({"oneOf": [
         decided("applied", "changes", list(json!({"type": "object", "minProperties": 1, "maxProperties": 1}))),
         decided("rejected", "reason", rejection), waiting, aside,
@@ -119,7 +125,8 @@ fn commands() -> Vec<Endpoint> {
             .about(
                 "Send a command",
                 "Answered once it is durable; from then on it has exactly one outcome. The same bytes under the same \
-                 `message_id` change nothing and are answered with 200. A W3C `traceparent` is gone on with.",
+                 `message_id` change nothing and are answered with 200. `body_sha256` is the hash of the message as it is \
+                 published, any secret in it sealed. A W3C `traceparent` is gone on with.",
             )
             .tagged("Commands")
             .reads(json!({"$ref": "#/components/schemas/message"}))
@@ -137,7 +144,9 @@ fn commands() -> Vec<Endpoint> {
             .about(
                 "What became of a command",
                 "Of one that is applied the changes, of one that is rejected or put aside the reason. `version` is the \
-                 command's place in the tenant's history.",
+                 command's place in the tenant's history. `body_sha256` is the hash of the message that has this id, any \
+                 secret in it sealed: if it is another than `POST /v1/commands` has told, the id was used before and this \
+                 is the status of that other command.",
             )
             .tagged("Commands")
             .takes(required("tenant_id", id(), "Its tenant: an id is unique within its tenant only."))
@@ -284,12 +293,22 @@ async fn measured(State(producer): State<Arc<Producer>>, mut request: Request, n
 
 /// What is asked. A path that is none of ours must not become a series of its own.
 fn route(method: &Method, path: &str) -> Route {
-    match path.strip_prefix("/v1/").map(|rest| rest.split('/').next().unwrap_or(rest)) {
-        Some("commands") if method == Method::POST => Route::Submit,
-        Some("commands") => Route::Status,
-        Some("tenants") => Route::Tenant,
-        Some("break-glass") => Route::BreakGlass,
-        Some("schemas") => Route::Schemas,
+    let Some(rest) = path.strip_prefix("/v1/") else {
+        return if path == HEALTH { Route::Health } else { Route::Other };
+    };
+    let mut parts = rest.split('/');
+    match (parts.next().unwrap_or_default(), parts.nth(1)) {
+        ("commands", _) if method == Method::POST => Route::Submit,
+        ("commands", _) => Route::Status,
+        ("tenants", Some("dead-letters")) => Route::DeadLetters,
+        ("tenants", Some("events")) => Route::Stream,
+        ("tenants", _) => Route::Tenant,
+        ("dry-runs", _) => Route::DryRun,
+        ("approvals", _) => Route::Approvals,
+        ("break-glass", _) => Route::BreakGlass,
+        ("audit", _) => Route::Audit,
+        ("alerts", _) => Route::Alerts,
+        ("schemas" | "openapi.json", _) => Route::Schemas,
         _ => Route::Other,
     }
 }
@@ -303,18 +322,18 @@ async fn submit(
     let body = read_body(request.into_body()).await?;
     let message = producer.submitted(body, SUBMIT).await?;
     let (tenant, message_id) = (&message.tenant_id, &message.message_id);
-    let published = match message.action.secret() {
+    let (published, hash) = match message.action.secret() {
         Some(Secret::Clear(clear)) => sealing::publish(&producer, token, &message, clear, trace).await?,
         Some(Secret::Sealed(_) | Secret::Withheld) | None => {
             let grant = producer.command_grant(token, &message, trace).await?;
             // Only now: before auth has said who this is, anyone could spend another's share.
             producer.limiter.command(tenant, &message.user_id)?;
-            producer.publish_granted(&message, grant, trace).await?
+            (producer.publish_granted(&message, grant, trace).await?, message.body_sha256())
         }
     };
     match published {
-        Published::Accepted { sequence } => Ok(accepted(StatusCode::ACCEPTED, &message, sequence, false)),
-        Published::Duplicate { sequence } => Ok(accepted(StatusCode::OK, &message, sequence, true)),
+        Published::Accepted { sequence } => Ok(accepted(StatusCode::ACCEPTED, &message, sequence, hash)),
+        Published::Duplicate { sequence } => Ok(accepted(StatusCode::OK, &message, sequence, hash)),
         Published::Conflict => {
             let why =
                 format!("tenant {tenant} already has a message {message_id} with another body; use a new message_id");
@@ -329,11 +348,13 @@ async fn submit(
     }
 }
 
-fn accepted(status: StatusCode, message: &Message, sequence: u64, duplicate: bool) -> Response {
-    let (tenant, id) = (&message.tenant_id, &message.message_id);
+/// Says that `message` is durable; what was published has the hash `body_sha256`.
+fn accepted(status: StatusCode, message: &Message, sequence: u64, body_sha256: BodyHash) -> Response {
+    let (tenant, id, duplicate) = (&message.tenant_id, &message.message_id, status == StatusCode::OK);
     let location = format!("/v1/commands/{id}?tenant_id={tenant}");
     let body = json!({
         "tenant_id": tenant, "message_id": id, "sequence": sequence, "duplicate": duplicate, "status_url": location,
+        "body_sha256": hex::encode(body_sha256),
     });
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
@@ -348,36 +369,17 @@ pub struct StatusQuery {
 }
 
 impl StatusQuery {
-    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    /// Reads the query of `uri`, as strictly as a body: every parameter is known, readable and given once.
     ///
     /// # Errors
     /// The first parameter found wrong.
     pub fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Refusal::new("query", "must be such as ?tenant_id=acme&wait_ms=5000"))?;
-        let (mut tenant_id, mut wait_ms) = (None, None);
-        for (name, value) in &pairs {
-            let again = match name.as_str() {
-                "tenant_id" => {
-                    tenant_id.replace(TenantId::parse(value).map_err(|error| Refusal::new(name, error))?).is_some()
-                }
-                "wait_ms" => wait_ms.replace(Self::wait(value).map_err(|error| Refusal::new(name, error))?).is_some(),
-                other => return Err(Refusal::new(shown(other), "is unknown; known are `tenant_id`, `wait_ms`")),
-            };
-            if again {
-                return Err(Refusal::new(name, "is given twice"));
-            }
-        }
+        let mut given = Parameters::of(uri)?;
+        let tenant_id = given.take("tenant_id", TenantId::parse)?;
+        let wait_ms = given.number("wait_ms", 0, WAIT_MAX_MS)?.unwrap_or(0);
+        given.end()?;
         let missing = "is missing: a message id is unique within its tenant only, add ?tenant_id=...";
-        let tenant_id = tenant_id.ok_or_else(|| Refusal::new("tenant_id", missing))?;
-        Ok(Self { tenant_id, wait_ms: wait_ms.unwrap_or(0) })
-    }
-
-    /// Digits alone: `u64` would also read a sign.
-    fn wait(text: &str) -> Result<u64, String> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let wait = text.parse().ok().filter(|wait| digits && *wait <= WAIT_MAX_MS);
-        wait.ok_or_else(|| format!("must be a whole number from 0 to {WAIT_MAX_MS}, not {}", quoted(text)))
+        Ok(Self { tenant_id: tenant_id.ok_or_else(|| Refusal::new("tenant_id", missing))?, wait_ms })
     }
 }
 
@@ -400,24 +402,25 @@ async fn status_of(
                 Err(rejection) => ("rejected", json!({ "reason": rejection })),
             };
             let mut body = json!({
-                "tenant_id": tenant, "message_id": message_id, "status": status, "version": outcome.version,
-                "decided_at_unix_ms": outcome.at_unix_ms, "rules_version": outcome.rules_version,
+                "tenant_id": tenant, "message_id": message_id, "body_sha256": hex::encode(outcome.body_sha256),
+                "status": status, "version": outcome.version, "decided_at_unix_ms": outcome.at_unix_ms, "rules_version": outcome.rules_version,
             });
             merge(&mut body, detail);
             return Ok(Json(body));
         }
-        let standing = match producer.broker.standing(&tenant, &message_id).await.map_err(unchanged)? {
-            Some(Standing::DeadLettered { reason }) => json!({"status": "dead_lettered", "reason": reason}),
-            Some(Standing::Discarded { reason }) => json!({"status": "discarded", "reason": reason}),
+        let known = producer.broker.standing(&tenant, &message_id).await.map_err(unchanged)?;
+        let MessageStatus { body_sha256, standing } = known.ok_or_else(|| {
+            let detail = format!("tenant {tenant} has no message {message_id}");
+            Problem::new(StatusCode::NOT_FOUND, "no-such-command", "No such command", detail)
+        })?;
+        let standing = match standing {
+            Standing::DeadLettered { reason } => json!({"status": "dead_lettered", "reason": reason}),
+            Standing::Discarded { reason } => json!({"status": "discarded", "reason": reason}),
             // Settled: the outcome was written between the two questions, so the next turn finds it.
-            Some(Standing::Pending | Standing::Settled) if Instant::now() < give_up => continue,
-            Some(Standing::Pending | Standing::Settled) => json!({"status": "pending"}),
-            None => {
-                let detail = format!("tenant {tenant} has no message {message_id}");
-                return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-command", "No such command", detail));
-            }
+            Standing::Pending | Standing::Settled if Instant::now() < give_up => continue,
+            Standing::Pending | Standing::Settled => json!({"status": "pending"}),
         };
-        let mut body = json!({"tenant_id": tenant, "message_id": message_id});
+        let mut body = json!({"tenant_id": tenant, "message_id": message_id, "body_sha256": hex::encode(body_sha256)});
         merge(&mut body, standing);
         return Ok(Json(body));
     }
@@ -687,6 +690,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_endpoint_is_counted_under_a_name_and_what_is_none_of_ours_under_one_for_all() {
+        for endpoint in endpoints() {
+            let path = endpoint.path();
+            assert_ne!(route(&Method::GET, path), Route::Other, "{path}");
+        }
+        for (path, counted) in [
+            ("/v1/tenants/acme/dead-letters/m-1/replay", Route::DeadLetters),
+            ("/v1/tenants/acme/events", Route::Stream),
+            ("/v1/tenants/events", Route::Tenant),
+            ("/v1/tenants/acme/plan", Route::Tenant),
+            ("/v1/audit/tile/0/000", Route::Audit),
+            ("/v1/approvals/1/approve", Route::Approvals),
+            ("/v1/nothing", Route::Other),
+            ("/v2/commands", Route::Other),
+            ("/healthz/x", Route::Other),
+        ] {
+            assert_eq!(route(&Method::GET, path), counted, "{path}");
+        }
+    }
+
+    #[test]
     fn a_wrong_query_is_refused_with_the_parameter() {
         let cases = [
             ("", "tenant_id", "is missing"),
@@ -695,7 +719,7 @@ mod tests {
             ("?tenant_id=", "tenant_id", "1 to 63"),
             ("?tenant_id=Acme", "tenant_id", "has 'A' as character 1"),
             ("?tenant_id=acme%00", "tenant_id", "as character 5"),
-            ("?tenant_id=%ff", "tenant_id", "as character 1"),
+            ("?tenant_id=%ff", "tenant_id", "can't be read"),
             ("?tenant_id=acme&tenant_id=acme", "tenant_id", "is given twice"),
             ("?tenant_id=acme&tenant%5Fid=globex", "tenant_id", "is given twice"),
             ("?tenant_id=acme&wait_ms=1&wait_ms=2", "wait_ms", "is given twice"),

@@ -8,44 +8,65 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Caller, read_body};
+use super::api::{Caller, merge, read_body};
 use super::openapi::{
-    self, Endpoint, count, id, nullable, number, object, query, reason, required, sha256, signed, text,
+    self, Endpoint, count, flag, id, nullable, number, object, one_of, query, reason, required, sha256, signed, text,
 };
-use super::{Problem, Producer, sealing};
-use crate::auth::{APPROVAL_MINUTES, APPROVAL_MINUTES_MAX, Approval, ApprovalRequest, approval_problem};
-use crate::message::{BodyHash, Refusal, quoted, shown, strict_object};
+use super::parameters::Parameters;
+use super::{Problem, Producer, dry_run, sealing};
+use crate::auth::{
+    APPROVAL_MINUTES, APPROVAL_MINUTES_MAX, Approval, ApprovalEnd, ApprovalRequest, ApprovalState, approval_problem,
+    reason_problem,
+};
+use crate::message::{BodyHash, Refusal, strict_object};
 use crate::secret::Secret;
 
 /// The door, as it is called in the audit log.
 const ENTRY: &str = "POST /v1/approvals";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let one = || {
-        object(json!({
+    let states = ApprovalState::ALL.map(ApprovalState::name);
+    let described = || {
+        json!({
             "number": count(), "tenant_id": id(), "requester": id(), "action": text(), "message_id": id(),
-            "body_sha256": sha256(), "reason": text(), "asked_at_unix": signed(), "expires_at_unix": signed(),
-            "approved_by": nullable(id()), "approved_at_unix": nullable(signed()), "command": nullable(text()),
-        }))
+            "body_sha256": sha256(), "reason": text(), "state": one_of(&states),
+            "asked_at_unix": signed(), "expires_at_unix": signed(),
+            "approved_by": nullable(id()), "approved_at_unix": nullable(signed()), "used_at_unix": nullable(signed()),
+            "withdrawn_by": nullable(id()), "ended_at_unix": nullable(signed()), "command": nullable(text()),
+        })
+    };
+    let one = || object(described());
+    // What was done before is done, and said to be so.
+    let done = || {
+        let mut properties = described();
+        properties["duplicate"] = flag();
+        object(properties)
     };
     let endpoint = |endpoint: Endpoint| endpoint.tagged("Dry runs and approvals");
     let ask = Endpoint::post("/v1/approvals", "askApproval", ask)
         .about(
             "Ask for a second person's approval of a command",
-            "The body is the command as it will be sent, to the last byte. Asked again for the same body, the same approval.",
+            "The body is the command as it will be sent, to the last byte. Asked again for the same body, the same approval \
+             (`duplicate`). 409: a command of this id has its outcome.",
         )
         .takes(required("reason", reason(), "What the second person judges by."))
         .takes(query("minutes", number(1, APPROVAL_MINUTES_MAX), "For how long it is open; 60 without it."))
         .reads(json!({"$ref": "#/components/schemas/message"}))
-        .answers(201, "It waits for a second person.", one())
-        .refuses(&["forbidden", "approval-required", "outcome-unknown"]);
+        .answers(201, "It waits for a second person.", done())
+        .refuses(&["forbidden", "approval-required", "message-id-reused", "outcome-unknown"]);
     let listed = Endpoint::get("/v1/approvals", "listApprovals", list)
-        .about("Approvals that are open", "Those of which the operator may know, without their commands.")
+        .about(
+            "Approvals that are open",
+            "Those of which the operator may know, without their commands. `state` is `pending`, `approved`, `used` once the \
+             command was let through because of it, `expired` or `withdrawn`; the last two are listed with `ended=true` only, \
+             and forgotten after the latest thousand.",
+        )
+        .takes(query("ended", one_of(&["true", "false"]), "Whether to list those that have ended, too; false without it."))
         .answers(200, "All of them", object(json!({"approvals": openapi::list(one())})))
         .refuses(&["outcome-unknown"]);
     let shown = Endpoint::get("/v1/approvals/{number}", "readApproval", show_one)
@@ -58,11 +79,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "By another person than who asked; `body_sha256` is the hash of what they have read.",
         )
         .reads(object(json!({"body_sha256": sha256()})))
-        .answers(200, "It is approved.", one())
+        .answers(200, "It is approved, now or before (`duplicate`).", done())
         .refuses(&["forbidden", "outcome-unknown"]);
     let withdraw = Endpoint::post("/v1/approvals/{number}/withdraw", "withdrawApproval", withdraw)
         .about("Withdraw an approval, or the wish for one", "")
-        .answers(200, "It is withdrawn.", one())
+        .answers(200, "It is withdrawn, or has ended before (`duplicate`).", done())
         .refuses(&["forbidden", "outcome-unknown"]);
     [ask, listed, shown, approve, withdraw].map(endpoint).into()
 }
@@ -75,31 +96,15 @@ struct AskQuery {
 }
 
 impl AskQuery {
-    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    /// Reads the query of `uri`.
     fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Refusal::new("query", "must be such as ?reason=the%20customer%20left&minutes=60"))?;
-        let (mut reason, mut minutes) = (None, None);
-        for (name, value) in pairs {
-            let again = match name.as_str() {
-                "reason" => reason.replace(value).is_some(),
-                "minutes" => minutes.replace(whole(&value)?).is_some(),
-                other => return Err(Refusal::new(shown(other), "is unknown; known are `reason`, `minutes`")),
-            };
-            if again {
-                return Err(Refusal::new(name, "is given twice"));
-            }
-        }
+        let mut given = Parameters::of(uri)?;
+        let reason = given.take("reason", |text| reason_problem(text).map_or_else(|| Ok(text.to_owned()), Err))?;
+        let minutes = given.number("minutes", 1, APPROVAL_MINUTES_MAX)?;
+        given.end()?;
         let missing = || Refusal::new("reason", "is missing: it is what the second person judges by, add ?reason=...");
         Ok(Self { reason: reason.ok_or_else(missing)?, minutes: minutes.unwrap_or(APPROVAL_MINUTES) })
     }
-}
-
-/// Digits alone: `u64` would also read a sign.
-fn whole(text: &str) -> Result<u64, Refusal> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let problem = || Refusal::new("minutes", format!("must be a whole number, not {}", quoted(text)));
-    text.parse().ok().filter(|_| digits).ok_or_else(problem)
 }
 
 async fn ask(
@@ -110,6 +115,7 @@ async fn ask(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let AskQuery { reason, minutes } = AskQuery::parse(&uri)?;
     let message = producer.submitted(read_body(request.into_body()).await?, ENTRY).await?;
+    dry_run::must_be_open(&producer, token.clone(), &message).await?;
     let message = match message.action.secret() {
         Some(Secret::Clear(clear)) => sealing::sealed(&producer, token.clone(), &message, clear).await?,
         Some(Secret::Sealed(_) | Secret::Withheld) | None => message,
@@ -118,12 +124,24 @@ async fn ask(
         return Err(Problem::invalid(field, problem));
     }
     let asked = answer(&producer, &token, ApprovalRequest::Ask { body: message.body, reason, minutes }).await?;
-    Ok((StatusCode::CREATED, Json(only(&asked))))
+    Ok((StatusCode::CREATED, Json(done(&producer, &asked))))
 }
 
-async fn list(State(producer): State<Arc<Producer>>, Caller { token }: Caller) -> Result<Json<Value>, Problem> {
-    let open = answer(&producer, &token, ApprovalRequest::List).await?;
-    Ok(Json(json!({ "approvals": open.iter().map(show).collect::<Vec<_>>() })))
+async fn list(
+    State(producer): State<Arc<Producer>>,
+    uri: Uri,
+    Caller { token }: Caller,
+) -> Result<Json<Value>, Problem> {
+    let mut given = Parameters::of(&uri)?;
+    let ended = given.take("ended", |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false"),
+    })?;
+    given.end()?;
+    let (known, now) = (answer(&producer, &token, ApprovalRequest::List).await?, producer.clock.unix_seconds());
+    let listed = known.iter().filter(|known| ended == Some(true) || known.is_open(now));
+    Ok(Json(json!({ "approvals": listed.map(|known| show(known, now)).collect::<Vec<_>>() })))
 }
 
 async fn show_one(
@@ -132,7 +150,8 @@ async fn show_one(
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
     let Path(number) = path.map_err(|error| Problem::invalid("number", error.body_text()))?;
-    Ok(Json(only(&answer(&producer, &token, ApprovalRequest::Show { number }).await?)))
+    let shown = answer(&producer, &token, ApprovalRequest::Show { number }).await?;
+    Ok(Json(shown.first().map_or(Value::Null, |shown| show(shown, producer.clock.unix_seconds()))))
 }
 
 #[derive(Deserialize)]
@@ -150,7 +169,7 @@ async fn approve(
     let Path(number) = path.map_err(|error| Problem::invalid("number", error.body_text()))?;
     let Read { body_sha256 } = strict_object(&read_body(request.into_body()).await?, "")?;
     let approve = ApprovalRequest::Approve { number, body_sha256: hash(&body_sha256)? };
-    Ok(Json(only(&answer(&producer, &token, approve).await?)))
+    Ok(Json(done(&producer, &answer(&producer, &token, approve).await?)))
 }
 
 async fn withdraw(
@@ -159,7 +178,7 @@ async fn withdraw(
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
     let Path(number) = path.map_err(|error| Problem::invalid("number", error.body_text()))?;
-    Ok(Json(only(&answer(&producer, &token, ApprovalRequest::Withdraw { number }).await?)))
+    Ok(Json(done(&producer, &answer(&producer, &token, ApprovalRequest::Withdraw { number }).await?)))
 }
 
 fn hash(text: &str) -> Result<BodyHash, Problem> {
@@ -173,19 +192,29 @@ async fn answer(producer: &Producer, token: &str, request: ApprovalRequest) -> R
     Ok(producer.authority.approvals(token, request).await??)
 }
 
-/// The one that was meant.
-fn only(meant: &[Approval]) -> Value {
-    meant.first().map_or(Value::Null, show)
+/// The one that was meant, as it stands now, and whether it stood so before.
+fn done(producer: &Producer, meant: &[Approval]) -> Value {
+    meant.first().map_or(Value::Null, |meant| {
+        let mut shown = show(meant, producer.clock.unix_seconds());
+        merge(&mut shown, json!({"duplicate": meant.duplicate}));
+        shown
+    })
 }
 
-fn show(open: &Approval) -> Value {
+fn show(open: &Approval, now: i64) -> Value {
     let approved = open.approved.as_ref();
+    let withdrawn_by = open.ended.as_ref().and_then(|(end, _)| match end {
+        ApprovalEnd::Withdrawn(by) => Some(by),
+        ApprovalEnd::Expired => None,
+    });
     let body = (!open.body.is_empty()).then(|| String::from_utf8_lossy(&open.body));
     json!({
         "number": open.number, "tenant_id": open.tenant, "requester": open.requester, "action": open.action,
         "message_id": open.message_id, "body_sha256": hex::encode(open.body_sha256), "reason": open.reason,
-        "asked_at_unix": open.asked_at, "expires_at_unix": open.expires_at,
-        "approved_by": approved.map(|(by, _)| by), "approved_at_unix": approved.map(|(_, at)| at), "command": body,
+        "state": open.state(now).name(), "asked_at_unix": open.asked_at, "expires_at_unix": open.expires_at,
+        "approved_by": approved.map(|(by, _)| by), "approved_at_unix": approved.map(|(_, at)| at),
+        "used_at_unix": open.used_at, "withdrawn_by": withdrawn_by,
+        "ended_at_unix": open.ended.as_ref().map(|(_, at)| at), "command": body,
     })
 }
 
@@ -198,10 +227,12 @@ mod tests {
         for (query, field) in [
             ("", "reason"),
             ("?minutes=5", "reason"),
-            ("?reason=a&reason=a", "reason"),
-            ("?reason=a&minutes=-5", "minutes"),
-            ("?reason=a&minutes=%2B5", "minutes"),
-            ("?reason=a&hours=5", "hours"),
+            ("?reason=", "reason"),
+            ("?reason=they%20have%20left&minutes=0", "minutes"),
+            ("?reason=they%20have%20left&reason=a", "reason"),
+            ("?reason=they%20have%20left&minutes=-5", "minutes"),
+            ("?reason=they%20have%20left&minutes=%2B5", "minutes"),
+            ("?reason=they%20have%20left&hours=5", "hours"),
         ] {
             let refused = AskQuery::parse(&format!("/v1/approvals{query}").try_into().unwrap()).expect_err(query);
             assert_eq!(refused.field, field, "{query}: {refused}");

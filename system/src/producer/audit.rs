@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query as Parameters, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 
 use super::api::{Caller, unchanged};
 use super::openapi::{self, Endpoint, count, id, nullable, number, object, query, required, text};
+use super::parameters::Parameters;
 use super::{Problem, Producer};
 use crate::audit::{Audit, FoundRecord, PAGE_MAX, Query};
 use crate::call::CallError;
 use crate::ids::TenantId;
-use crate::message::{Refusal, quoted, shown};
+use crate::message::{Refusal, quoted};
 use crate::tlog::{TILE_WIDTH, Tile};
 use crate::whole::WHOLE_MAX;
 
@@ -48,7 +49,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes(query("message", text(), "Of which message."))
             .takes(query("from", openapi::instant(), "Not before this instant."))
             .takes(query("to", openapi::instant(), "Before this instant."))
-            .takes(query("after", number(0, i64::MAX as u64), "After this place; 0 without it."))
+            .takes(query("after", count(), "After this place; 0 without it."))
             .takes(query("limit", number(1, PAGE_MAX as u64), "Most records of a page; 50 without it."))
             .answers(200, "A page; `next` is the `after` of the next one, null on the last.", page)
             .refuses(&["forbidden"]),
@@ -123,33 +124,21 @@ impl Producer {
     }
 }
 
-/// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+/// Reads the query of `uri`.
 fn parse(uri: &Uri) -> Result<(TenantId, Query), Refusal> {
-    let Parameters(pairs) = Parameters::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|_| Refusal::new("query", "must be such as ?tenant=acme&action=issue_credit"))?;
-    let (mut tenant, mut query) = (None, Query { max: LIMIT, ..Query::default() });
-    let mut given = Vec::new();
-    for (name, value) in &pairs {
-        if given.contains(&name) {
-            return Err(Refusal::new(name, "is given twice"));
-        }
-        given.push(name);
-        let wrong = |problem: String| Refusal::new(name, problem);
-        match name.as_str() {
-            "tenant" => tenant = Some(TenantId::parse(value).map_err(|error| Refusal::new(name, error))?),
-            "user" => query.user = Some(value.clone()),
-            "action" => query.action = Some(value.clone()),
-            "message" => query.message = Some(value.clone()),
-            "from" => query.from_unix_ms = Some(moment(value).map_err(wrong)?),
-            "to" => query.to_unix_ms = Some(moment(value).map_err(wrong)?),
-            "after" => query.after = whole(value, 0, i64::MAX as u64).map_err(wrong)?,
-            "limit" => query.max = whole(value, 1, PAGE_MAX as u64).map_err(wrong)? as u32,
-            other => {
-                let known = "`tenant`, `user`, `action`, `message`, `from`, `to`, `after`, `limit`";
-                return Err(Refusal::new(shown(other), format!("is unknown; known are {known}")));
-            }
-        }
-    }
+    let mut given = Parameters::of(uri)?;
+    let tenant = given.take("tenant", TenantId::parse)?;
+    let query = Query {
+        user: given.text("user")?,
+        action: given.text("action")?,
+        message: given.text("message")?,
+        from_unix_ms: given.take("from", moment)?,
+        to_unix_ms: given.take("to", moment)?,
+        after: given.number("after", 0, WHOLE_MAX)?.unwrap_or(0),
+        max: given.number("limit", 1, PAGE_MAX as u64)?.map_or(LIMIT, |limit| limit as u32),
+        ..Query::default()
+    };
+    given.end()?;
     let missing = "is missing: records are searched tenant by tenant, add ?tenant=...";
     Ok((tenant.ok_or_else(|| Refusal::new("tenant", missing))?, query))
 }
@@ -158,13 +147,6 @@ fn moment(text: &str) -> Result<i64, String> {
     let read: Option<Timestamp> = text.parse().ok();
     let right = || format!("must be an instant such as 2026-01-31T12:00:00Z, not {}", quoted(text));
     read.map(Timestamp::as_millisecond).ok_or_else(right)
-}
-
-/// Digits alone: `u64` would also read a sign.
-pub(super) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let read = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
-    read.ok_or_else(|| format!("must be a whole number from {least} to {most}, not {}", quoted(text)))
 }
 
 #[cfg(test)]

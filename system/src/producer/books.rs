@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::Uri;
 use serde_json::{Value, json};
 
 use super::api::{Caller, unchanged};
 use super::openapi::{Endpoint, count, id, list, nullable, number, object, one_of, query, signed, text};
+use super::parameters::Parameters;
 use super::{Problem, Producer};
 use crate::ids::TenantId;
 use crate::ledger::JOURNAL_PAGE_MAX;
-use crate::message::{Refusal, quoted, shown};
+use crate::message::Refusal;
 use crate::whole::WHOLE_MAX;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -59,31 +60,14 @@ struct JournalQuery {
 }
 
 impl JournalQuery {
-    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    /// Reads the query of `uri`.
     fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Refusal::new("query", "must be such as ?from=0&max=100"))?;
-        let (mut from, mut max) = (None, None);
-        for (name, value) in &pairs {
-            let again = match name.as_str() {
-                "from" => from.replace(whole(name, value, 0, WHOLE_MAX)?).is_some(),
-                "max" => max.replace(whole(name, value, 1, JOURNAL_PAGE_MAX as u64)?).is_some(),
-                other => return Err(Refusal::new(shown(other), "is unknown; known are `from`, `max`")),
-            };
-            if again {
-                return Err(Refusal::new(name, "is given twice"));
-            }
-        }
+        let mut given = Parameters::of(uri)?;
+        let from = given.number("from", 0, WHOLE_MAX)?;
+        let max = given.number("max", 1, JOURNAL_PAGE_MAX as u64)?;
+        given.end()?;
         Ok(Self { from: from.unwrap_or(0), max: max.map_or(JOURNAL_PAGE_MAX, |max| max as usize) })
     }
-}
-
-/// Digits alone: `u64` would also read a sign.
-pub(super) fn whole(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Refusal> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| digits && (least..=most).contains(number));
-    let problem = || format!("must be a whole number from {least} to {most}, not {}", quoted(text));
-    number.ok_or_else(|| Refusal::new(name, problem()))
 }
 
 async fn journal(

@@ -6,10 +6,11 @@
 //! shown, as in the audit log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -20,14 +21,15 @@ use super::openapi::{
     self, Endpoint, count, flag, id, nullable, number, object, one_of, query, reason, sha256, signed, text,
     with_optional,
 };
+use super::parameters::Parameters;
 use super::{Problem, Producer};
 use crate::action::SECRET_FIELD;
 use crate::audit::{Claimed, Code};
 use crate::auth::{GrantRequest, reason_problem};
 use crate::broker::{AttemptEnd, DeadLetter, LETTERS_PAGE_MAX, LetterSummary, Standing, Triage, Triaged};
-use crate::grant::{Envelope, Purpose};
+use crate::grant::{Envelope, Purpose, VerifiedRead};
 use crate::ids::{MessageId, TenantId, UserId};
-use crate::message::{BodyHash, Message, Refusal, body_sha256, quoted, shown, strict_object};
+use crate::message::{BodyHash, Message, Refusal, body_sha256, strict_object};
 use crate::secret::without_ciphertext;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -106,29 +108,13 @@ struct ListQuery {
 }
 
 impl ListQuery {
-    /// Reads the query of `uri`, as strictly as a body: every parameter is known and given once.
+    /// Reads the query of `uri`.
     fn parse(uri: &Uri) -> Result<Self, Refusal> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Refusal::new("query", "must be such as ?after=msg-7&limit=100"))?;
-        let (mut after, mut limit) = (None, None);
-        for (name, value) in &pairs {
-            let again = match name.as_str() {
-                "after" => after.replace(MessageId::parse(value).map_err(|error| Refusal::new(name, error))?).is_some(),
-                "limit" => limit.replace(Self::limit(value).map_err(|error| Refusal::new(name, error))?).is_some(),
-                other => return Err(Refusal::new(shown(other), "is unknown; known are `after`, `limit`")),
-            };
-            if again {
-                return Err(Refusal::new(name, "is given twice"));
-            }
-        }
-        Ok(Self { after, limit: limit.unwrap_or(LETTERS_PAGE_MAX) })
-    }
-
-    /// Digits alone: `usize` would also read a sign.
-    fn limit(text: &str) -> Result<usize, String> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let limit = text.parse().ok().filter(|limit| digits && (1..=LETTERS_PAGE_MAX).contains(limit));
-        limit.ok_or_else(|| format!("must be a whole number from 1 to {LETTERS_PAGE_MAX}, not {}", quoted(text)))
+        let mut given = Parameters::of(uri)?;
+        let after = given.take("after", MessageId::parse)?;
+        let limit = given.number("limit", 1, LETTERS_PAGE_MAX as u64)?;
+        given.end()?;
+        Ok(Self { after, limit: limit.map_or(LETTERS_PAGE_MAX, |limit| limit as usize) })
     }
 }
 
@@ -163,7 +149,7 @@ async fn show(
     Caller { token }: Caller,
 ) -> Result<Json<Value>, Problem> {
     let Names { tenant, message_id } = names;
-    let (_, letter) = look(&producer, &token, &tenant, &message_id).await?;
+    let (read, letter) = look(&producer, &token, &tenant, &message_id).await?;
     let letter = letter.ok_or_else(|| no_letter(&tenant, &message_id))?;
     let hash = body_sha256(&letter.envelope.body);
     let body = shown_body(&letter.envelope.body);
@@ -177,7 +163,10 @@ async fn show(
             }
         })
         .collect();
-    let unreplayable = readable(&tenant, &message_id, &letter).err();
+    let unreplayable = match readable(&tenant, &message_id, &letter) {
+        Ok(_) => hopeless(&producer, &read, &message_id, hash).await?,
+        Err(why) => Some(why),
+    };
     Ok(Json(json!({
         "tenant_id": tenant, "message_id": message_id, "place": letter.position.sequence,
         "body_sha256": hex::encode(hash), "reason": letter.reason, "at_unix_ms": letter.at_unix_ms,
@@ -239,12 +228,15 @@ async fn replay(
     const ENTRY: &str = "POST /v1/tenants/{tenant_id}/dead-letters/{message_id}/replay";
     let asked = Asked::read(request).await?;
     let Names { tenant, message_id } = names;
-    let (user, letter) = look(&producer, &token, &tenant, &message_id).await?;
+    let (read, letter) = look(&producer, &token, &tenant, &message_id).await?;
     let Some(letter) = letter else { return not_a_letter(&producer, &tenant, &message_id, false).await };
-    let triage = asked.triage(user, &letter)?;
+    let triage = asked.triage(read.user().clone(), &letter)?;
     meant(&producer, ENTRY, &tenant, &message_id, &letter, &triage).await?;
-    let message = readable(&tenant, &message_id, &letter)
-        .map_err(|why| Problem::new(StatusCode::CONFLICT, "not-replayable", "It can't be replayed", why))?;
+    let unreplayable = |why| Problem::new(StatusCode::CONFLICT, "not-replayable", "It can't be replayed", why);
+    let message = readable(&tenant, &message_id, &letter).map_err(unreplayable)?;
+    if let Some(why) = hopeless(&producer, &read, &message_id, triage.body_sha256).await? {
+        return Err(unreplayable(why));
+    }
     let purpose = Purpose::Replay {
         action: message.action.name().into(),
         message_id: message_id.clone(),
@@ -279,9 +271,9 @@ async fn discard(
     const ENTRY: &str = "POST /v1/tenants/{tenant_id}/dead-letters/{message_id}/discard";
     let asked = Asked::read(request).await?;
     let Names { tenant, message_id } = names;
-    let (user, letter) = look(&producer, &token, &tenant, &message_id).await?;
+    let (read, letter) = look(&producer, &token, &tenant, &message_id).await?;
     let Some(letter) = letter else { return not_a_letter(&producer, &tenant, &message_id, true).await };
-    let triage = asked.triage(user, &letter)?;
+    let triage = asked.triage(read.user().clone(), &letter)?;
     meant(&producer, ENTRY, &tenant, &message_id, &letter, &triage).await?;
     let purpose = Purpose::Discard { message_id: message_id.clone(), body_sha256: triage.body_sha256 };
     let grant = producer.grant(&GrantRequest { token, user: None, tenant: tenant.clone(), purpose }).await?;
@@ -298,16 +290,16 @@ async fn discard(
     }
 }
 
-/// Who asks, and the letter, if they may read the tenant.
+/// Who asks, with their right to read the tenant, and the letter.
 async fn look(
     producer: &Producer,
     token: &str,
     tenant: &TenantId,
     message_id: &MessageId,
-) -> Result<(UserId, Option<DeadLetter>), Problem> {
+) -> Result<(VerifiedRead, Option<DeadLetter>), Problem> {
     let read = producer.read_scope(token.to_owned(), tenant).await?;
     let letter = producer.broker.dead_letter(read.scope().tenant(), message_id).await.map_err(unchanged)?;
-    Ok((read.user().clone(), letter))
+    Ok((read, letter))
 }
 
 /// Refuses, on record, what is meant for another letter than the one that is there.
@@ -345,6 +337,25 @@ fn readable(tenant: &TenantId, message_id: &MessageId, letter: &DeadLetter) -> R
     Ok(message)
 }
 
+/// Why a letter of this hash could only die again, though it can be read: its id is another command's. Nothing else is known
+/// before it is tried: its right is asked for anew, and a sealed secret opened, only behind the broker.
+async fn hopeless(
+    producer: &Producer,
+    read: &VerifiedRead,
+    message_id: &MessageId,
+    body_sha256: BodyHash,
+) -> Result<Option<String>, Problem> {
+    let outcome = producer.ledger.outcome(read, message_id, Duration::ZERO).await.map_err(unchanged)?;
+    let other = outcome.filter(|outcome| outcome.body_sha256 != body_sha256);
+    Ok(other.map(|other| {
+        let (tenant, version) = (read.scope().tenant(), other.version);
+        format!(
+            "another message {message_id} of tenant {tenant} has its outcome, since version {version}: this one could only \
+             die again; discard it"
+        )
+    }))
+}
+
 /// What to say of what is no dead letter any more, or never was one.
 async fn not_a_letter(
     producer: &Producer,
@@ -352,8 +363,8 @@ async fn not_a_letter(
     message_id: &MessageId,
     discarding: bool,
 ) -> Result<Response, Problem> {
-    let standing = producer.broker.standing(tenant, message_id).await.map_err(unchanged)?;
-    stands(tenant, message_id, standing, discarding)
+    let known = producer.broker.standing(tenant, message_id).await.map_err(unchanged)?;
+    stands(tenant, message_id, known.map(|known| known.standing), discarding)
 }
 
 /// A request that was done before is answered so; what contradicts what was done is a conflict.
@@ -423,8 +434,6 @@ impl axum::extract::FromRequestParts<Arc<Producer>> for Names {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use axum::Router;
     use axum::body::Body;
     use http_body_util::BodyExt;
@@ -433,7 +442,9 @@ mod tests {
 
     use super::super::http::Source;
     use super::*;
-    use crate::broker::{Broker, EmbeddedBroker, Ending, Limits, Settlement};
+    use crate::action::Permission;
+    use crate::broker::{Broker, EmbeddedBroker, Ending, Limits, Position, Settlement};
+    use crate::ledger::{EmbeddedLedger, Ledger, Run, Work};
     use crate::rate_limit::RateLimits;
     use crate::testing::{Bench, OPERATOR, credit, message_id, tenant};
 
@@ -444,6 +455,11 @@ mod tests {
     /// has a secret in clear.
     async fn api() -> (Bench, Arc<EmbeddedBroker>, Router) {
         let bench = Bench::new().await;
+        let ledger = bench.ledger().await;
+        api_over(bench, ledger).await
+    }
+
+    async fn api_over(bench: Bench, ledger: Arc<EmbeddedLedger>) -> (Bench, Arc<EmbeddedBroker>, Router) {
         let broker = Arc::new(EmbeddedBroker::open(&bench.world, Limits::default()).await.unwrap());
         let eves = credit("acme", "m-1", 5).replace(OPERATOR, "eve");
         let secret = eves.replace("m-1", "m-4").replace(r#""currency""#, r#""secret":"hunter2","currency""#);
@@ -456,7 +472,6 @@ mod tests {
         let ended = vec![Ending::DeadLetter { reason: "the grant is refused".into() }; 4];
         assert!(broker.settle(&run.lease, Settlement { ended, ..Settlement::default() }).await.unwrap());
         let (auth, clock) = (bench.authority.clone(), bench.world.clock.clone());
-        let ledger = bench.ledger().await;
         let producer = Producer::new(broker.clone(), auth, ledger, clock, &RateLimits::default(), bench.keys());
         let router = crate::producer::router(Arc::new(producer));
         // Buckets begin empty.
@@ -533,6 +548,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_letter_whose_id_is_another_commands_is_not_replayed_to_die_again() {
+        let bench = Bench::new().await;
+        let ledger = bench.ledger().await;
+        let command = bench.credit("acme", "m-1", 7).await;
+        let (decision, position) = (bench.permit("acme", Permission::IssueCredit), Position { epoch: 1, sequence: 1 });
+        ledger.apply(&Run::new(vec![Work { command, decision, position }]).unwrap()).await.unwrap();
+        let (bench, _broker, router) = api_over(bench, ledger).await;
+        let (token, path) = (bench.token(OPERATOR), format!("{LETTERS}/m-1"));
+        let (_, shown) = ask(&router, "GET", &path, &token, "").await;
+        let why = shown["not_replayable"].as_str().unwrap();
+        assert!(why.contains("another message m-1 of tenant acme has its outcome, since version 1"), "{why}");
+        let (status, refused) = ask(&router, "POST", &format!("{path}/replay"), &token, REASON).await;
+        assert_eq!((status, &refused["type"]), (409, &json!("urn:tenantry:problem:not-replayable")), "{refused}");
+        assert_eq!(ask(&router, "POST", &format!("{path}/discard"), &token, REASON).await.0, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_letter_is_discarded_for_good() {
         let (bench, _broker, router) = api().await;
         let token = bench.token(OPERATOR);
@@ -545,6 +577,8 @@ mod tests {
         assert_eq!(post(&format!("{LETTERS}/m-9/discard")).await.0, 404);
         let (_, status) = ask(&router, "GET", "/v1/commands/m-1?tenant_id=acme", &token, "").await;
         assert_eq!((&status["status"], &status["reason"]), (&json!("discarded"), &json!("the outage is over")));
+        let eves = credit("acme", "m-1", 5).replace(OPERATOR, "eve");
+        assert_eq!(status["body_sha256"], json!(hex::encode(body_sha256(eves.as_bytes()))));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::api::{Caller, merge, read_body, unchanged};
 use super::openapi::{Endpoint, count, flag, id, list, nullable, object, one_of, text};
 use super::{Problem, Producer};
 use crate::auth::GrantRequest;
-use crate::grant::Purpose;
+use crate::grant::{Basis, Purpose};
 use crate::ledger::DryRun;
 use crate::message::Message;
 
@@ -31,7 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "tenant_id": id(), "message_id": id(), "action": text(), "version": count(), "rules_version": count(),
             "paused": flag(), "suspended": flag(),
             "suspension": nullable(object(json!({"reason": text(), "version": count()}))),
-            "permitted_by": list(text()), "needs_approval": flag(), "note": text(),
+            "permitted_by": list(text()), "needs_approval": flag(), "approved_by": nullable(id()), "note": text(),
         })
     };
     let would = |word: &str, more: Value| {
@@ -47,7 +47,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .about(
             "What a command would change",
             "The body is the command's. Nothing is changed and nothing is published; whoever may send the command may try it. \
-             `differences` has what stands where before and after. 409: a command of this id has its outcome.",
+             `differences` has what stands where before and after. `needs_approval` says whether a second person's approval \
+             is still to be asked for, `approved_by` who has given it; of a command with a secret no approval is found \
+             here, for what is approved is the message with its secret sealed. 409: a command of this id has its outcome.",
         )
         .tagged("Dry runs and approvals")
         .reads(json!({"$ref": "#/components/schemas/message"}))
@@ -62,7 +64,21 @@ async fn dry_run(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let body = read_body(request.into_body()).await?;
-    let message = producer.submitted(body, ENTRY).await?.withheld()?;
+    let message = producer.submitted(body, ENTRY).await?;
+    let (Basis { policies, approved_by, awaits_approval }, seen) = tried(&producer, token, &message).await?;
+    let mut answer = show(&message, seen);
+    merge(
+        &mut answer,
+        json!({
+            "permitted_by": policies, "needs_approval": awaits_approval, "approved_by": approved_by, "note": NOTE,
+        }),
+    );
+    Ok(Json(answer))
+}
+
+/// What `message` would change now, its secret left out, and what permits it.
+async fn tried(producer: &Producer, token: String, message: &Message) -> Result<(Basis, DryRun), Problem> {
+    let message = message.withheld()?;
     let request = GrantRequest {
         token,
         user: Some(message.user_id.clone()),
@@ -72,12 +88,16 @@ async fn dry_run(
     let grant = producer.grant(&request).await?;
     let right = producer.verifier.dry_run(message.body.clone(), grant).await?;
     let seen = producer.ledger.dry_run(&right).await.map_err(unchanged)?;
-    if let Some(version) = seen.spent {
-        return Err(spent(&message, version));
+    match seen.spent {
+        Some(version) => Err(spent(&message, version)),
+        None => Ok((right.basis().clone(), seen)),
     }
-    let (basis, mut answer) = (right.basis(), show(&message, seen));
-    merge(&mut answer, json!({"permitted_by": basis.policies, "needs_approval": basis.awaits_approval, "note": NOTE}));
-    Ok(Json(answer))
+}
+
+/// Makes sure that no command has an outcome under the id of `message` yet: to approve it would be for nothing. Whoever may
+/// send it may ask.
+pub(super) async fn must_be_open(producer: &Producer, token: String, message: &Message) -> Result<(), Problem> {
+    tried(producer, token, message).await.map(|_| ())
 }
 
 fn spent(Message { tenant_id, message_id, .. }: &Message, version: u64) -> Problem {

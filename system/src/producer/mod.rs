@@ -14,6 +14,7 @@ mod dead_letters;
 mod dry_run;
 mod http;
 mod openapi;
+mod parameters;
 mod problem;
 mod schemas;
 mod sealing;

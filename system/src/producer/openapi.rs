@@ -24,12 +24,14 @@ use std::sync::{Arc, LazyLock};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::http::header;
+use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Router, http::StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Producer;
+use super::parameters::refuse_all;
 use super::problem::{KINDS, urn};
 use crate::auth::{REASON_MAX, REASON_MIN};
 use crate::ids::MAX_ID_BYTES;
@@ -182,6 +184,12 @@ impl Endpoint {
         Self { open: true, ..self }
     }
 
+    /// The path, as the router writes it.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// The path as the document has it. A parameter that takes the rest of a path is one like any other there.
     fn documented_path(&self) -> String {
         self.path.replace("{*", "{")
@@ -273,9 +281,12 @@ pub(super) fn routes(endpoints: Vec<Endpoint>) -> Router<Arc<Producer>> {
     let endpoints = complete(endpoints);
     let served = || async { ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()) };
     let mut router = Router::new();
-    for Endpoint { method, path, handler, .. } in endpoints {
+    for Endpoint { method, path, handler, parameters, open, .. } in endpoints {
         let filter = MethodFilter::try_from(method).expect("one of GET, POST and PUT");
         let handler = if path == PATH { on(filter, served) } else { handler };
+        // What is open to everyone is asked by probes and caches, which put marks of their own behind the `?`.
+        let bare = !open && parameters.iter().all(|parameter| parameter["in"] != "query");
+        let handler = if bare { handler.route_layer(from_fn(refuse_all)) } else { handler };
         router = router.route(path, handler);
     }
     router

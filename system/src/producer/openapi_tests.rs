@@ -191,8 +191,7 @@ async fn every_path_of_the_document_answers_and_it_is_served_to_whoever_asks() {
     let mut api = Api::new().await;
     let document = api.document.clone();
     for (path, method, _) in operations(&document) {
-        let asked = path.replace("{tenant_id}", "acme").replace("{name}", "message").replace("{path}", "0/000");
-        let asked = asked.replace("{message_id}", "m-1").replace("{number}", "1");
+        let asked = filled(path);
         let answer = api.send(method, &asked, None, "{}").await;
         assert!(!matches!(answer.status().as_u16(), 404 | 405), "{method} {asked}: {}", answer.status());
     }
@@ -202,6 +201,44 @@ async fn every_path_of_the_document_answers_and_it_is_served_to_whoever_asks() {
     let nowhere = api.send("get", "/v1/tenants/acme/nothing", None, "").await;
     assert_eq!(nowhere.status(), 404);
     assert_eq!(api.send("put", "/v1/tenants/acme/limits", None, "").await.status(), 405);
+}
+
+/// The path of an operation, with a name of the right kind in each place.
+fn filled(path: &str) -> String {
+    let asked = path.replace("{tenant_id}", "acme").replace("{name}", "message").replace("{path}", "0/000");
+    asked.replace("{message_id}", "m-1").replace("{number}", "1")
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_row_that_wants_a_token_refuses_what_stands_in_its_query_and_not_in_the_document() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let mut refused = 0;
+    for (path, method, operation) in operations(&api.document) {
+        if operation["security"] == json!([]) {
+            continue;
+        }
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let known = parameters.filter(|parameter| parameter["in"] == "query");
+        let known = known.map(|parameter| parameter["name"].as_str().unwrap());
+        let mut wrong = vec![("dry_run=true".to_owned(), "dry_run", "is unknown")];
+        for name in known {
+            wrong.push((format!("{name}=%zz"), name, "can't be read"));
+            wrong.push((format!("{name}=1&{name}=1"), name, "is given twice"));
+            wrong.push((format!("{name}="), name, ""));
+        }
+        for (query, field, problem) in wrong {
+            advance(Duration::from_millis(100)).await;
+            let answer = api.send(method, &format!("{}?{query}", filled(path)), Some(&token), "{}").await;
+            let status = answer.status().as_u16();
+            let told = answer.into_body().collect().await.unwrap().to_bytes();
+            let told: Value = serde_json::from_slice(&told).unwrap();
+            let right = told["detail"].as_str().is_some_and(|detail| detail.contains(problem));
+            assert!(status == 400 && told["field"] == field && right, "{method} {path}?{query}: {told}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 80, "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,6 +325,8 @@ async fn every_answer_is_what_its_row_says() {
     api.check(send, ana, &erase, 403).await;
     let wish = ("post", "/v1/approvals", "/v1/approvals?reason=the%20customer%20left");
     api.check(wish, ana, &erase, 201).await;
+    api.check(wish, ana, &erase, 201).await;
+    api.check(wish, ana, &credit("acme", "m-1", 5), 409).await;
     api.check(("post", wish.1, wish.1), ana, &erase, 400).await;
     api.check(wish, none, &erase, 401).await;
     api.check(wish, mallory, &erase, 403).await;
@@ -302,10 +341,16 @@ async fn every_answer_is_what_its_row_says() {
     api.check(approve, dan, &read("another"), 403).await;
     api.check(approve, dan, "{}", 400).await;
     api.check(approve, dan, &read(&erase), 200).await;
+    api.check(approve, dan, &read(&erase), 200).await;
+    api.check(dry, ana, &erase, 200).await;
     api.check(send, ana, &erase, 202).await;
     let withdraw = ("post", "/v1/approvals/{number}/withdraw", "/v1/approvals/1/withdraw");
     api.check(withdraw, mallory, "", 403).await;
     api.check(withdraw, ana, "", 200).await;
+    api.check(withdraw, ana, "", 200).await;
+    api.check(approve, dan, &read(&erase), 403).await;
+    api.check(("get", wish.1, "/v1/approvals?ended=true"), dan, "", 200).await;
+    api.check(("get", wish.1, "/v1/approvals?ended=perhaps"), dan, "", 400).await;
 
     let letters = "/v1/tenants/{tenant_id}/dead-letters";
     let (letter, at) = (format!("{letters}/{{message_id}}"), "/v1/tenants/acme/dead-letters");
@@ -384,6 +429,79 @@ async fn every_answer_is_what_its_row_says() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn which_message_an_id_stands_for_is_told_when_it_is_sent_and_with_its_status() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let ask = async |method: &str, path: &str, body: &str| -> Value {
+        advance(Duration::from_millis(100)).await;
+        let answer = api.send(method, path, Some(&token), body).await.into_body().collect().await.unwrap();
+        serde_json::from_slice(&answer.to_bytes()).unwrap()
+    };
+    let hash = |body: &str| json!(hex::encode(body_sha256(body.as_bytes())));
+    let sent = credit("acme", "m-9", 7);
+    let (first, again) = (ask("post", "/v1/commands", &sent).await, ask("post", "/v1/commands", &sent).await);
+    assert_eq!((&first["duplicate"], &first["body_sha256"]), (&json!(false), &hash(&sent)), "{first}");
+    assert_eq!((&again["duplicate"], &again["body_sha256"]), (&json!(true), &hash(&sent)), "{again}");
+    for (id, body, status) in [
+        ("m-9", sent, "pending"),
+        ("m-1", credit("acme", "m-1", 5), "applied"),
+        ("m-2", credit("acme", "m-2", 5), "rejected"),
+        ("d-1", credit("acme", "d-1", 5), "dead_lettered"),
+    ] {
+        let told = ask("get", &format!("/v1/commands/{id}?tenant_id=acme"), "").await;
+        assert_eq!((&told["status"], &told["body_sha256"]), (&json!(status), &hash(&body)), "{told}");
+    }
+    let secret = asking("acme", "m-10", "store_credential", r#"{"credential": "stripe", "secret": "hunter2"}"#);
+    let (first, again) = (ask("post", "/v1/commands", &secret).await, ask("post", "/v1/commands", &secret).await);
+    assert_ne!(first["body_sha256"], hash(&secret), "it is the sealed message's: {first}");
+    assert_eq!(first["body_sha256"], again["body_sha256"], "{again}");
+    let told = ask("get", "/v1/commands/m-10?tenant_id=acme", "").await;
+    assert_eq!(told["body_sha256"], first["body_sha256"], "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_that_was_given_is_seen_by_a_dry_run_and_none_is_asked_for_what_is_done() {
+    let api = Api::new().await;
+    let token = api.bench.token(OPERATOR);
+    let ask = async |method: &str, path: &str, token: &str, body: &str| -> (u16, Value) {
+        advance(Duration::from_millis(100)).await;
+        let answer = api.send(method, path, Some(token), body).await;
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap())
+    };
+    let (erase, wish) =
+        (asking("acme", "m-21", "erase_tenant_secrets", "{}"), "/v1/approvals?reason=they%20have%20left");
+    let dry = async || {
+        let (_, told) = ask("post", "/v1/dry-runs", &token, &erase).await;
+        (told["needs_approval"].clone(), told["approved_by"].clone())
+    };
+    assert_eq!(dry().await, (json!(true), Value::Null));
+    let (_, open) = ask("post", wish, &token, &erase).await;
+    assert_eq!((&open["state"], &open["duplicate"]), (&json!("pending"), &json!(false)), "{open}");
+    let (_, open) = ask("post", wish, &token, &erase).await;
+    assert_eq!((&open["number"], &open["duplicate"]), (&json!(1), &json!(true)), "{open}");
+    assert_eq!(dry().await, (json!(true), Value::Null), "asked for is not approved");
+    let (dan, read) = (api.bench.token("dan"), json!({"body_sha256": open["body_sha256"]}).to_string());
+    for before in [false, true] {
+        let (_, given) = ask("post", "/v1/approvals/1/approve", &dan, &read).await;
+        assert_eq!((&given["state"], &given["duplicate"]), (&json!("approved"), &json!(before)), "{given}");
+    }
+    assert_eq!(dry().await, (json!(false), json!("dan")));
+    for before in [false, true] {
+        let (_, ended) = ask("post", "/v1/approvals/1/withdraw", &dan, "").await;
+        assert_eq!((&ended["state"], &ended["duplicate"]), (&json!("withdrawn"), &json!(before)), "{ended}");
+    }
+    assert_eq!(dry().await, (json!(true), Value::Null));
+    let listed =
+        async |query: &str| ask("get", &format!("/v1/approvals{query}"), &dan, "").await.1["approvals"].clone();
+    assert_eq!(listed("").await, json!([]));
+    assert_eq!(listed("?ended=true").await[0]["withdrawn_by"], "dan");
+    let (status, refused) = ask("post", wish, &token, &credit("acme", "m-1", 9)).await;
+    let words = refused["detail"].as_str().unwrap();
+    assert!(status == 409 && words.contains("has an outcome for a message m-1"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,11 @@ pub(super) const KINDS: &[Kind] = &[
     kind("message-id-spent", 409, "a message of the tenant has this id, and which can't be told any more"),
     kind("no-dead-letter", 409, "it is no dead letter any more, and what was done with it is something else"),
     kind("another-letter", 409, "the dead letter is another than was looked at"),
-    kind("not-replayable", 409, "the dead letter is no message that anybody could act on"),
+    kind(
+        "not-replayable",
+        409,
+        "the dead letter is no message that anybody could act on, or its id is another command's",
+    ),
     kind("changed-meanwhile", 409, "someone else was faster; look, and ask again if need be"),
     kind("too-large", 413, "the body is larger than any may be"),
     kind("rate-limited", 429, "the address, the operator or the tenant asks too often"),

@@ -11,27 +11,27 @@ use crate::broker::Published;
 use crate::call::CallError;
 use crate::grant::Purpose;
 use crate::ledger::DataKeys;
-use crate::message::Message;
+use crate::message::{BodyHash, Message};
 use crate::monitor::TraceContext;
 use crate::secret::{ClearText, KeyContext, KeyVersion, SealContext, WrappedKey, replace_secret};
 
-/// Publishes `message` with its secret `clear` sealed.
+/// Publishes `message` with its secret `clear` sealed, and says which hash it has then.
 pub(super) async fn publish(
     producer: &Producer,
     token: String,
     message: &Message,
     clear: &ClearText,
     trace: Option<TraceContext>,
-) -> Result<Published, Problem> {
+) -> Result<(Published, BodyHash), Problem> {
     let keys = data_keys(producer, token.clone(), message).await?;
     for (version, wrapped) in &keys.keys {
         let message = under(producer, message, clear, *version, wrapped).await?;
         match producer.publish(token.clone(), &message, trace).await? {
             Published::Conflict => {}
-            published => return Ok(published),
+            published => return Ok((published, message.body_sha256())),
         }
     }
-    if keys.erased { Err(undecidable(message)) } else { Ok(Published::Conflict) }
+    if keys.erased { Err(undecidable(message)) } else { Ok((Published::Conflict, message.body_sha256())) }
 }
 
 /// `message` as it would be published, its secret `clear` sealed under the key that seals now.
@@ -131,7 +131,8 @@ mod tests {
             let body = asking("acme", id, "store_credential", &payload);
             let message = Message::parse_submitted(body.into()).unwrap();
             let Some(Secret::Clear(clear)) = message.action.secret() else { panic!("{message:?}") };
-            publish(&producer, self.bench.token(OPERATOR), &message, clear, None).await
+            let published = publish(&producer, self.bench.token(OPERATOR), &message, clear, None).await;
+            published.map(|(published, _)| published)
         }
 
         async fn apply(&self, id: &str, action: &str, sequence: u64) {

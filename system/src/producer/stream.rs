@@ -24,7 +24,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query as Parameters, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -37,9 +37,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::api::{Caller, unchanged};
-use super::books::{tenant, whole};
+use super::books::tenant;
 use super::http::{Ending, Source};
 use super::openapi::{Endpoint, count, header_parameter, id, nullable, number, object, one_of, query, signed, text};
+use super::parameters::{Parameters, whole};
 use super::{Problem, Producer};
 use crate::alerting::Raised;
 use crate::audit::{
@@ -48,7 +49,7 @@ use crate::audit::{
 use crate::call::CallError;
 use crate::grant::VerifiedRead;
 use crate::ids::{MessageId, TenantId, UserId};
-use crate::message::{Refusal, shown};
+use crate::message::Refusal;
 use crate::monitor::Monitor;
 use crate::rights::Role;
 use crate::whole::WHOLE_MAX;
@@ -213,41 +214,30 @@ impl<'a> Told<'a> {
 }
 
 /// The query of a stream: of which message alone, and from where on.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct StreamQuery {
     message: Option<MessageId>,
     after: Option<u64>,
 }
 
 impl StreamQuery {
-    /// Reads the query of `uri`, as strictly as a body, and `Last-Event-ID`, which has the last word: who comes back asks
+    /// Reads the query of `uri`, and `Last-Event-ID`, which has the last word: who comes back asks
     /// with the query that they began with.
     fn parse(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let Parameters(pairs) = Parameters::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Refusal::new("query", "must be such as ?message=m-1&after=0"))?;
-        let mut query = Self::default();
-        for (name, value) in &pairs {
-            let again = match name.as_str() {
-                "message" => {
-                    let id = MessageId::parse(value).map_err(|error| Refusal::new(name, error))?;
-                    query.message.replace(id).is_some()
-                }
-                "after" => query.after.replace(whole(name, value, 0, WHOLE_MAX)?).is_some(),
-                other => return Err(Refusal::new(shown(other), "is unknown; known are `message`, `after`")),
-            };
-            if again {
-                return Err(Refusal::new(name, "is given twice"));
-            }
-        }
+        let mut given = Parameters::of(uri)?;
+        let message = given.take("message", MessageId::parse)?;
+        let mut after = given.number("after", 0, WHOLE_MAX)?;
+        given.end()?;
         let mut last = headers.get_all(LAST_EVENT_ID).iter();
         match (last.next(), last.next()) {
             (None, _) => {}
             (Some(last), None) => {
-                query.after = Some(whole(LAST_EVENT_ID, &String::from_utf8_lossy(last.as_bytes()), 0, WHOLE_MAX)?);
+                let place = whole(&String::from_utf8_lossy(last.as_bytes()), 0, WHOLE_MAX);
+                after = Some(place.map_err(|problem| Refusal::new(LAST_EVENT_ID, problem))?);
             }
             (Some(_), Some(_)) => return Err(Refusal::new(LAST_EVENT_ID, "is given twice")),
         }
-        Ok(query)
+        Ok(Self { message, after })
     }
 }
 

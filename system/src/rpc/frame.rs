@@ -12,7 +12,7 @@ pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 pub(super) const MAX_CONTENT_BYTES: usize = MAX_FRAME_BYTES - 13;
 
 /// Changes with every change of a request's or reply's shape: postcard can't tell old from new.
-const PROTOCOL_VERSION: u16 = 4;
+const PROTOCOL_VERSION: u16 = 5;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

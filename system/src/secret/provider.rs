@@ -109,7 +109,7 @@ impl fmt::Debug for KeySet {
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// The file can't be had; says which and what would be right.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] io::Error),
     /// Not a list of keys; says where, counted from 1.
     #[error(

@@ -24,7 +24,7 @@ const PAGE: usize = 256;
 pub(crate) enum Command {
     /// Print alerts, oldest first: of one tenant, or of all for whom the policies permit `watch_alerts`.
     List {
-        /// Only this tenant's.
+        /// Only this tenant's: whoever may read the tenant may see them.
         #[arg(long, value_parser = TenantId::parse)]
         tenant: Option<TenantId>,
         /// Only those of this severity.
@@ -44,7 +44,8 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
-    /// Print the rules that a new installation starts from.
+    /// Print the rules that a new installation starts from. `[alerts] rules = "FILE"` in the configuration uses others, and
+    /// `webhook` there says where alerts are POSTed to.
     Default,
 }
 
@@ -77,7 +78,16 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Check { file } => {
             let rules = read_alert_rules(&file)?;
-            Ok(writeln!(std::io::stdout(), "{} can be used: {} rules", file.display(), rules.len())?)
+            let file = file.display();
+            let told = match rules.len() {
+                0 => format!(
+                    "{file} can be used, but has no rule: nothing would ring but refused attacks; \
+                     `tenantryd alerts default` prints rules to start from"
+                ),
+                1 => format!("{file} can be used: 1 rule"),
+                rules => format!("{file} can be used: {rules} rules"),
+            };
+            Ok(writeln!(std::io::stdout(), "{told}")?)
         }
         Command::Default => Ok(write!(std::io::stdout(), "{DEFAULT_RULES}")?),
     }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::client::{Access, print_json};
@@ -26,8 +27,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         access: Access,
     },
-    /// Show those that are open, of which you may know.
+    /// Show those that are open, of which you may know: whether they wait, were approved, or were used.
     List {
+        /// Also the latest that have ended: used, expired or withdrawn.
+        #[arg(long)]
+        ended: bool,
         #[command(flatten)]
         access: Access,
     },
@@ -65,8 +69,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let answer = access.api()?.post(&path, read_message(&file)?).await?;
             (access, answer)
         }
-        Command::List { access } => {
-            let answer = access.api()?.get("/v1/approvals").await?;
+        Command::List { ended, access } => {
+            let answer = access.api()?.get(&format!("/v1/approvals?ended={ended}")).await?;
             (access, answer)
         }
         Command::Show { number, access } => {
@@ -80,9 +84,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Withdraw { number, access } => {
             let answer = access.api()?.post(&format!("/v1/approvals/{number}/withdraw"), "").await?;
-            if !access.json {
-                return Ok(writeln!(std::io::stdout(), "{number}: withdrawn")?);
-            }
             (access, answer)
         }
     };
@@ -100,9 +101,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 /// One approval for people.
 fn told(open: &Value) -> String {
     let text = |name: &str| open[name].as_str().unwrap_or_default();
-    let standing = open["approved_by"].as_str().map_or("waits".to_owned(), |by| format!("approved by {by}"));
+    let by = |name: &str, what: &str| open[name].as_str().map(|by| format!("{what} by {by}")).unwrap_or_default();
+    let at = |name: &str| {
+        let at = open[name].as_i64().and_then(|at| Timestamp::from_second(at).ok());
+        at.map(|at| format!(" at {at}")).unwrap_or_default()
+    };
+    let standing = match text("state") {
+        "used" => format!("used{}, {}", at("used_at_unix"), by("approved_by", "approved")),
+        "withdrawn" => by("withdrawn_by", "withdrawn") + &at("ended_at_unix"),
+        "expired" => format!("expired{}", at("expires_at_unix")),
+        "approved" => by("approved_by", "approved"),
+        _ => "waits".into(),
+    };
+    let before = if open["duplicate"] == true { " (before: this changed nothing)" } else { "" };
     let mut told = format!(
-        "{}: {standing}; {} {} of {} on {}: {}\n",
+        "{}: {standing}{before}; {} {} of {} on {}: {}\n",
         open["number"],
         text("action"),
         text("message_id"),
@@ -137,10 +150,32 @@ mod tests {
     fn a_reason_survives_the_query_and_a_message_is_shown_with_its_hash() {
         assert_eq!(escaped("50 % & más"), "50%20%25%20%26%20m%C3%A1s");
         let shown = told(
-            &json!({"number": 4, "tenant_id": "acme", "requester": "ana", "action": "erase_tenant_secrets",
+            &json!({"number": 4, "state": "pending", "tenant_id": "acme", "requester": "ana", "action": "erase_tenant_secrets",
             "message_id": "m-1", "reason": "they left", "approved_by": null, "command": "{\u{1b}}", "body_sha256": "ab"}),
         );
         let right = "4: waits; erase_tenant_secrets m-1 of ana on acme: they left\n{\u{fffd}}\nsha256 ab\n";
         assert_eq!(shown, right);
+    }
+
+    #[test]
+    fn each_state_is_told_and_what_changed_nothing_too() {
+        let of = |more: Value| {
+            let mut open = json!({
+                "number": 4, "tenant_id": "acme", "requester": "ana", "action": "issue_credit", "message_id": "m-1",
+                "reason": "they left", "approved_by": "bob", "command": null, "expires_at_unix": 60,
+            });
+            for (name, value) in more.as_object().unwrap() {
+                open[name] = value.clone();
+            }
+            told(&open).split("; ").next().unwrap().to_owned()
+        };
+        assert_eq!(of(json!({"state": "approved"})), "4: approved by bob");
+        let again = of(json!({"state": "approved", "duplicate": true}));
+        assert_eq!(again, "4: approved by bob (before: this changed nothing)");
+        let used = of(json!({"state": "used", "used_at_unix": 5}));
+        assert_eq!(used, "4: used at 1970-01-01T00:00:05Z, approved by bob");
+        assert_eq!(of(json!({"state": "expired"})), "4: expired at 1970-01-01T00:01:00Z");
+        let withdrawn = of(json!({"state": "withdrawn", "withdrawn_by": "dan", "ended_at_unix": 0}));
+        assert_eq!(withdrawn, "4: withdrawn by dan at 1970-01-01T00:00:00Z");
     }
 }

@@ -19,7 +19,8 @@ pub(crate) enum Command {
     Send {
         /// The file of its message, as JSON; `-` for standard input.
         file: PathBuf,
-        /// Then wait up to this many milliseconds for its outcome, at most 30000; exits with 1 if it is not applied by then.
+        /// Then wait up to this many milliseconds for its outcome, at most 30000; exits with 1 if it is not applied by then,
+        /// or if the outcome under its id is another command's.
         #[arg(long, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=30_000))]
         wait: Option<u64>,
         #[command(flatten)]
@@ -73,6 +74,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             if let Some(wait) = wait {
                 let at = accepted["status_url"].as_str().context("the answer names no status_url")?;
                 let status = api.get(&format!("{at}&wait_ms={wait}")).await?;
+                // What is told of another command is not told as the outcome of this one.
+                if let Some(other) = of_another(&accepted, &status) {
+                    bail!(other);
+                }
                 match access.json {
                     true => print_json(&status)?,
                     false => writeln!(std::io::stdout(), "{}", line(&status))?,
@@ -104,6 +109,23 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// What to say where `status`, under the id of the command that was `accepted`, is another one's.
+///
+/// A broker forgets what was settled long ago, and takes its id once more; the ledger never forgets.
+fn of_another(accepted: &Value, status: &Value) -> Option<String> {
+    let hash = |told: &Value| told["body_sha256"].as_str().map(str::to_owned);
+    let (ours, theirs) = (hash(accepted)?, hash(status)?);
+    let [tenant, id] = ["tenant_id", "message_id"].map(|name| accepted[name].as_str().unwrap_or_default());
+    let told = || {
+        format!(
+            "{id} of {tenant} belongs to another command, which is {}: its message has the SHA-256 {theirs}, this one {ours}, \
+             and changes nothing; send it under a message_id of its own",
+            status["status"].as_str().unwrap_or("of no status")
+        )
+    };
+    (ours != theirs).then(told)
+}
+
 /// The bytes of a message in `file`, or on standard input.
 pub(crate) fn read_message(file: &Path) -> anyhow::Result<Vec<u8>> {
     if file != Path::new("-") {
@@ -126,5 +148,22 @@ pub(crate) fn line(status: &Value) -> String {
             format!("{told}: {}: {}", word("code"), word("detail"))
         }
         (changes, _) => format!("{told} at version {}: {changes}", status["version"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_another_body_is_not_told_as_this_ones() {
+        let of = |hash: &str, status: &str| json!({"tenant_id": "acme", "message_id": "m-1", "body_sha256": hash, "status": status});
+        assert_eq!(of_another(&of("ab", ""), &of("ab", "applied")), None);
+        let told = of_another(&of("ab", ""), &of("cd", "applied")).unwrap();
+        assert!(told.starts_with("m-1 of acme belongs to another command, which is applied"), "{told}");
+        // A server of an earlier version does not tell.
+        assert_eq!(of_another(&json!({}), &of("cd", "applied")), None);
     }
 }

@@ -275,6 +275,65 @@ impl Config {
     }
 }
 
+/// What may be given besides, of each table: it has no default that could be printed.
+const OPTIONAL: [(&str, &str); 6] = [
+    ("identity", "refresh_seconds = 300\nca_file = \"idp-ca.pem\""),
+    ("ledger", "billing = \"billing.toml\"\nbaseline = \"baseline.json\""),
+    ("secrets", "key_file = \"keys.txt\"\nkey_env = \"TENANTRY_KEYS\""),
+    ("audit", "origin = \"example.com/tenantry\"\nkeep_days = 400\naccept_gaps = true"),
+    (
+        "alerts",
+        "rules = \"alerts.toml\"\nwebhook = \"https://example.com/alerts\"\nwebhook_secret_file = \"webhook.secret\"",
+    ),
+    ("monitor", "otlp = \"http://127.0.0.1:4318\""),
+];
+
+/// What may be given besides, as a table of its own.
+const OPTIONAL_TABLE: &str = r#"
+# [tls]
+# folder = "./tls"
+# ca = "./tls/ca.pem"
+# certificate = "./tls/ROLE.pem"
+# key = "./tls/ROLE.key"
+"#;
+
+/// The text of a configuration, with what may be given besides as comments where it belongs.
+pub(crate) fn explained(text: &str) -> String {
+    let mut explained = String::from("# What is commented out is not set: an example of what it may be.\n\n");
+    for line in text.lines() {
+        explained += &format!("{line}\n");
+        let table = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+        let optional = OPTIONAL.iter().find(|(name, _)| Some(*name) == table);
+        for example in optional.into_iter().flat_map(|(_, examples)| examples.lines()) {
+            explained += &format!("# {example}\n");
+        }
+    }
+    explained + OPTIONAL_TABLE
+}
+
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_configuration_can_be_read_and_so_can_each_of_its_examples() {
+        let text = explained(&Config::default().to_toml().unwrap());
+        assert!(toml::from_str::<Config>(&text).is_ok(), "{text}");
+        let mut examples = 0;
+        let given = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(example) if example.starts_with('[') || example.contains(" = ") => {
+                examples += 1;
+                example
+            }
+            _ => line,
+        });
+        let given = given.collect::<Vec<_>>().join("\n");
+        let config: Config = toml::from_str(&given).unwrap_or_else(|error| panic!("{error}\n{given}"));
+        assert_eq!(examples, 18, "{text}");
+        assert!(config.alerts.webhook.is_some() && config.tls.is_some() && config.monitor.otlp.is_some());
+    }
 }

@@ -44,6 +44,9 @@ fn told(seen: &Value) -> String {
     if seen["needs_approval"] == true {
         line("  it takes a second person's approval: tenantryd approvals ask");
     }
+    if let Some(by) = seen["approved_by"].as_str() {
+        line(&format!("  {by} has approved it: it can be sent"));
+    }
     let permitted = seen["permitted_by"].as_array().map(Vec::as_slice).unwrap_or_default();
     let policies: Vec<_> = permitted.iter().filter_map(Value::as_str).collect();
     line(&format!("  by rules {}, permitted by {}", seen["rules_version"], policies.join(", ")));

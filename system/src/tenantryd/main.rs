@@ -143,7 +143,8 @@ enum Command {
         #[arg(long, env = "TENANTRY_DATA")]
         data: Option<PathBuf>,
     },
-    /// Print the default configuration of `serve`.
+    /// Print the default configuration of `serve` and `up`, with all that may be given besides as comments: billing rules,
+    /// alert rules and the webhook they are told to, keys, TLS, traces.
     Config,
     /// Print the API's OpenAPI document, as GET /v1/openapi.json has it.
     Openapi,
@@ -276,7 +277,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(reconcile::run(&config, tenant.as_deref(), json).await);
         }
         Command::Config => {
-            let config = Config::default().to_toml()?;
+            let config = config::explained(&Config::default().to_toml()?);
             Ok(write!(std::io::stdout(), "{config}")?)
         }
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tenantry_system::broker::{
-    Broker, DeadLetter, Delivery, Lease, LetterSummary, Published, Settlement, Standing, Triage, Triaged,
+    Broker, DeadLetter, Delivery, Lease, LetterSummary, MessageStatus, Published, Settlement, Triage, Triaged,
 };
 use tenantry_system::call::CallError;
 use tenantry_system::grant::{Envelope, GrantToken};
@@ -80,7 +80,7 @@ impl<T: BentBroker> Broker for Bent<T> {
         self.0.settle(lease, settlement).await
     }
 
-    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<Standing>, CallError> {
+    async fn standing(&self, tenant: &TenantId, message_id: &MessageId) -> Result<Option<MessageStatus>, CallError> {
         self.0.inner().standing(tenant, message_id).await
     }
 

@@ -56,8 +56,14 @@ fn story() -> Story {
         };
         if allowed {
             let version = index as u64 + 1;
-            let outcome =
-                Outcome { verdict: Ok(Vec::new()), version, at_unix_ms: 0, authority_revision: 1, rules_version: 1 };
+            let outcome = Outcome {
+                body_sha256: [0; 32],
+                verdict: Ok(Vec::new()),
+                version,
+                at_unix_ms: 0,
+                authority_revision: 1,
+                rules_version: 1,
+            };
             kept.decided.insert((acme.clone(), id(name)), body_sha256(command.body().as_bytes()));
             kept.audit.push(AuditEntry {
                 at_unix_ms: 0,
