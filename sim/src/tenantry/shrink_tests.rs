@@ -1,6 +1,7 @@
 //! What is left out takes nothing else with it, and what is left is small and still wrong.
 
 use super::*;
+use crate::engine::double::Parting;
 use crate::engine::trace::{TraceEntry, first_difference};
 use crate::tenantry::regression;
 use crate::tenantry::section::{self, Scenario};
@@ -76,7 +77,7 @@ fn leaving_out_an_entry_changes_nothing_before_it() {
         assert!(less.plan.entries.iter().all(|entry| setup.plan.entries.contains(entry)));
         let (at_ms, other) = (setup.plan.entries[index].at_ms, less.run(true).trace);
         assert!(at_ms > 100 && before(&trace, at_ms).len() > 100);
-        assert_eq!(before(&trace, at_ms), before(&other, at_ms));
+        assert_eq!(Parting::of(before(&trace, at_ms), before(&other, at_ms)), None);
         assert!(first_difference(&trace, &other).is_some(), "it made a difference");
     }
 }
@@ -90,11 +91,11 @@ fn a_future_that_is_drawn_anew_has_the_same_past() {
     for at_ms in [400, last_ms.min(850)] {
         let [one, other] = [0, 1].map(|future| setup.future(at_ms, future).run(true).trace);
         assert!(before(&trace, at_ms).len() > 200);
-        assert_eq!(before(&trace, at_ms), before(&one, at_ms), "at {at_ms} ms");
+        assert_eq!(Parting::of(before(&trace, at_ms), before(&one, at_ms)), None, "at {at_ms} ms");
         assert!(first_difference(&trace, &one).is_some() && first_difference(&one, &other).is_some(), "at {at_ms} ms");
     }
     let dice_only = Setup { redrawn: Some((Duration::from_millis(400), 7)), ..setup.clone() }.run(true).trace;
-    assert_eq!(before(&trace, 400), before(&dice_only, 400));
+    assert_eq!(Parting::of(before(&trace, 400), before(&dice_only, 400)), None);
     assert!(first_difference(&trace, &dice_only).is_some(), "syncs take other times");
 }
 
