@@ -7,6 +7,7 @@ use serde::Serialize;
 use tenantry_reports::record::RunRecord;
 use tenantry_reports::suite::SuiteRecord;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::double::Parting;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::inevitable::{Moment, inevitable_from, over_time};
@@ -34,6 +35,9 @@ pub(super) struct Replay {
     /// Which seed: of a scenario that has none of its own, or of a record with several runs.
     #[arg(long)]
     seed: Option<u64>,
+    /// With this bug planted, as a record may say of itself: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
     #[arg(long, value_name = "NAME")]
     invariant: Option<String>,
@@ -64,6 +68,8 @@ struct Recorded {
     digest: Option<String>,
     /// The invariant that was broken.
     invariant: Option<String>,
+    /// What was planted.
+    bug: Option<Bug>,
 }
 
 /// How it ended this time.
@@ -115,7 +121,8 @@ impl Replay {
         let recorded = self.recorded()?;
         let against = self.against.as_deref().map(read_trace).transpose()?;
         let threads = threads(self.jobs);
-        let setup = Setup::expand(&recorded.found.scenario, recorded.seed);
+        let bug = self.bug.or(recorded.bug);
+        let setup = Setup { bug, ..Setup::expand(&recorded.found.scenario, recorded.seed) };
         let ended = setup.run(true);
         let (record, trace) = (&ended.finished.record, &ended.trace);
         if let Some(path) = &self.trace {
@@ -180,7 +187,7 @@ impl Replay {
         let spelt = found.scenario.plan.as_ref();
         let (digest, invariant) =
             (spelt.and_then(|spelt| spelt.digest.clone()), spelt.and_then(|spelt| spelt.guards.clone()));
-        Ok(Recorded { found, seed, digest, invariant })
+        Ok(Recorded { found, seed, digest, invariant, bug: None })
     }
 
     fn from_record(&self) -> Result<Recorded, miette::Report> {
@@ -200,12 +207,13 @@ impl Replay {
             _ => return Err(miette::miette!("{} has that seed in several scenarios: name one instead", self.what)),
         };
         // A scenario that is not the project's is called by its file in the line that reproduces it.
-        let called = run.reproduce.split_whitespace().skip_while(|word| *word != "run").nth(1);
+        let after = |word: &str| run.reproduce.split_whitespace().skip_while(|said| *said != word).nth(1);
+        let (called, bug) = (after("run"), after("--bug").and_then(Bug::find));
         let found = find_one(&run.scenario).or_else(|error| match called {
             Some(file) => find_one(file.trim_matches('\'')),
             None => Err(error),
         })?;
-        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant: broken(run, None) })
+        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant: broken(run, None), bug })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tenantry_reports::record::RunRecord;
 use tenantry_reports::verdict::EXIT_USAGE;
+use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
@@ -24,6 +25,9 @@ pub(super) struct Shrink {
     /// The seed that violates an invariant; a scenario whose plan is spelt out has its own.
     #[arg(long)]
     seed: Option<u64>,
+    /// With this bug planted: see `tenantry bugs --list`.
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    bug: Option<Bug>,
     /// The invariant that must stay broken, such as G4-nothing-lost; `harness` is a panic [default: the first that is].
     #[arg(long, value_name = "NAME")]
     invariant: Option<String>,
@@ -55,7 +59,7 @@ impl Shrink {
     fn try_execute(self) -> Result<u8, miette::Report> {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
-        let setup = Setup::expand(&found.scenario, seed);
+        let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, seed) };
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
             let what = self.invariant.as_deref().unwrap_or("anything");
@@ -67,7 +71,8 @@ impl Shrink {
             let _ = writeln!(std::io::stderr(), "{entries} entries are left after {runs} runs");
         });
         let file = self.write(&found, seed, &invariant, &shrunk)?;
-        let replay = format!("{} replay {}", program(), quoted(&file.display().to_string()));
+        let planted = self.bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
+        let replay = format!("{} replay {}{planted}", program(), quoted(&file.display().to_string()));
         let entries = entries(&shrunk.setup);
         let simpler: Vec<_> = shrunk.simpler.iter().map(|simpler| simpler.told()).collect();
         let violated = violations(&shrunk.record, &invariant);
@@ -104,7 +109,8 @@ impl Shrink {
         let text = regression::write(&found.text, &name, invariant, shrunk)
             .map_err(|why| miette::miette!("failed to spell the regression out: {why}"))?;
         write(&file, text.as_bytes())?;
-        let again = Setup::expand(&read(&file)?.scenario, seed).run(false).finished.record;
+        let again = Setup { bug: self.bug, ..Setup::expand(&read(&file)?.scenario, seed) };
+        let again = again.run(false).finished.record;
         if again.digest != shrunk.record.digest {
             let (was, is, file) = (&shrunk.record.digest, &again.digest, file.display());
             return Err(miette::miette!("{file} was written, but is another run: its digest is {is}, not {was}"));
