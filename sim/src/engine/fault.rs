@@ -299,6 +299,16 @@ impl FaultKind {
         }
     }
 
+    /// How far it puts a clock off, forwards or backwards, if it does.
+    pub fn offset(&self) -> Option<Duration> {
+        match self {
+            Self::ClockSkew { offset_ms, .. } | Self::ClockJump { offset_ms, .. } => {
+                Some(Duration::from_millis(offset_ms.unsigned_abs()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether all there is to it happens to those who ask the [weather](crate::engine::weather) about it.
     pub fn is_weather(&self) -> bool {
         let clock = matches!(self, Self::ClockSkew { .. } | Self::ClockJump { .. });

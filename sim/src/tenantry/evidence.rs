@@ -159,6 +159,8 @@ pub struct Seen {
     pub reconciled: Reconciled,
     /// When the broker took in messages that it had not had, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
+    /// How far clocks are off at most, by the plan's faults.
+    pub clocks_off: Duration,
     /// What was seen of commands that take two.
     pub four_eyes: FourEyes,
     /// Every command that operators send, by message id: the plan's.

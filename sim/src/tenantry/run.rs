@@ -221,6 +221,7 @@ impl Setup {
             let mut seen = evidence.seen();
             seen.commands = commands.collect();
             seen.four_eyes.planned = paired.collect();
+            seen.clocks_off = faults.iter().filter_map(|fault| fault.kind.offset()).max().unwrap_or_default();
             seen.canaries = canaries.clone();
             seen.alert_rules = self.alert_rules.to_string();
             seen.webhook = self.webhook;

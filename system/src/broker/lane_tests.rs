@@ -219,6 +219,22 @@ fn a_word_ends_a_row_of_silences() {
 }
 
 #[test]
+fn a_delivery_that_is_out_while_the_one_before_is_put_on_record_comes_again_under_its_number_after_a_crash() {
+    let mut world = World::new(Limits::default());
+    world.push("acme", 1);
+    let delivery = world.lease(1).remove(0);
+    assert!(world.settle(&delivery.lease, &Settlement::again("down")));
+    world.now += Limits::default().backoff_max;
+    let again = world.lease(1).remove(0);
+    assert_eq!(again.messages[0].attempt, 2);
+    let (_, (ended, _)) = world.lanes.take_news().pop().unwrap();
+    assert_eq!((ended, world.lanes.take_happened(1).len()), (1, 2), "one delivery, and its return");
+    assert!(world.settle(&again.lease, &Settlement::again("down")));
+    let (_, (ended, _)) = world.lanes.take_news().pop().unwrap();
+    assert_eq!((ended, world.lanes.take_happened(1).len()), (2, 2));
+}
+
+#[test]
 fn every_way_back_is_on_record() {
     let limits = Limits::default();
     let mut world = World::new(limits);

@@ -520,11 +520,11 @@ fn g6_sees_an_announcement_that_was_not_kept_and_passes_over_one_that_something_
     };
     let kept = announced(1, serde_json::Value::Null);
     assert_eq!(violated(&kept), Vec::<&str>::new());
-    assert!(findings(&kept).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 1));
+    assert!(findings(&kept).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 2));
     assert_eq!(violated(&announced(1, serde_json::json!(["another"]))), ["G6-dry-run"]);
     let overtaken = announced(0, serde_json::json!(["another"]));
     assert_eq!(violated(&overtaken), Vec::<&str>::new());
-    assert!(findings(&overtaken).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 0));
+    assert!(findings(&overtaken).iter().any(|finding| finding.name == "G6-dry-run" && finding.compared == 1));
 }
 
 #[test]
