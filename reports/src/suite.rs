@@ -14,7 +14,8 @@ use crate::verdict::{SuiteVerdict, Verdict};
 /// Version of the JSON document. It changes when a field's meaning does.
 pub const VERSION: u32 = 1;
 
-/// Runs of a scenario from which on a kind of fault that none of them felt is held against it: fewer may have had bad luck.
+/// Runs with a kind of fault in their plans from which on it is held against the scenario that none of them felt it: fewer may
+/// have had bad luck.
 pub const EFFECT_SEEDS_MIN: u64 = 10;
 
 /// A run's record, and its whole latency distribution for merging.
@@ -82,7 +83,7 @@ pub struct ScenarioSummary {
     /// How many faults of each kind that the plans had were felt by anyone.
     #[serde(default)]
     pub fault_effects: BTreeMap<String, u64>,
-    /// Kinds of faults that the plans had and that changed nothing in any seed, if there were enough seeds to tell.
+    /// Kinds of faults that the plans had and that changed nothing in any seed, if enough seeds had them to tell.
     #[serde(default)]
     pub faults_never_felt: Vec<String>,
     /// How the commands of all seeds ended.
@@ -171,15 +172,17 @@ struct Sum {
     commands: Commands,
     faults: BTreeMap<String, u64>,
     fault_effects: BTreeMap<String, u64>,
+    /// How many runs had each kind of fault in their plans.
+    planned: BTreeMap<String, u64>,
     latency: VirtualLatency,
 }
 
 impl Sum {
     fn new(scenario: &str) -> Self {
         let (verdicts, compared, marks) = Default::default();
-        let (commands, faults, fault_effects) = Default::default();
+        let (commands, faults, fault_effects, planned) = Default::default();
         let (scenario, latency) = (scenario.to_owned(), VirtualLatency::new());
-        Self { scenario, verdicts, compared, marks, commands, faults, fault_effects, latency }
+        Self { scenario, verdicts, compared, marks, commands, faults, fault_effects, planned, latency }
     }
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
@@ -194,6 +197,7 @@ impl Sum {
         }
         for (kind, count) in &record.fault_effects {
             *self.fault_effects.entry(kind.clone()).or_default() += count;
+            *self.planned.entry(kind.clone()).or_default() += 1;
         }
         self.latency.merge(latency);
     }
@@ -209,8 +213,8 @@ impl Sum {
     fn finish(self, sometimes: &[String]) -> ScenarioSummary {
         let sometimes_never: Vec<_> = sometimes.iter().filter(|mark| !self.marks.contains(*mark)).cloned().collect();
         let worst = self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive);
-        let enough = self.seeds() >= EFFECT_SEEDS_MIN;
-        let unfelt = self.fault_effects.iter().filter(|(_, count)| enough && **count == 0);
+        let enough = |kind: &String| self.planned.get(kind).is_some_and(|runs| *runs >= EFFECT_SEEDS_MIN);
+        let unfelt = self.fault_effects.iter().filter(|(kind, count)| **count == 0 && enough(kind));
         let faults_never_felt: Vec<_> = unfelt.map(|(kind, _)| kind.clone()).collect();
         let shown = sometimes_never.is_empty() && faults_never_felt.is_empty();
         let verdict = if shown { worst } else { worst.max(Verdict::Inconclusive) };
@@ -318,6 +322,8 @@ mod tests {
         assert_eq!((many.exit_code, &many.summary[0].faults_never_felt), (4, &vec!["hold".to_owned()]));
         assert!(crate::text::render(&many).contains("calm: faults that nobody ever felt: hold."));
         let felt = suite(runs(1..=EFFECT_SEEDS_MIN - 1, 0).chain(runs(20..=20, 1)).collect());
+        let rare = (20..=80).map(|seed| samples::passed("calm", seed)).chain(runs(1..=EFFECT_SEEDS_MIN - 1, 0));
+        assert_eq!(suite(rare.collect()).exit_code, 0, "most seeds of a swarm never had it");
         assert_eq!((felt.exit_code, felt.summary[0].fault_effects["hold"]), (0, 1));
     }
 
