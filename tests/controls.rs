@@ -47,7 +47,7 @@ fn power_that_fails_while_a_store_is_first_made_leaves_one_that_opens() {
     let mut lossy = 0;
     for (seed, host) in (1..=8).flat_map(|seed| ["broker", "ledger", "audit", "auth"].map(|host| (seed, host))) {
         let (at, for_) = (Duration::from_millis(seed), Duration::from_millis(20));
-        calm.faults = vec![Fault { at, for_, kind: FaultKind::PowerLoss { host: host.into() } }];
+        calm.faults = vec![Fault { at, for_, kind: FaultKind::PowerLoss { host: host.into() }, when: None }];
         let record = Setup::expand(&calm, seed).run(false).finished.record;
         assert_eq!(record.verdict, Verdict::Pass, "seed {seed}, {host}: {record:#?}");
         lossy += usize::from(record.marks.contains_key("unsynced_bytes_lost"));

@@ -41,7 +41,7 @@ fn rotations_and_outages_within_the_bound_refuse_no_valid_command() {
 fn an_outage_over_the_bound_closes_and_loses_nothing() {
     let mut long = scenario();
     let (at, for_) = (Duration::from_millis(500), Duration::from_millis(6000));
-    long.faults = vec![Fault { at, for_, kind: FaultKind::Crash { host: HOST.into() } }];
+    long.faults = vec![Fault { at, for_, kind: FaultKind::Crash { host: HOST.into() }, when: None }];
     for seed in 1..=5 {
         let ended = Setup::expand(&long, seed).run(true);
         let record = &ended.finished.record;
