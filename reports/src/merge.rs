@@ -120,6 +120,7 @@ fn take(sum: &mut ScenarioSummary, part: &ScenarioSummary) {
     add(&mut sum.marks, &part.marks);
     add(&mut sum.faults, &part.faults);
     add(&mut sum.fault_effects, &part.fault_effects);
+    add(&mut sum.fault_seeds, &part.fault_seeds);
     sum.commands.add(&part.commands);
     sum.latency_virtual_ms_counts.merge(&part.latency_virtual_ms_counts);
     // A call for one seed demands no mark.

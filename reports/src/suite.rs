@@ -15,7 +15,8 @@ use crate::verdict::{SuiteVerdict, Verdict};
 /// Version of the JSON document. It changes when a field's meaning does.
 pub const VERSION: u32 = 1;
 
-/// Runs of a scenario from which on a kind of fault that none of them felt is held against it: fewer may have had bad luck.
+/// Runs with a kind of fault in their plans from which on it is held against the scenario that none of them felt it: fewer may
+/// have had bad luck.
 pub const EFFECT_SEEDS_MIN: u64 = 10;
 
 /// A run's record, and its whole latency distribution for merging.
@@ -121,7 +122,10 @@ pub struct ScenarioSummary {
     /// How many faults of each kind that the plans had were felt by anyone.
     #[serde(default)]
     pub fault_effects: BTreeMap<String, u64>,
-    /// Kinds of faults that the plans had and that changed nothing in any seed, if there were enough seeds to tell.
+    /// How many seeds had a fault of each kind in their plans.
+    #[serde(default)]
+    pub fault_seeds: BTreeMap<String, u64>,
+    /// Kinds of faults that the plans had and that changed nothing in any seed, if enough seeds had them to tell.
     #[serde(default)]
     pub faults_never_felt: Vec<String>,
     /// How often each mark was reached, over all seeds.
@@ -220,16 +224,30 @@ struct Sum {
     commands: Commands,
     faults: BTreeMap<String, u64>,
     fault_effects: BTreeMap<String, u64>,
+    /// How many runs had each kind of fault in their plans.
+    fault_seeds: BTreeMap<String, u64>,
     latency: VirtualLatency,
 }
 
 impl Sum {
     fn new(scenario: &str) -> Self {
         let (verdicts, compared, marks) = Default::default();
-        let (commands, faults, fault_effects) = Default::default();
-        let (seed_min, seed_max) = (u64::MAX, 0);
-        let (scenario, latency) = (scenario.to_owned(), VirtualLatency::new());
-        Self { scenario, verdicts, compared, seed_min, seed_max, marks, commands, faults, fault_effects, latency }
+        let (commands, faults, fault_effects, fault_seeds) = Default::default();
+        let ((seed_min, seed_max), latency) = ((u64::MAX, 0), VirtualLatency::new());
+        let scenario = scenario.to_owned();
+        Self {
+            scenario,
+            verdicts,
+            compared,
+            seed_min,
+            seed_max,
+            marks,
+            commands,
+            faults,
+            fault_effects,
+            fault_seeds,
+            latency,
+        }
     }
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
@@ -242,6 +260,9 @@ impl Sum {
         self.commands.add(&record.commands);
         add(&mut self.faults, &record.faults);
         add(&mut self.fault_effects, &record.fault_effects);
+        for kind in record.fault_effects.keys() {
+            *self.fault_seeds.entry(kind.clone()).or_default() += 1;
+        }
         self.latency.merge(latency);
     }
 
@@ -269,6 +290,7 @@ impl Sum {
             sometimes,
             sometimes_never: Vec::new(),
             fault_effects: self.fault_effects,
+            fault_seeds: self.fault_seeds,
             faults_never_felt: Vec::new(),
             marks: self.marks,
             commands: self.commands,
@@ -306,8 +328,9 @@ impl SuiteRecord {
         for scenario in &mut self.summary {
             let reached = |mark: &String| scenario.marks.get(mark).is_some_and(|count| *count > 0);
             scenario.sometimes_never = scenario.sometimes.iter().filter(|mark| !reached(mark)).cloned().collect();
-            let enough = scenario.seeds >= EFFECT_SEEDS_MIN;
-            let unfelt = scenario.fault_effects.iter().filter(|(_, count)| enough && **count == 0);
+            let seeds = &scenario.fault_seeds;
+            let enough = |kind: &String| seeds.get(kind).is_some_and(|seeds| *seeds >= EFFECT_SEEDS_MIN);
+            let unfelt = scenario.fault_effects.iter().filter(|(kind, count)| **count == 0 && enough(kind));
             scenario.faults_never_felt = unfelt.map(|(kind, _)| kind.clone()).collect();
             if !scenario.sometimes_never.is_empty() || !scenario.faults_never_felt.is_empty() {
                 scenario.verdict = scenario.verdict.max(Verdict::Inconclusive);
@@ -423,6 +446,8 @@ mod tests {
         assert_eq!((many.exit_code, &many.summary[0].faults_never_felt), (4, &vec!["hold".to_owned()]));
         assert!(crate::text::render(&many).contains("calm: faults that nobody ever felt: hold."));
         let felt = suite(runs(1..=EFFECT_SEEDS_MIN - 1, 0).chain(runs(20..=20, 1)).collect());
+        let rare = (20..=80).map(|seed| samples::passed("calm", seed)).chain(runs(1..=EFFECT_SEEDS_MIN - 1, 0));
+        assert_eq!(suite(rare.collect()).exit_code, 0, "most seeds of a swarm never had it");
         assert_eq!((felt.exit_code, felt.summary[0].fault_effects["hold"]), (0, 1));
     }
 

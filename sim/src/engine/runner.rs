@@ -324,7 +324,7 @@ impl Simulation {
                 let broken = machines.before_crash(&host);
                 self.sim.crash(host.as_str());
                 if broken > 0 {
-                    self.weather.felt(&host, &["crash", "bounce", "restart_loop"]);
+                    self.weather.felt(&host, &["crash", "power_loss", "bounce", "restart_loop"]);
                 }
             }
             Step::LosePower(host) => {
