@@ -180,7 +180,7 @@ impl Replay {
 
     fn recorded(&self) -> Result<Recorded, miette::Report> {
         if Path::new(&self.what).extension().is_some_and(|extension| extension == "json") {
-            return self.from_record();
+            return self.of_record();
         }
         let found = find_one(&self.what)?;
         let seed = seed_of(&found, self.seed)?;
@@ -190,7 +190,7 @@ impl Replay {
         Ok(Recorded { found, seed, digest, invariant, bug: None })
     }
 
-    fn from_record(&self) -> Result<Recorded, miette::Report> {
+    fn of_record(&self) -> Result<Recorded, miette::Report> {
         let text = std::fs::read_to_string(&self.what)
             .map_err(|error| miette::miette!("failed to read {}: {error}", self.what))?;
         let suite: SuiteRecord = serde_json::from_str(&text).map_err(|error| {

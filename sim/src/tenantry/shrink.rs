@@ -161,11 +161,13 @@ pub fn shrink_telling(setup: &Setup, invariant: &str, limits: &Limits, progress:
         }
         let acts = std::mem::take(&mut left.acts);
         let with_acts = |acts: &[usize]| setup.sound(Cut { acts: acts.to_vec(), ..left.clone() });
-        left = with_acts(&minimise(&mut search, acts, with_acts));
+        let fewest = minimise(&mut search, acts, with_acts);
+        left = with_acts(&fewest);
         progress(left.acts.len() + left.faults.len(), search.runs());
         let faults = std::mem::take(&mut left.faults);
         let with_faults = |faults: &[usize]| Cut { faults: faults.to_vec(), ..left.clone() };
-        left = with_faults(&minimise(&mut search, faults, with_faults));
+        let fewest = minimise(&mut search, faults, with_faults);
+        left = with_faults(&fewest);
         progress(left.acts.len() + left.faults.len(), search.runs());
         if left == before || search.was_cut_short() {
             break;

@@ -183,8 +183,9 @@ impl Rule<'_> {
         let age = ms(self.table, "age_s").unwrap_or(0);
         let quiet = ms(self.table, "quiet_s").unwrap_or(age);
         let message = |event: &Event| Some((whose("tenant", event)?, whose("message", event)?));
+        type When = (u64, i64);
         // Place and time of each that began, whose it is, and place and time of its end: a replay begins anew.
-        let mut begun: Vec<(u64, i64, String, Option<(u64, i64)>)> = Vec::new();
+        let mut begun: Vec<(u64, i64, String, Option<When>)> = Vec::new();
         // Of each message the beginning that has no end yet, or the end that came first.
         let mut open: BTreeMap<_, usize> = BTreeMap::new();
         let mut early = BTreeMap::new();
