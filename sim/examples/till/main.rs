@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fmt::Write;
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{fmt::Write, io};
 
 use tenantry_sim::engine::fault::{Fault, FaultKind};
 use tenantry_sim::engine::hunt::{Ended, hunt};
@@ -115,7 +114,10 @@ fn story(bug: bool) -> Result<String, Box<dyn Error>> {
     let (mut found, run) = (None, move |seed: &u64| lost(&plan(*seed), bug).map_err(|error| error.to_string()));
     hunt(1..=200, 1, Duration::from_secs(60), run, |seed, ended| match ended {
         Ended::Done(Ok(lost)) if lost.is_empty() => ControlFlow::Continue(()),
-        ended => ControlFlow::Break(found = Some((seed, ended))),
+        ended => {
+            found = Some((seed, ended));
+            ControlFlow::Break(())
+        }
     });
     let Some((seed, ended)) = found else { return Ok("200 seeds lose nothing\n".into()) };
     let Ended::Done(Ok(coins)) = ended else { return Err(format!("seed {seed}: {ended:?}").into()) };
