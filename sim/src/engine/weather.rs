@@ -61,7 +61,7 @@ impl Weather {
     }
 
     /// A fault is over.
-    pub(super) fn end(&self, fault: &Fault) {
+    pub(crate) fn end(&self, fault: &Fault) {
         let mut inner = self.lock();
         if let Some(index) = inner.open.iter().position(|open| open.fault == *fault) {
             inner.open.remove(index);

@@ -237,7 +237,8 @@ async fn broker(house: House, world: World) -> Ended {
 
 async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
     let evidence = &house.evidence;
-    let gone = office.gone(super::world::now());
+    let since = super::world::now();
+    let gone = office.gone(since);
     evidence.seen().revocations.begin(&gone);
     let opened = EmbeddedAuthority::open(&world, house.provider.trusted(), office.policies(&gone)).await;
     let reporter = house.reporter("auth", &world, Role::Auth).await?;
@@ -254,7 +255,7 @@ async fn auth(house: House, world: World, office: Arc<Office>) -> Ended {
         biased;
         why = engine.failed() => Err(Died(format!("auth's store failed: {why}")).into()),
         served = served => Ok(served.map_err(died)?),
-        () = office.work(&engine, evidence) => unreachable!("the office never closes"),
+        () = office.work(since, &engine, evidence) => unreachable!("the office never closes"),
     }
 }
 

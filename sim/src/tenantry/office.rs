@@ -74,9 +74,10 @@ impl Office {
         self.policies.over(directory).expect("a directory of the cast's")
     }
 
-    /// Has `auth` go by it from now on, for ever.
-    pub async fn work(&self, auth: &EmbeddedAuthority, evidence: &Evidence) {
-        let mut last = super::world::now();
+    /// Has `auth`, which goes by it as it was at `since`, go by it for ever. What changed while auth was opened counts too: on a
+    /// slow disk, or stopped meanwhile, that takes a while.
+    pub async fn work(&self, since: Duration, auth: &EmbeddedAuthority, evidence: &Evidence) {
+        let mut last = since;
         loop {
             let now = super::world::now();
             let gone = self.gone(now);

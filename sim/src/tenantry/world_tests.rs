@@ -8,6 +8,7 @@ use tenantry_system::grant::Envelope;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 
 use super::*;
+use crate::engine::fault::FaultKind;
 
 const HOST: &str = "audit";
 const FILE: &str = "audit.redb";
@@ -273,4 +274,24 @@ fn power_that_fails_in_the_middle_of_a_compaction_loses_nothing() {
         (1..60).contains(&shrunk),
         "of 60 power losses {shrunk} came after the file had shrunk, none before or none after"
     );
+}
+
+#[test]
+fn a_stopped_process_gets_nothing_done_and_goes_on_as_soon_as_it_may() {
+    let weather = Weather::default();
+    let mut worlds = worlds().under(&weather, &[]);
+    let at = Duration::ZERO;
+    let pause = Fault { at, for_: Duration::from_secs(1), kind: FaultKind::Pause { host: HOST.into() }, when: None };
+    live(async {
+        let disk = worlds.start(HOST).disk;
+        weather.begin(&pause, at);
+        let mut job = tokio::spawn(async move { disk.run(Box::new(|| {})).await });
+        let stopped = tokio::time::timeout(Duration::from_millis(500), &mut job).await;
+        assert!(stopped.is_err(), "it went on while it was stopped: {stopped:?}");
+        weather.end(&pause);
+        worlds.resume(HOST);
+        let done = tokio::time::timeout(Duration::from_millis(500), job).await;
+        assert!(matches!(done, Ok(Ok(Ok(())))), "it did not go on: {done:?}");
+    });
+    assert_eq!(weather.effects()["pause"], 1);
 }
