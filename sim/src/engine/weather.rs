@@ -84,13 +84,17 @@ impl Weather {
         self.feel(|kind| kinds.contains(&kind.name()) && kind.hosts() == [host]);
     }
 
-    /// Something is put on the wire from `from` to `to`, or wants to be: the faults of that wire are felt.
+    /// Something is put on the wire from `from` to `to`, or wants to be: the faults of that wire are felt, and those by which
+    /// `to` is away.
     pub fn sent(&self, from: &str, to: &str) {
         let either = |a: &str, b: &str| (a, b) == (from, to) || (b, a) == (from, to);
         self.feel(|kind| match kind {
             FaultKind::Partition { a, b } | FaultKind::Hold { a, b } | FaultKind::SlowLink { a, b, .. } => either(a, b),
             FaultKind::PartitionOneway { from: one, to: other } => (&**one, &**other) == (from, to),
-            FaultKind::Pause { host } => host == to,
+            FaultKind::Pause { host }
+            | FaultKind::Crash { host }
+            | FaultKind::PowerLoss { host }
+            | FaultKind::RestartLoop { host, .. } => host == to,
             _ => false,
         });
     }
