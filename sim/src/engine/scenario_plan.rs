@@ -113,7 +113,7 @@ fn check_fault(fault: &Spanned<Fault>, hosts: &[String], duration_ms: u64) -> Re
     Ok(())
 }
 
-/// `plan` as a `[plan]` that [`RawPlan`] reads, with what it guards and the digest of the run that violated it.
+/// `plan` as a `[plan]` that a scenario file reads, with what it guards and the digest of the run that violated it.
 pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str) -> String {
     let text = |value: &str| inline(value);
     let seed = plan.seed;
