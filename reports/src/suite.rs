@@ -338,6 +338,26 @@ impl SuiteRecord {
             }
         }
         self.exit_code = self.verdict.exit_code();
+        for kind in self.never_felt_by_any() {
+            self.worsen(
+                SuiteVerdict::Inconclusive,
+                format!("Nobody in any scenario ever felt a fault of kind {kind}."),
+            );
+        }
+    }
+
+    /// Kinds of faults that changed nothing in any seed of any scenario, though enough seeds of all together had them to tell.
+    fn never_felt_by_any(&self) -> Vec<String> {
+        let (mut seeds, mut felt) = (BTreeMap::new(), BTreeMap::new());
+        for scenario in &self.summary {
+            add(&mut seeds, &scenario.fault_seeds);
+            add(&mut felt, &scenario.fault_effects);
+        }
+        let is_told = |kind: &String| self.summary.iter().any(|scenario| scenario.faults_never_felt.contains(kind));
+        let unfelt = seeds.into_iter().filter(|(kind, seeds)| {
+            *seeds >= EFFECT_SEEDS_MIN && felt.get(kind).is_none_or(|count| *count == 0) && !is_told(kind)
+        });
+        unfelt.map(|(kind, _)| kind).collect()
     }
 
     /// Says what each scenario, by its name, was read from.
@@ -449,6 +469,25 @@ mod tests {
         let rare = (20..=80).map(|seed| samples::passed("calm", seed)).chain(runs(1..=EFFECT_SEEDS_MIN - 1, 0));
         assert_eq!(suite(rare.collect()).exit_code, 0, "most seeds of a swarm never had it");
         assert_eq!((felt.exit_code, felt.summary[0].fault_effects["hold"]), (0, 1));
+    }
+
+    #[test]
+    fn a_kind_that_nobody_felt_in_many_seeds_of_several_scenarios_makes_the_whole_inconclusive() {
+        let runs = |scenario: &'static str, felt: u64| {
+            (1..EFFECT_SEEDS_MIN).map(move |seed| {
+                let mut run = samples::passed(scenario, seed);
+                run.record.fault_effects = BTreeMap::from([("hold".to_owned(), felt)]);
+                run
+            })
+        };
+        let suite = |of_storm: u64| {
+            let runs = runs("calm", 0).chain(runs("storm", of_storm)).collect();
+            SuiteRecord::new(samples::build(), runs, &BTreeMap::new())
+        };
+        let unfelt = suite(0);
+        assert_eq!((unfelt.verdict, unfelt.exit_code), (SuiteVerdict::Inconclusive, 4));
+        assert_eq!(unfelt.reasons, ["Nobody in any scenario ever felt a fault of kind hold."]);
+        assert_eq!((suite(1).exit_code, suite(1).reasons.len()), (0, 0), "one scenario's seeds are enough");
     }
 
     #[test]

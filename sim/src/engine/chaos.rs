@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::engine::dice::Dice;
 use crate::engine::fault::{Fault, FaultKind, KINDS};
-use crate::engine::scenario::{MinMax, PHASE_MS_MAX, unwritten};
+use crate::engine::scenario::{MinMax, PHASE_MS_MAX, Suits, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
 use crate::engine::scenario_schema::KindName;
 use crate::engine::spanned::Spanned;
@@ -34,6 +34,12 @@ const FRAMES_PERCENT: RangeInclusive<u64> = 5..=50;
 
 /// A delayed frame's delay, in virtual milliseconds: less than a silent connection is kept.
 const FRAME_DELAY_MS: RangeInclusive<u64> = 10..=400;
+
+/// Of a hundred messages, how many kill whoever is handed them: from hardly one to hardly any work that gets done.
+const POISON_PERCENT: RangeInclusive<u64> = 2..=20;
+
+/// Commands that a runaway script sends while it lasts.
+const BURST_COMMANDS: RangeInclusive<u64> = 5..=25;
 
 /// A process in a restart loop is up for so long, in virtual milliseconds: from not even its first word to a few calls.
 const UP_MS: RangeInclusive<u64> = 5..=300;
@@ -87,11 +93,18 @@ fn swarm() -> bool {
 
 impl RawChaos {
     /// The section, if it makes sense among `hosts` and all that it draws is healed within `duration_ms`.
-    pub(super) fn check(&self, hosts: &[String], duration_ms: u64) -> Result<Chaos, SectionError> {
+    pub(super) fn check(&self, hosts: &[String], suits: Suits, duration_ms: u64) -> Result<Chaos, SectionError> {
         let all: Vec<&str> = KINDS.into_iter().filter(|kind| !NAMED_ONLY.contains(kind)).collect();
         let kinds = chosen(self.kinds.as_ref(), "kind", &KINDS, &all)?;
         let hosts_all: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let chosen_hosts = chosen(self.hosts.as_ref(), "host", &hosts_all, &hosts_all)?;
+        for kind in self.kinds.iter().flat_map(Spanned::get_ref) {
+            let suiting: Vec<_> = hosts_all.iter().copied().filter(|host| suits(kind.get_ref(), host)).collect();
+            if !chosen_hosts.iter().any(|host| suiting.contains(host)) {
+                let message = format!("a {} happens to none of these hosts", kind.get_ref());
+                return Err(SectionError::new(kind.span(), message, one_of("", "hosts for it", &suiting)));
+            }
+        }
         let mut wires = Vec::new();
         for (index, a) in hosts_all.iter().enumerate() {
             for b in &hosts_all[index + 1..] {
@@ -150,10 +163,14 @@ fn limited(value: &Spanned<MinMax>, name: &str, low: u64, high: u64) -> Result<R
 
 impl Chaos {
     /// The faults of one seed, all healed within `duration_ms`. A wire is drawn among those whose hosts `talk`: to cut one
-    /// that nobody uses shows nothing.
-    pub fn draw(&self, dice: &Dice, duration_ms: u64, talk: impl Fn(&str, &str) -> bool) -> Vec<Fault> {
+    /// that nobody uses shows nothing. A host is drawn among those that the kind `suits`.
+    pub fn draw(&self, dice: &Dice, duration_ms: u64, talk: impl Fn(&str, &str) -> bool, suits: Suits) -> Vec<Fault> {
         let wires: Vec<_> = self.wires.iter().filter(|(a, b)| talk(a, b)).collect();
-        let kinds = self.kinds_on(dice, !wires.is_empty());
+        let possible = |kind: &str| match FaultKind::is_of_wire(kind) {
+            true => !wires.is_empty(),
+            false => self.hosts.iter().any(|host| suits(kind, host)),
+        };
+        let kinds = self.kinds_on(dice, possible);
         if kinds.is_empty() {
             return Vec::new();
         }
@@ -162,7 +179,7 @@ impl Chaos {
             let drawn = Drawn { dice, entity: number.to_string() };
             let kind = drawn.one_of("chaos.kind", &kinds);
             let for_ms = drawn.range("chaos.for", self.for_ms.clone());
-            let kind = self.kind(kind, for_ms, &drawn, &wires);
+            let kind = self.kind(kind, for_ms, &drawn, &wires, suits);
             let for_ms = if kind.is_instant() { 0 } else { for_ms };
             let at_ms = drawn.range("chaos.at", 0..=duration_ms - for_ms);
             Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind, when: None }
@@ -171,9 +188,8 @@ impl Chaos {
     }
 
     /// The kinds that this seed draws from: of a swarm those that are on, at least one.
-    fn kinds_on(&self, dice: &Dice, wired: bool) -> Vec<&'static str> {
-        let possible: Vec<_> =
-            self.kinds.iter().copied().filter(|kind| wired || !FaultKind::is_of_wire(kind)).collect();
+    fn kinds_on(&self, dice: &Dice, possible: impl Fn(&str) -> bool) -> Vec<&'static str> {
+        let possible: Vec<_> = self.kinds.iter().copied().filter(|kind| possible(kind)).collect();
         if !self.swarm || possible.is_empty() {
             return possible;
         }
@@ -181,8 +197,9 @@ impl Chaos {
         if on.is_empty() { vec![Drawn { dice, entity: String::new() }.one_of("chaos.swarm", &possible)] } else { on }
     }
 
-    fn kind(&self, kind: &str, for_ms: u64, drawn: &Drawn<'_>, wires: &[&(String, String)]) -> FaultKind {
-        let host = || drawn.one_of("chaos.host", &self.hosts.iter().collect::<Vec<_>>()).clone();
+    fn kind(&self, kind: &str, for_ms: u64, drawn: &Drawn<'_>, wires: &[&(String, String)], suits: Suits) -> FaultKind {
+        let hosts: Vec<_> = self.hosts.iter().filter(|host| suits(kind, host)).collect();
+        let host = || drawn.one_of("chaos.host", &hosts).clone();
         let wire = || {
             let (a, b) = drawn.one_of("chaos.wire", wires).clone();
             if drawn.range("chaos.side", 0..=1) == 0 { (a, b) } else { (b, a) }
@@ -225,9 +242,12 @@ impl Chaos {
             "bounce" => FaultKind::Bounce { host: host() },
             "restart_loop" => FaultKind::RestartLoop { host: host(), up_ms: drawn.range("chaos.up", UP_MS) },
             "pause" => FaultKind::Pause { host: host() },
+            "hang" => FaultKind::Hang { host: host() },
+            "refuse" => FaultKind::Refuse { host: host() },
             "disk_slow" => FaultKind::DiskSlow { host: host(), sync_ms: drawn.range("chaos.sync", SLOW_SYNC_MS) },
             "disk_full" => FaultKind::DiskFull { host: host() },
             "disk_error" => FaultKind::DiskError { host: host() },
+            "disk_torn_write" => FaultKind::DiskTornWrite { host: host() },
             "bit_rot" => FaultKind::BitRot { host: host() },
             "clock_skew" => {
                 // Over so long a clock that never goes back can't be off by more than half of it.
@@ -235,6 +255,9 @@ impl Chaos {
                 FaultKind::ClockSkew { host: host(), offset_ms: drawn.offset(1..=most) }
             }
             "clock_jump" => FaultKind::ClockJump { host: host(), offset_ms: drawn.offset(OFFSET_MS) },
+            "redelivery_storm" => FaultKind::RedeliveryStorm { host: host() },
+            "poison" => FaultKind::Poison { host: host(), percent: drawn.range("chaos.poison", POISON_PERCENT) },
+            "burst" => FaultKind::Burst { host: host(), commands: drawn.range("chaos.commands", BURST_COMMANDS) },
             kind => unreachable!("{kind} is among the kinds and is not drawn"),
         }
     }
@@ -271,13 +294,18 @@ mod tests {
 
     const DURATION_MS: u64 = 3000;
 
+    /// A storm comes over one of the hosts only.
+    fn suits(kind: &str, host: &str) -> bool {
+        kind != "redelivery_storm" || host == "b"
+    }
+
     fn chaos(text: &str) -> Chaos {
         let hosts = ["a", "b", "c"].map(String::from);
-        toml::from_str::<RawChaos>(text).unwrap().check(&hosts, DURATION_MS).unwrap()
+        toml::from_str::<RawChaos>(text).unwrap().check(&hosts, suits, DURATION_MS).unwrap()
     }
 
     fn drawn(chaos: &Chaos, seed: u64) -> Vec<Fault> {
-        chaos.draw(&Dice::new(seed), DURATION_MS, |_, _| true)
+        chaos.draw(&Dice::new(seed), DURATION_MS, |_, _| true, suits)
     }
 
     fn kinds(faults: &[Fault]) -> BTreeSet<&'static str> {
@@ -323,6 +351,20 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_is_drawn_only_on_hosts_that_it_can_happen_to() {
+        let storms = chaos("faults = { min = 9, max = 9 }\nkinds = [\"redelivery_storm\"]");
+        let hosts = (0..30).flat_map(|seed| drawn(&storms, seed)).map(|fault| fault.kind.hosts().concat());
+        assert_eq!(hosts.collect::<BTreeSet<_>>(), BTreeSet::from(["b".into()]));
+        let elsewhere = chaos("faults = { min = 9, max = 9 }\nhosts = [\"a\"]");
+        assert!((0..50).all(|seed| !kinds(&drawn(&elsewhere, seed)).contains("redelivery_storm")));
+        let text = "faults = { min = 1, max = 1 }\nkinds = [\"redelivery_storm\"]\nhosts = [\"a\"]";
+        let hosts = ["a", "b", "c"].map(String::from);
+        let error = toml::from_str::<RawChaos>(text).unwrap().check(&hosts, suits, DURATION_MS).unwrap_err();
+        assert_eq!(error.message, "a redelivery_storm happens to none of these hosts");
+        assert_eq!(error.help, "known hosts for it: b");
+    }
+
+    #[test]
     fn a_swarm_has_seeds_without_a_kind_that_others_have_in_plenty() {
         let swarm = chaos("faults = { min = 40, max = 40 }");
         let crashes = |seed| drawn(&swarm, seed).iter().filter(|fault| fault.kind.name() == "crash").count();
@@ -336,8 +378,9 @@ mod tests {
     fn only_wires_whose_hosts_talk_are_drawn_and_without_any_no_fault_of_wires() {
         let wired =
             chaos("faults = { min = 9, max = 9 }\nkinds = [\"partition\", \"partition_oneway\"]\nhosts = [\"c\"]");
-        let drawn =
-            |talk: fn(&str, &str) -> bool| (0..30).flat_map(move |seed| wired.draw(&Dice::new(seed), 9000, talk));
+        let drawn = |talk: fn(&str, &str) -> bool| {
+            (0..30).flat_map(move |seed| wired.draw(&Dice::new(seed), 9000, talk, suits))
+        };
         let pairs: BTreeSet<_> = drawn(|a, _| a == "b").map(|fault| fault.kind.hosts().concat()).collect();
         assert_eq!(pairs, BTreeSet::from(["bc".into(), "cb".into()]));
     }
@@ -345,9 +388,9 @@ mod tests {
     #[test]
     fn chaos_on_hosts_that_talk_to_nobody_has_no_fault_of_wires() {
         let all = chaos("faults = { min = 9, max = 9 }");
-        let none = |seed| all.draw(&Dice::new(seed), DURATION_MS, |_, _| false);
+        let none = |seed| all.draw(&Dice::new(seed), DURATION_MS, |_, _| false, suits);
         assert!((0..50).flat_map(none).all(|fault| !FaultKind::is_of_wire(fault.kind.name())));
         let cut = chaos("faults = { min = 9, max = 9 }\nkinds = [\"hold\"]");
-        assert_eq!(cut.draw(&Dice::new(1), DURATION_MS, |_, _| false), []);
+        assert_eq!(cut.draw(&Dice::new(1), DURATION_MS, |_, _| false, suits), []);
     }
 }

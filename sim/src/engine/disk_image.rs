@@ -15,6 +15,12 @@
 //! open which of the syncs under way were the last to work, as it is after a power loss. Kinder than some real systems:
 //! what a failed sync left behind stays to be synced, while Linux may mark it clean and never write it.
 //!
+//! A torn write is a sync that the disk gave up halfway, as when it is reset: of what was to be durable the platter has got a
+//! part, chosen as at a power loss, the commit fails, and the system forgets what it could not write, as Linux does. Whoever
+//! was told of it can write no more through the files that they have open, and reads what they wrote, from the page cache.
+//! The process that is started after them finds what lies on the platter. Here alone it can do so in the same breath, with
+//! the network up: a process that took "failed" for "not done", or went on as if nothing were, is found out.
+//!
 //! Rot turns bits over in both contents at once, so that it is there whatever happens next. A running process that holds
 //! a page in a cache of its own does not see it until it reads the file again; if it writes that place anew, the rot is
 //! gone. One that reads it gets the wrong bits without an error, as from a real disk whose own checksum failed to notice.
@@ -41,10 +47,15 @@ pub struct DiskImage {
     files: BTreeMap<String, FileImage>,
     epoch: u64,
     refused: u64,
+    /// How many commits were torn.
+    torn: u64,
+    /// What decides the next torn write, until there was one.
+    to_tear: Option<Dice>,
+    /// The running process was told of a torn write.
+    is_torn: bool,
     /// Bytes that have rotted and were not written since.
     rotten: BTreeSet<(String, usize)>,
-    /// How the disk is while faults last.
-    pub state: DiskState,
+    state: DiskState,
     /// A control for tests of tests: syncs say done, and promotion promotes nothing. Order is still kept, so that a
     /// store opens after a power loss and is merely old: exactly what a check on lost confirmations must notice.
     pub lying_sync: bool,
@@ -118,6 +129,26 @@ impl DiskImage {
         self.refused
     }
 
+    /// How many commits were torn.
+    pub fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// How the disk is while faults last.
+    pub fn state(&self) -> DiskState {
+        self.state
+    }
+
+    /// Faults begin or heal. If from now on a write is to be torn, `dice` decide how.
+    pub fn set_state(&mut self, state: DiskState, dice: &Dice) {
+        if !state.tearing {
+            self.to_tear = None;
+        } else if !self.state.tearing {
+            self.to_tear = Some(*dice);
+        }
+        self.state = state;
+    }
+
     /// How often the process was killed or the power was lost. A handle of an older epoch must err.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -183,9 +214,13 @@ impl DiskImage {
     /// Makes durable what stands before the last sync; the sync time has passed. A lying disk does nothing here.
     ///
     /// # Errors
-    /// When the disk fails and there is anything to make durable: it began to fail while it was syncing.
+    /// When the disk fails, or tears what it writes, and there is anything to make durable: it began to while it was syncing.
     pub fn promote(&mut self, name: &str) -> io::Result<()> {
         if self.file(name)?.log.iter().any(|op| matches!(op, Op::Sync)) {
+            self.admit("sync", name, false)?;
+            self.tear_if_due(name)?;
+        } else if self.is_torn {
+            // What it had waited for went with the write that was torn.
             self.admit("sync", name, false)?;
         }
         let lying = self.lying_sync;
@@ -213,11 +248,30 @@ impl DiskImage {
     /// the dead process err from here on.
     pub fn crash(&mut self) {
         self.epoch += 1;
+        if std::mem::take(&mut self.is_torn) {
+            for file in self.files.values_mut() {
+                file.current.clone_from(&file.durable);
+                file.log.clear();
+            }
+        }
+    }
+
+    /// Leaves of all that was to be durable what the dice have it, if that is due, and fails.
+    fn tear_if_due(&mut self, name: &str) -> io::Result<()> {
+        let Some(dice) = self.to_tear.take() else { return Ok(()) };
+        self.torn += 1;
+        self.is_torn = true;
+        for (name, file) in &mut self.files {
+            file.durable = file.after_power_loss(name, &dice, self.torn);
+            file.log.clear();
+        }
+        Err(io::Error::other(format!("failed to sync {name}: input/output error, after a part of it was written")))
     }
 
     /// The power was lost: each file becomes what the dice left of it. `counter` tells one loss from the next.
     pub fn power_loss(&mut self, dice: &Dice, counter: u64) -> Loss {
         self.epoch += 1;
+        self.is_torn = false;
         let mut loss = Loss::default();
         for (name, file) in &mut self.files {
             let survives = file.after_power_loss(name, dice, counter);
@@ -263,7 +317,9 @@ impl DiskImage {
 
     /// Refuses what the disk's state does not let happen, and counts it.
     fn admit(&mut self, verb: &str, name: &str, grows: bool) -> io::Result<()> {
-        let error = if self.state.failing {
+        let error = if self.is_torn {
+            io::Error::other(format!("failed to {verb} {name}: input/output error at a write before"))
+        } else if self.state.failing {
             io::Error::other(format!("failed to {verb} {name}: input/output error"))
         } else if self.state.full && grows {
             io::Error::new(io::ErrorKind::StorageFull, format!("failed to {verb} {name}: no space left on device"))

@@ -169,7 +169,7 @@ fn in_state(state: DiskState) -> DiskImage {
     disk.write(FILE, 0, b"before").unwrap();
     disk.sync(FILE).unwrap();
     disk.promote(FILE).unwrap();
-    disk.state = state;
+    disk.set_state(state, &Dice::new(1));
     disk
 }
 
@@ -186,7 +186,7 @@ fn a_full_disk_refuses_growth_and_lets_what_is_there_be_overwritten_and_cut() {
     disk.sync(FILE).unwrap();
     disk.promote_all().unwrap();
     assert_eq!((disk.refused(), content(&disk)), (3, b"befxy".to_vec()));
-    disk.state = DiskState::default();
+    disk.set_state(DiskState::default(), &Dice::new(1));
     disk.write(FILE, 4, b"yz").unwrap();
 }
 
@@ -194,7 +194,7 @@ fn a_full_disk_refuses_growth_and_lets_what_is_there_be_overwritten_and_cut() {
 fn a_failing_disk_changes_nothing_makes_nothing_durable_and_can_still_be_read() {
     let mut disk = in_state(DiskState::default());
     disk.write(FILE, 0, b"after!").unwrap();
-    disk.state.failing = true;
+    disk.set_state(DiskState { failing: true, ..disk.state() }, &Dice::new(1));
     for refused in [disk.write(FILE, 0, b"x"), disk.set_len(FILE, 1), disk.sync(FILE), disk.create("other")] {
         assert!(refused.unwrap_err().to_string().contains("input/output error"));
     }
@@ -207,7 +207,7 @@ fn a_failing_disk_changes_nothing_makes_nothing_durable_and_can_still_be_read() 
     let lost = (0..20).any(|seed| {
         let mut disk = in_state(DiskState::default());
         disk.write(FILE, 0, b"after!").unwrap();
-        disk.state.failing = true;
+        disk.set_state(DiskState { failing: true, ..disk.state() }, &Dice::new(1));
         assert!(disk.sync(FILE).is_err());
         survives(&mut disk, seed) == b"before"
     });
@@ -219,12 +219,78 @@ fn a_disk_that_begins_to_fail_during_a_sync_does_not_call_it_done() {
     let mut disk = in_state(DiskState::default());
     disk.write(FILE, 0, b"after!").unwrap();
     disk.sync(FILE).unwrap();
-    disk.state.failing = true;
+    disk.set_state(DiskState { failing: true, ..disk.state() }, &Dice::new(1));
     assert!(disk.promote_all().is_err());
     assert_eq!((disk.refused(), disk.pending_bytes()), (1, 6));
-    disk.state.failing = false;
+    disk.set_state(DiskState { failing: false, ..disk.state() }, &Dice::new(1));
     disk.promote_all().unwrap();
     assert_eq!(disk.pending_bytes(), 0, "what it had accepted is still there to be synced");
+}
+
+fn tearing(disk: &mut DiskImage, seed: u64) {
+    disk.set_state(DiskState { tearing: true, ..DiskState::default() }, &Dice::new(seed));
+}
+
+#[test]
+fn a_torn_write_fails_and_leaves_a_part_which_the_next_process_finds() {
+    let (mut none, mut some, mut all) = (0, 0, 0);
+    for seed in 0..200 {
+        let mut disk = disk();
+        disk.write(FILE, 0, &[1; 4 * SECTOR]).unwrap();
+        disk.sync(FILE).unwrap();
+        disk.promote(FILE).unwrap();
+        tearing(&mut disk, seed);
+        disk.write(FILE, 0, &[2; 4 * SECTOR]).unwrap();
+        disk.sync(FILE).unwrap();
+        assert!(disk.promote_all().is_err(), "seed {seed}");
+        assert_eq!(content(&disk), [2; 4 * SECTOR], "whoever wrote it reads it from the page cache");
+        assert!(disk.write(FILE, 0, b"x").is_err() && disk.sync(FILE).is_err() && disk.promote_all().is_err());
+        disk.crash();
+        let content = content(&disk);
+        let new = content.chunks(SECTOR).filter(|sector| sector.iter().all(|&byte| byte == 2)).count();
+        let old = content.chunks(SECTOR).filter(|sector| sector.iter().all(|&byte| byte == 1)).count();
+        assert_eq!(new + old, 4, "seed {seed}: a sector is old or new, never half of each");
+        (none, some, all) = match new {
+            0 => (none + 1, some, all),
+            4 => (none, some, all + 1),
+            _ => (none, some + 1, all),
+        };
+        assert_eq!(disk.power_loss(&Dice::new(seed), 0).bytes_lost, 0, "what is there is durable");
+    }
+    assert!(none > 0 && some > 50 && all > 0, "none in {none} seeds, some in {some}, all in {all}");
+}
+
+#[test]
+fn one_fault_tears_one_write_and_the_next_fault_another() {
+    let mut disk = disk();
+    let mut commit = |tears: Option<bool>| {
+        match tears {
+            Some(true) => tearing(&mut disk, 1),
+            Some(false) => disk.set_state(DiskState::default(), &Dice::new(1)),
+            None => {}
+        }
+        let done = disk.write(FILE, 0, b"x").and_then(|()| disk.sync(FILE)).and_then(|()| disk.promote_all());
+        disk.crash();
+        (done.is_ok(), disk.torn())
+    };
+    assert_eq!(commit(Some(true)), (false, 1));
+    assert_eq!(commit(None), (true, 1), "it is the next commit, and no other");
+    assert_eq!(commit(Some(true)), (true, 1), "it is the same fault, while others come and go");
+    assert_eq!(commit(Some(false)), (true, 1));
+    assert_eq!(commit(Some(true)), (false, 2));
+}
+
+#[test]
+fn another_commit_that_was_under_way_is_not_called_done_by_a_torn_one() {
+    let mut disk = disk();
+    disk.create("other").unwrap();
+    tearing(&mut disk, 1);
+    for name in [FILE, "other"] {
+        disk.write(name, 0, b"x").unwrap();
+        disk.sync(name).unwrap();
+    }
+    assert!(disk.promote(FILE).is_err());
+    assert!(disk.promote("other").is_err(), "its bytes went with the torn write");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub struct DiskState {
     pub full: bool,
     /// Nothing can be written or synced.
     pub failing: bool,
+    /// The next commit is torn, and no other.
+    pub tearing: bool,
 }
 
 /// Every disk that is not sound, by its host.
@@ -32,6 +34,7 @@ pub fn disks<'a>(open: impl Iterator<Item = &'a FaultKind>) -> Disks {
             }
             FaultKind::DiskFull { host } => disks.entry(host.clone()).or_default().full = true,
             FaultKind::DiskError { host } => disks.entry(host.clone()).or_default().failing = true,
+            FaultKind::DiskTornWrite { host } => disks.entry(host.clone()).or_default().tearing = true,
             // The others leave disks as they are.
             _ => {}
         }
@@ -85,7 +88,7 @@ mod tests {
     fn a_disk_can_be_slow_full_and_failing_at_once_and_its_neighbour_sound() {
         let failing = FaultKind::DiskError { host: "a".into() };
         let disks = disks([&slow("a", 9), &full("a"), &failing].into_iter());
-        assert_eq!(disks["a"], DiskState { sync_ms: Some(9), full: true, failing: true });
+        assert_eq!(disks["a"], DiskState { sync_ms: Some(9), full: true, failing: true, tearing: false });
         assert_eq!(disks.len(), 1);
     }
 }

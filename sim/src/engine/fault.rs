@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Names of all kinds, as scenarios spell them.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 27] = [
     "partition",
     "partition_oneway",
     "hold",
@@ -26,12 +26,18 @@ pub const KINDS: [&str; 21] = [
     "bounce",
     "restart_loop",
     "pause",
+    "hang",
+    "refuse",
     "disk_slow",
     "disk_full",
     "disk_error",
+    "disk_torn_write",
     "bit_rot",
     "clock_skew",
     "clock_jump",
+    "redelivery_storm",
+    "poison",
+    "burst",
 ];
 
 /// One fault: it begins at `at` and is healed `for_` later.
@@ -183,6 +189,16 @@ pub enum FaultKind {
         /// Which one.
         host: String,
     },
+    /// The process takes connections and says that it is there, and answers nothing that it is asked meanwhile.
+    Hang {
+        /// Which one.
+        host: String,
+    },
+    /// The process answers whatever it is asked at once: with an error.
+    Refuse {
+        /// Which one.
+        host: String,
+    },
     /// Every commit on the host's disk takes this long.
     DiskSlow {
         /// Whose disk.
@@ -197,6 +213,12 @@ pub enum FaultKind {
     },
     /// Every write, change of length and sync on the host's disk fails and changes nothing; reads work.
     DiskError {
+        /// Whose disk.
+        host: String,
+    },
+    /// The next commit on the host's disk reaches the platter only in part and fails; then nothing can be written until the
+    /// process is started again, from what lies there. What that means stands in the disk image.
+    DiskTornWrite {
         /// Whose disk.
         host: String,
     },
@@ -219,6 +241,25 @@ pub enum FaultKind {
         /// How far it is ahead, in milliseconds; below zero, behind.
         offset_ms: i64,
     },
+    /// The broker on the host takes back whatever is handed out, again and again, and hands it out anew.
+    RedeliveryStorm {
+        /// Where the broker is.
+        host: String,
+    },
+    /// Some messages kill the process on the host whenever they are handed to it.
+    Poison {
+        /// Whose process dies.
+        host: String,
+        /// Of a hundred messages, how many do.
+        percent: u64,
+    },
+    /// A runaway script sends commands of one tenant to the host, one after another without a pause.
+    Burst {
+        /// Who is asked.
+        host: String,
+        /// How many, spread evenly over the fault's time.
+        commands: u64,
+    },
 }
 
 impl FaultKind {
@@ -240,12 +281,18 @@ impl FaultKind {
             Self::Bounce { .. } => "bounce",
             Self::RestartLoop { .. } => "restart_loop",
             Self::Pause { .. } => "pause",
+            Self::Hang { .. } => "hang",
+            Self::Refuse { .. } => "refuse",
             Self::DiskSlow { .. } => "disk_slow",
             Self::DiskFull { .. } => "disk_full",
             Self::DiskError { .. } => "disk_error",
+            Self::DiskTornWrite { .. } => "disk_torn_write",
             Self::BitRot { .. } => "bit_rot",
             Self::ClockSkew { .. } => "clock_skew",
             Self::ClockJump { .. } => "clock_jump",
+            Self::RedeliveryStorm { .. } => "redelivery_storm",
+            Self::Poison { .. } => "poison",
+            Self::Burst { .. } => "burst",
         }
     }
 
@@ -273,12 +320,18 @@ impl FaultKind {
             | Self::Bounce { host }
             | Self::RestartLoop { host, .. }
             | Self::Pause { host }
+            | Self::Hang { host }
+            | Self::Refuse { host }
             | Self::DiskSlow { host, .. }
             | Self::DiskFull { host }
             | Self::DiskError { host }
+            | Self::DiskTornWrite { host }
             | Self::BitRot { host }
             | Self::ClockSkew { host, .. }
-            | Self::ClockJump { host, .. } => vec![host],
+            | Self::ClockJump { host, .. }
+            | Self::RedeliveryStorm { host }
+            | Self::Poison { host, .. }
+            | Self::Burst { host, .. } => vec![host],
         }
     }
 
@@ -312,7 +365,9 @@ impl FaultKind {
     /// Whether all there is to it happens to those who ask the [weather](crate::engine::weather) about it.
     pub fn is_weather(&self) -> bool {
         let clock = matches!(self, Self::ClockSkew { .. } | Self::ClockJump { .. });
-        clock || matches!(self, Self::Pause { .. }) || self.of_frames().is_some()
+        let process = matches!(self, Self::Pause { .. } | Self::Hang { .. } | Self::Refuse { .. });
+        let messages = matches!(self, Self::RedeliveryStorm { .. } | Self::Poison { .. } | Self::Burst { .. });
+        clock || process || messages || self.of_frames().is_some()
     }
 
     /// The host that is down while this fault lasts, if it is of that sort.
@@ -346,7 +401,9 @@ impl fmt::Display for FaultKind {
             Self::FrameDrop { percent, .. }
             | Self::FrameDuplicate { percent, .. }
             | Self::FrameReorder { percent, .. }
-            | Self::FrameCorrupt { percent, .. } => write!(f, " {percent} %"),
+            | Self::FrameCorrupt { percent, .. }
+            | Self::Poison { percent, .. } => write!(f, " {percent} %"),
+            Self::Burst { commands, .. } => write!(f, " of {commands} commands"),
             _ => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ fn told(steps: &[Step]) -> Vec<String> {
         Step::LosePower(host) => Some(format!("dark {host}")),
         Step::Start(host) => Some(format!("start {host}")),
         Step::Disk(host, state) if *state == DiskState::default() => Some(format!("sound {host}")),
-        Step::Disk(host, DiskState { sync_ms, full, failing }) => {
+        Step::Disk(host, DiskState { sync_ms, full, failing, .. }) => {
             Some(format!("disk {host} {}{}{}", sync_ms.unwrap_or(0), u8::from(*full), u8::from(*failing)))
         }
         Step::Latency(a, b, Some(ms)) => Some(format!("slow {a}{b} {ms}")),

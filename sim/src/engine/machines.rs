@@ -1,7 +1,7 @@
 //! A disk image for each host, and what faults do to it: the machines of a service that brings none of its own.
 //!
-//! Faults of frames, connections, clocks and of processes that stand still reach a service through its own network and
-//! clock: under these machines they change nothing, and say so.
+//! Faults of frames, connections, messages, clocks and of processes that stand still or answer nothing reach a service through
+//! its own network and clock: under these machines they change nothing, and say so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -23,10 +23,12 @@ struct Machine {
     image: Arc<Mutex<DiskImage>>,
     losses: u64,
     rots: u64,
+    /// How often it was told that a write is to be torn.
+    tears: u64,
 }
 
 impl Disks {
-    /// Disks that are empty. `seed` decides what a power loss leaves of them, and where they rot.
+    /// Disks that are empty. `seed` decides what a power loss or a torn write leaves of them, and where they rot.
     pub fn new(seed: u64) -> Self {
         Self { dice: Dice::new(seed), hosts: Arc::default() }
     }
@@ -60,7 +62,11 @@ impl Machines for Disks {
     }
 
     fn set_disk(&mut self, host: &str, state: DiskState) {
-        self.of(host).lock().expect("no holder panics").state = state;
+        self.change(host, |machine, dice| {
+            let mut image = machine.image.lock().expect("no holder panics");
+            machine.tears += u64::from(state.tearing && !image.state().tearing);
+            image.set_state(state, &Dice::new(dice.u64("machines.torn", "", machine.tears)));
+        });
     }
 
     fn rot(&mut self, host: &str) -> BTreeSet<Flip> {

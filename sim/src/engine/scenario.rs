@@ -30,6 +30,9 @@ const TICK_MS_MAX: u64 = 100;
 /// The slowest link or sync, in virtual milliseconds: one minute.
 pub(super) const DELAY_MS_MAX: u64 = 60_000;
 
+/// Whether a kind of fault, by its name, is one that can happen to a host.
+pub type Suits = fn(kind: &str, host: &str) -> bool;
+
 /// A section that belongs to the hosted half. Keep a `Spanned` round each value that `check` may refuse, and
 /// `#[serde(deny_unknown_fields)]` on the type.
 pub trait Section: DeserializeOwned {
@@ -56,6 +59,12 @@ pub trait Section: DeserializeOwned {
 pub trait Work: Section {
     /// One thing that it does, as `[plan]` spells it out.
     type Act: DeserializeOwned;
+
+    /// Whether a kind of fault that names one host, by the kind's name, is one that can happen to `host`: only a broker has
+    /// redelivery storms. It is asked when a scenario is read and when chaos is drawn.
+    fn suits(_kind: &str, _host: &str) -> bool {
+        true
+    }
 
     /// Refuses values that make no sense beside a `[plan]`, by which nothing is drawn that the plan says.
     ///
@@ -144,7 +153,7 @@ impl<T, W: Work> Scenario<T, W> {
         let duration_ms = u64::try_from(self.duration.as_millis()).expect("at most an hour");
         let more = match (&self.plan, &self.chaos) {
             (Some(spelt), _) => spelt.faults.clone(),
-            (None, Some(chaos)) => chaos.draw(dice, duration_ms, talk),
+            (None, Some(chaos)) => chaos.draw(dice, duration_ms, talk, W::suits),
             (None, None) => Vec::new(),
         };
         self.faults.iter().cloned().chain(more).collect()
@@ -257,12 +266,12 @@ fn check<T: Section, W: Work>(
     }
     let hosts = known_hosts(&raw.topology, &raw.workload);
     let events = W::known_events();
-    let checked = |fault: &RawFault| fault.check(&hosts, events.as_deref(), duration_ms);
+    let checked = |fault: &RawFault| fault.check(&hosts, W::suits, events.as_deref(), duration_ms);
     let faults = raw.faults.iter().map(checked).collect::<Result<_, _>>()?;
-    let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, duration_ms)).transpose()?;
+    let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, W::suits, duration_ms)).transpose()?;
     let times = (duration_ms, duration_ms + drain_ms);
     let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
-    let plan = raw.plan.map(|plan| plan.check(&hosts, times, check_act)).transpose()?;
+    let plan = raw.plan.map(|plan| plan.check((&hosts, W::suits), times, check_act)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,

@@ -10,13 +10,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::engine::fault::{Fault, FaultKind, KINDS, When};
-use crate::engine::scenario::{DELAY_MS_MAX, unwritten};
+use crate::engine::scenario::{DELAY_MS_MAX, Suits, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
 use crate::engine::scenario_schema::KindName;
 use crate::engine::spanned::Spanned;
 
 /// How far a clock may be off, in milliseconds: an hour, which is what a wrong time zone makes of it.
 const OFFSET_MS_MAX: i64 = 3_600_000;
+
+/// The most commands of one burst.
+const BURST_MAX: u64 = 10_000;
 
 /// A fault as written.
 #[derive(Deserialize, JsonSchema)]
@@ -37,6 +40,7 @@ pub(super) struct RawFault {
     percent: Option<Spanned<u64>>,
     delay_ms: Option<Spanned<u64>>,
     up_ms: Option<Spanned<u64>>,
+    commands: Option<Spanned<u64>>,
     offset_ms: Option<Spanned<i64>>,
 }
 
@@ -71,6 +75,8 @@ fn keys(kind: &str) -> &'static [&'static str] {
         "frame_drop" | "frame_duplicate" | "frame_reorder" | "frame_corrupt" => &["between", "for_ms", "percent"],
         "bounce" | "bit_rot" => &["host"],
         "restart_loop" => &["host", "for_ms", "up_ms"],
+        "poison" => &["host", "for_ms", "percent"],
+        "burst" => &["host", "for_ms", "commands"],
         "disk_slow" => &["host", "for_ms", "sync_ms"],
         "clock_skew" | "clock_jump" => &["host", "for_ms", "offset_ms"],
         _ => &["host", "for_ms"],
@@ -78,11 +84,12 @@ fn keys(kind: &str) -> &'static [&'static str] {
 }
 
 impl RawFault {
-    /// The fault it says, if it makes sense among `hosts` and is healed within `duration_ms`. Where `events` are given, it
+    /// The fault it says, if it makes sense among `hosts`, `suits` its own and is healed within `duration_ms`. Where `events` are given, it
     /// can wait for no other.
     pub(super) fn check(
         &self,
         hosts: &[String],
+        suits: Suits,
         events: Option<&[String]>,
         duration_ms: u64,
     ) -> Result<Fault, SectionError> {
@@ -92,14 +99,14 @@ impl RawFault {
             return Err(SectionError::new(self.kind.span(), message, one_of(kind, "kinds", &KINDS)));
         }
         self.check_keys(kind)?;
-        let kind = self.kind_among(hosts)?;
+        let kind = self.kind_among(hosts, suits)?;
         let when = self.when.as_ref().map(|when| when.get_ref().check(events, duration_ms)).transpose()?;
         let (at_ms, for_ms) = self.times(duration_ms)?;
         Ok(Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind, when })
     }
 
     fn check_keys(&self, kind: &str) -> Result<(), SectionError> {
-        let given: [(&str, Option<Range<usize>>); 11] = [
+        let given: [(&str, Option<Range<usize>>); 12] = [
             ("between", self.between.as_ref().map(Spanned::span)),
             ("from", self.from.as_ref().map(Spanned::span)),
             ("to", self.to.as_ref().map(Spanned::span)),
@@ -110,6 +117,7 @@ impl RawFault {
             ("percent", self.percent.as_ref().map(Spanned::span)),
             ("delay_ms", self.delay_ms.as_ref().map(Spanned::span)),
             ("up_ms", self.up_ms.as_ref().map(Spanned::span)),
+            ("commands", self.commands.as_ref().map(Spanned::span)),
             ("offset_ms", self.offset_ms.as_ref().map(Spanned::span)),
         ];
         let takes = keys(kind);
@@ -137,7 +145,7 @@ impl RawFault {
         }
     }
 
-    fn kind_among(&self, hosts: &[String]) -> Result<FaultKind, SectionError> {
+    fn kind_among(&self, hosts: &[String], suits: Suits) -> Result<FaultKind, SectionError> {
         let kind = self.kind.get_ref().as_str();
         if kind == "partition_oneway" {
             let (from, to) = (written(&self.from), written(&self.to));
@@ -148,18 +156,26 @@ impl RawFault {
             return self.kind_between(kind, hosts);
         }
         let host = known_host(written(&self.host), hosts)?;
+        let wrong = |(message, help)| SectionError::new(written(&self.host).span(), message, help);
+        suited(kind, &host, hosts, suits).map_err(wrong)?;
         Ok(match kind {
             "crash" => FaultKind::Crash { host },
             "power_loss" => FaultKind::PowerLoss { host },
             "bounce" => FaultKind::Bounce { host },
             "restart_loop" => FaultKind::RestartLoop { host, up_ms: number(&self.up_ms, "up_ms", DELAY_MS_MAX)? },
             "pause" => FaultKind::Pause { host },
+            "hang" => FaultKind::Hang { host },
+            "refuse" => FaultKind::Refuse { host },
             "disk_slow" => FaultKind::DiskSlow { host, sync_ms: number(&self.sync_ms, "sync_ms", DELAY_MS_MAX)? },
             "disk_full" => FaultKind::DiskFull { host },
             "disk_error" => FaultKind::DiskError { host },
+            "disk_torn_write" => FaultKind::DiskTornWrite { host },
             "bit_rot" => FaultKind::BitRot { host },
             "clock_skew" => FaultKind::ClockSkew { host, offset_ms: self.offset_ms()? },
             "clock_jump" => FaultKind::ClockJump { host, offset_ms: self.offset_ms()? },
+            "redelivery_storm" => FaultKind::RedeliveryStorm { host },
+            "poison" => FaultKind::Poison { host, percent: number(&self.percent, "percent", 100)? },
+            "burst" => FaultKind::Burst { host, commands: number(&self.commands, "commands", BURST_MAX)? },
             kind => unreachable!("{kind} is among the kinds and can't be read"),
         })
     }
@@ -268,6 +284,15 @@ fn known_host(name: &Spanned<String>, hosts: &[String]) -> Result<String, Sectio
         return Ok(host.clone());
     }
     Err(SectionError::new(name.span(), format!("there is no host {host:?}"), one_of(host, "hosts", hosts)))
+}
+
+/// Refuses a host to which faults of this kind don't happen: what is wrong, and what would be right.
+pub(super) fn suited(kind: &str, host: &str, hosts: &[String], suits: Suits) -> Result<(), (String, String)> {
+    if suits(kind, host) {
+        return Ok(());
+    }
+    let suiting: Vec<_> = hosts.iter().filter(|host| suits(kind, host)).collect();
+    Err((format!("a {kind} does not happen to {host:?}"), one_of("", "hosts for it", &suiting)))
 }
 
 fn two_sides(

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Entry, Plan, What};
+use crate::engine::scenario::Suits;
 use crate::engine::scenario_error::{SectionError, one_of};
+use crate::engine::scenario_fault::suited;
 use crate::engine::spanned::Spanned;
 
 /// A plan that is spelt out.
@@ -54,7 +56,7 @@ impl<A: DeserializeOwned> RawPlan<A> {
     /// and what would be right.
     pub(super) fn check(
         self,
-        hosts: &[String],
+        (hosts, suits): (&[String], Suits),
         (duration_ms, deadline_ms): (u64, u64),
         check_act: impl Fn(u64, &A) -> Result<(), (String, String)>,
     ) -> Result<Spelt<A>, SectionError> {
@@ -65,7 +67,7 @@ impl<A: DeserializeOwned> RawPlan<A> {
             let RawEntry { at_ms, fault, act } = entry.into_inner();
             match (at_ms, fault, act) {
                 (None, Some(fault), None) => {
-                    check_fault(&fault, hosts, duration_ms)?;
+                    check_fault(&fault, hosts, suits, duration_ms)?;
                     spelt.faults.push(fault.into_inner());
                 }
                 (Some(at_ms), None, Some(act)) => {
@@ -88,7 +90,7 @@ impl<A: DeserializeOwned> RawPlan<A> {
     }
 }
 
-fn check_fault(fault: &Spanned<Fault>, hosts: &[String], duration_ms: u64) -> Result<(), SectionError> {
+fn check_fault(fault: &Spanned<Fault>, hosts: &[String], suits: Suits, duration_ms: u64) -> Result<(), SectionError> {
     let wrong = |message: String, help: String| Err(SectionError::new(fault.span(), message, help));
     let Fault { at, for_, kind, .. } = fault.get_ref();
     let named = kind.hosts();
@@ -99,6 +101,11 @@ fn check_fault(fault: &Spanned<Fault>, hosts: &[String], duration_ms: u64) -> Re
         && one == other
     {
         return wrong(format!("both sides are {one:?}"), one_of("", "hosts", hosts));
+    }
+    if let [host] = named[..]
+        && let Err((message, help)) = suited(kind.name(), host, hosts, suits)
+    {
+        return wrong(message, help);
     }
     if for_.is_zero() != kind.is_instant() {
         let right = if kind.is_instant() { "for_ms is 0: it is over in an instant" } else { "for_ms is at least 1" };

@@ -104,6 +104,45 @@ impl Weather {
         self.feel(|kind| matches!(kind, FaultKind::Pause { host: paused } if paused == host))
     }
 
+    /// Whether the process of `host` answers nothing, asked by whoever has just asked it something.
+    pub fn hangs(&self, host: &str) -> bool {
+        self.feel(|kind| matches!(kind, FaultKind::Hang { host: hung } if hung == host))
+    }
+
+    /// Whether the process of `host` answers with an error, asked by whoever has just asked it something.
+    pub fn refuses(&self, host: &str) -> bool {
+        self.feel(|kind| matches!(kind, FaultKind::Refuse { host: refusing } if refusing == host))
+    }
+
+    /// Whether the broker on `host` can't keep to what it has handed out. Whoever takes something back says that it was
+    /// [felt](Weather::felt).
+    pub fn storms(&self, host: &str) -> bool {
+        let storm = |open: &Open| matches!(&open.fault.kind, FaultKind::RedeliveryStorm { host: at } if at == host);
+        self.lock().open.iter().any(storm)
+    }
+
+    /// Whether there are messages that the process of `host` dies of.
+    pub fn has_poison(&self, host: &str) -> bool {
+        let chokes = |open: &Open| matches!(&open.fault.kind, FaultKind::Poison { host: at, .. } if at == host);
+        self.lock().open.iter().any(chokes)
+    }
+
+    /// Whether the process of `host` dies of being handed `message`. A message is as poisonous the next time, and to any other
+    /// process that chokes on as many.
+    pub fn poisons(&self, dice: &Dice, host: &str, message: &str) -> bool {
+        self.feel(|kind| match kind {
+            FaultKind::Poison { host: choking, percent } if choking == host => {
+                dice.chance("poison", message, 0, *percent as f64 / 100.0)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether this very fault is open.
+    pub fn is_open(&self, fault: &Fault) -> bool {
+        self.lock().open.iter().any(|open| open.fault == *fault)
+    }
+
     /// By how many milliseconds the clock of `host` is ahead at `now`; below zero it is behind.
     pub fn clock_offset_ms(&self, host: &str, now: Duration) -> i64 {
         let mut offset = 0;
@@ -232,6 +271,26 @@ mod tests {
         assert_eq!(weather.clock_offset_ms("b", ms(100)), 250);
         assert_eq!(weather.clock_offset_ms("c", ms(100)), 0);
         assert_eq!(weather.effects(), BTreeMap::from([("clock_jump", 1), ("clock_skew", 1)]));
+    }
+
+    #[test]
+    fn a_service_that_hangs_or_refuses_is_felt_by_who_asks_it_and_a_poison_by_who_is_handed_it() {
+        let host = || "a".to_owned();
+        let weather = weather(&[
+            FaultKind::Hang { host: host() },
+            FaultKind::Refuse { host: "b".into() },
+            FaultKind::Poison { host: host(), percent: 30 },
+            FaultKind::Poison { host: "b".into(), percent: 60 },
+        ]);
+        assert!(!weather.hangs("b") && !weather.refuses("a") && !weather.has_poison("c"));
+        assert!(weather.effects().is_empty(), "{:?}", weather.effects());
+        assert!(weather.hangs("a") && weather.refuses("b"));
+        let dice = Dice::new(3);
+        let kills = |host| (0..200).filter(|id| weather.poisons(&dice, host, &format!("m-{id}"))).collect::<Vec<_>>();
+        let (few, many) = (kills("a"), kills("b"));
+        assert!((40..80).contains(&few.len()), "{} of 200 at 30 percent", few.len());
+        assert!(few.iter().all(|id| many.contains(id)), "what kills one kills the other, which chokes on more");
+        assert_eq!(weather.effects(), BTreeMap::from([("hang", 1), ("poison", 2), ("refuse", 1)]));
     }
 
     #[test]

@@ -23,11 +23,14 @@ use tenantry_system::secret::KeySet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::burst::Burst;
 use super::cast::Cast;
 use super::evidence::Evidence;
 use super::idp::{Idp, Rotation};
 use super::office::Office;
 use super::operators::Operators;
+use super::storm::Handed;
+use super::watch::WatchedBroker;
 use super::workload::{Act, Forgery, Timed};
 use super::world::Worlds;
 use super::{adversary, followers, idp, operators, receiver};
@@ -53,6 +56,8 @@ pub struct House {
     pub alert_rules: Arc<str>,
     /// Whether a webhook is told of alerts.
     pub webhook: bool,
+    /// What runaway scripts send.
+    pub bursts: Arc<[Burst]>,
     /// The keys that wrap tenants' data keys, at producer and ledger.
     pub keys: Arc<KeySet>,
 }
@@ -122,10 +127,12 @@ impl House {
         }
         let cast = cast.clone();
         hosts.push(self.host(operators::HOST, move |house, world| {
-            let operators = Operators::new(&world, &house.at.producer, &house.provider, &cast, house.evidence);
+            let (weather, bursts) = (house.worlds.weather(), house.bursts.clone());
+            let (provider, evidence) = (&house.provider, house.evidence);
+            let operators = Operators::new(&world, &house.at.producer, provider, &cast, evidence, weather);
             let (acts, cast) = (acts.clone(), cast.clone());
             async move {
-                Arc::new(operators).run(acts, cast).await;
+                Arc::new(operators).run(acts, &bursts, cast).await;
                 Ok(())
             }
         }));
@@ -204,6 +211,7 @@ impl House {
                     biased;
                     ended = software => ended,
                     () = worlds.keep_certified(&host) => unreachable!("it is kept up for ever"),
+                    () = worlds.poisoned(&host) => Err(Died("it was handed a message that kills it".into()).into()),
                 }
             })
         };
@@ -225,13 +233,15 @@ async fn broker(house: House, world: World) -> Ended {
     let engine = Arc::new(EmbeddedBroker::open(&world, Limits::default()).await.map_err(died)?);
     house.evidence.seen().engines.broker = Some(engine.clone());
     let inner = house.kit.broker(engine.clone());
-    let watched = Arc::new(super::watch::WatchedBroker { inner, evidence: house.evidence.clone() });
+    let (evidence, handed) = (house.evidence.clone(), Arc::new(Handed::default()));
+    let watched = WatchedBroker { inner: inner.clone(), evidence: evidence.clone(), handed: handed.clone() };
     let reporter = house.reporter("broker", &world, Role::Broker).await?;
-    let served = role::serve_broker(&world, &house.at, engine.clone(), watched, reporter, never());
+    let served = role::serve_broker(&world, &house.at, engine.clone(), Arc::new(watched), reporter, never());
     tokio::select! {
         biased;
         why = engine.failed() => Err(Died(format!("the broker's store failed: {why}")).into()),
         served = served => Ok(served.map_err(died)?),
+        () = handed.storm(&house.worlds, &*inner, &evidence) => unreachable!("a storm never ends the broker"),
     }
 }
 

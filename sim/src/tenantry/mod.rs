@@ -3,7 +3,8 @@
 //! [`section`] is what a scenario says of Tenantry; with a seed it becomes a [`cast`] (who is there) and a [`workload`]
 //! (who asks for what, when). [`world`] makes each host's network, disk, clock and entropy from the simulation;
 //! [`hosts`] builds the roles upon them, with [`watch`] around broker and ledger, which fills [`witness`]; [`operators`] send the workload over
-//! HTTP, [`adversary`] breaks in behind it and operators deal with what it leaves ([`triage`]); what takes two they do in pairs ([`approvers`]). All of them write down what they saw in one [`evidence`]; the [`model`] says
+//! HTTP, [`adversary`] breaks in behind it and operators deal with what it leaves ([`triage`]); what takes two they do in pairs ([`approvers`]). A script may run away ([`burst`]), and the
+//! broker take back what it has handed out ([`storm`]). All of them write down what they saw in one [`evidence`]; the [`model`] says
 //! what should have been, without sharing any logic with the system; each file under [`invariant`] compares the two.
 //! [`run`] is all of that, once; [`shrink`] does it often, to make a violation small. A small violation is kept as a
 //! [`regression`], told as a [`story`], set beside its nearest passing [`neighbour`], and searched for when it became
@@ -11,6 +12,7 @@
 
 pub mod adversary;
 pub mod approvers;
+pub mod burst;
 pub mod canary;
 pub mod cast;
 pub mod evidence;
@@ -33,6 +35,7 @@ pub mod regression;
 pub mod run;
 pub mod section;
 pub mod shrink;
+pub mod storm;
 pub mod story;
 pub mod triage;
 pub mod watch;

@@ -15,11 +15,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::burst::{self, Burst};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::http::{Answer, HttpClient};
 use super::idp::Idp;
 use super::workload::{Act, Command, Pause, Timed};
+use crate::engine::weather::Weather;
 
 /// The operators' host.
 pub const HOST: &str = "operators";
@@ -48,20 +50,28 @@ pub struct Operators {
     tokens: Mutex<BTreeMap<UserId, (Instant, String)>>,
     pub(super) evidence: Evidence,
     pausing: BTreeMap<TenantId, tokio::sync::Mutex<()>>,
+    pub(super) weather: Weather,
 }
 
 impl Operators {
     /// The operators of `cast`, each with tokens of `provider`, at the producer's `address`.
     #[must_use]
-    pub fn new(world: &World, address: &str, provider: &Idp, cast: &Cast, evidence: Evidence) -> Self {
+    pub fn new(
+        world: &World,
+        address: &str,
+        provider: &Idp,
+        cast: &Cast,
+        evidence: Evidence,
+        weather: Weather,
+    ) -> Self {
         let client = HttpClient::new(world.network.clone(), address);
         let pausing = cast.tenants.iter().map(|tenant| (tenant.clone(), tokio::sync::Mutex::default())).collect();
         let (provider, clock) = (provider.clone(), world.clock.clone());
-        Self { client, provider, clock, tokens: Mutex::default(), evidence, pausing }
+        Self { client, provider, clock, tokens: Mutex::default(), evidence, pausing, weather }
     }
 
-    /// Does all `acts` at their times, then reads everything back.
-    pub async fn run(self: Arc<Self>, acts: Timed<Act>, cast: Cast) {
+    /// Does all `acts` at their times, and sends `bursts` at theirs, then reads everything back.
+    pub async fn run(self: Arc<Self>, acts: Timed<Act>, bursts: &[Burst], cast: Cast) {
         let begin = Instant::now();
         let mut commands = JoinSet::new();
         for (at_ms, act) in acts {
@@ -84,6 +94,9 @@ impl Operators {
                     Act::Forge(_) | Act::Rotate(_) | Act::Revoke(_) | Act::RotateKey => unreachable!("others do that"),
                 }
             });
+        }
+        for burst in bursts {
+            commands.spawn(self.clone().burst(burst.clone()));
         }
         while let Some(ended) = commands.join_next().await {
             ended.expect("no command panics");
@@ -116,7 +129,12 @@ impl Operators {
             self.evidence.record(HOST, "api.answer", &format!("{} {told}", command.message_id));
             match answer {
                 Ok(answer) if !is_passing(answer) => {}
-                Ok(answer) => self.evidence.mark(&format!("http_{}", answer.status.as_u16())),
+                Ok(answer) => {
+                    if answer.status == 429 && burst::is_of(&command.message_id) {
+                        self.weather.felt("producer", &["burst"]);
+                    }
+                    self.evidence.mark(&format!("http_{}", answer.status.as_u16()));
+                }
                 Err(_) => self.evidence.mark("http_no_answer"),
             }
         };

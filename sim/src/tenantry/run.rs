@@ -20,6 +20,7 @@ use tenantry_system::rate_limit::RateLimits;
 use tenantry_system::secret::KeySet;
 
 use super::approvers::Paired;
+use super::burst;
 use super::canary::{Canaries, Logs};
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
@@ -203,6 +204,7 @@ impl Setup {
             kit: Kit::new(self.bug, evidence.clone(), provider),
             alert_rules: self.alert_rules.clone(),
             webhook: self.webhook,
+            bursts: burst::draw(&dice, &self.cast, &faults, self.duration).into(),
             keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
@@ -272,6 +274,7 @@ impl Setup {
         let mut seen = evidence.seen();
         let counted = [
             ("disk_refused", worlds.disk_refused()),
+            ("disk_torn", worlds.disk_torn()),
             ("process_died", simulation.deaths()),
             ("unsynced_bytes_lost", simulation.bytes_lost()),
         ];

@@ -232,6 +232,17 @@ impl Section for Workload {
 impl Work for Workload {
     type Act = Act;
 
+    fn suits(kind: &str, host: &str) -> bool {
+        match kind {
+            // Those that are called by others, in frames.
+            "hang" | "refuse" => ["broker", "auth", "ledger", "audit"].contains(&host),
+            "redelivery_storm" => host == "broker",
+            "poison" => host.starts_with("consumer"),
+            "burst" => host == "producer",
+            _ => true,
+        }
+    }
+
     fn check_beside_plan(&self) -> Result<(), SectionError> {
         // What it draws is not drawn. What else it says is what it says elsewhere, where it must have commands.
         let one = Spanned::new(0..0, u64::from(!self.catalogue));
@@ -324,4 +335,49 @@ pub fn talk(a: &str, b: &str) -> bool {
         _ => false,
     };
     calls(a, b) || calls(b, a)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::fault::KINDS;
+
+    /// Every scenario of the project that is no regression.
+    fn scenarios() -> Vec<Scenario> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let read = |path: std::path::PathBuf| {
+            let (name, text) = (path.display().to_string(), std::fs::read_to_string(&path).unwrap());
+            Scenario::parse(&name, &text, hosts).unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).map(read).collect()
+    }
+
+    #[test]
+    fn every_kind_of_fault_has_a_scenario_that_names_it() {
+        let scenarios = scenarios();
+        let named: BTreeSet<_> =
+            scenarios.iter().flat_map(|scenario| &scenario.faults).map(|fault| fault.kind.name()).collect();
+        let missing: Vec<_> = KINDS.into_iter().filter(|kind| !named.contains(kind)).collect();
+        assert_eq!(missing, [""; 0], "a kind that no scenario names is proven by none");
+        let waits = |scenario: &&Scenario| scenario.faults.iter().any(|fault| fault.when.is_some());
+        assert!(scenarios.iter().filter(waits).count() > 1, "some faults wait for events");
+    }
+
+    #[test]
+    fn every_kind_happens_to_some_host_and_what_is_drawn_happens_to_its_host() {
+        let chaos = scenarios().into_iter().find(|scenario| scenario.name == "chaos").expect("the standard chaos");
+        let all = hosts(&chaos.topology, &chaos.workload);
+        assert!(KINDS.into_iter().all(|kind| all.iter().any(|host| Workload::suits(kind, host))));
+        let drawn: Vec<_> = (0..400).flat_map(|seed| chaos.faults(&Dice::new(seed), talk)).collect();
+        let kinds: BTreeSet<_> = drawn.iter().map(|fault| fault.kind.name()).collect();
+        assert_eq!(kinds.len(), KINDS.len() - 1, "all but rot: {kinds:?}");
+        for fault in drawn {
+            let hosts = fault.kind.hosts();
+            assert!(hosts.len() > 1 || Workload::suits(fault.kind.name(), hosts[0]), "{fault:?}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use tenantry_system::ledger::{
 };
 
 use super::evidence::Evidence;
+use super::storm::Handed;
 use super::witness::Calls;
 
 /// A broker that is watched.
@@ -26,6 +27,8 @@ pub struct WatchedBroker {
     pub inner: Arc<dyn Broker>,
     /// Where it is written down.
     pub evidence: Evidence,
+    /// What is out.
+    pub handed: Arc<Handed>,
 }
 
 impl WatchedBroker {
@@ -75,6 +78,7 @@ impl Broker for WatchedBroker {
     async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, CallError> {
         let fetched = self.inner.fetch(max, wait).await;
         for Delivery { lease, messages } in fetched.iter().flatten() {
+            self.handed.out(lease);
             for Delivered { message_id, attempt, .. } in messages {
                 self.evidence.seen().witness.deliver(&lease.tenant, message_id, *attempt);
                 self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
@@ -92,6 +96,7 @@ impl Broker for WatchedBroker {
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, CallError> {
         let dead = settlement.ended.iter().filter(|ending| matches!(ending, Ending::DeadLetter { .. })).count();
         let (ended, again) = (settlement.ended.len(), settlement.again.reason.clone());
+        self.handed.back(lease);
         let settled = self.inner.settle(lease, settlement).await;
         let told = format!("{lease:?} {ended} ended, {dead} of them dead letters; again: {again:?}; {settled:?}");
         self.evidence.record("broker", "broker.settled", &told);

@@ -24,9 +24,10 @@ use tenantry_system::monitor::{Metrics, Monitor, Tracer};
 use tenantry_system::rights::Role;
 use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
-use super::frames::{Counts, Trouble, Troubled};
+use super::frames::{self, Counts, Trouble, Troubled};
 use super::measured::{Measured, Spans};
 use super::operators;
 use super::pki::Pki;
@@ -34,7 +35,7 @@ use super::wire::{Gate, Life, SimNetwork};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
-use crate::engine::fault::Fault;
+use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::runner::Machines;
 use crate::engine::trace::Trace;
 use crate::engine::weather::Weather;
@@ -74,8 +75,10 @@ pub struct Worlds {
     canaries: Option<Canaries>,
     spans: Arc<Spans>,
     weather: Weather,
-    /// Whether the plan has faults of frames: without any nobody needs to look at each frame.
+    /// Whether the plan has faults that act on frames: without any nobody needs to look at each frame.
     frames: bool,
+    /// Whether it has redelivery storms.
+    storms: bool,
 }
 
 struct Hosted {
@@ -83,6 +86,8 @@ struct Hosted {
     starts: u64,
     losses: u64,
     rots: u64,
+    /// How often its disk was told that a write is to be torn.
+    tears: u64,
     /// What each of its lives has measured.
     metrics: Vec<Arc<Metrics>>,
     /// The encrypted network of its present life.
@@ -93,6 +98,8 @@ struct Hosted {
     gate: Gate,
     /// How often each frame of each name was sent to each host, over all lives.
     frames: Counts,
+    /// Told when the process of its present life is handed what kills it.
+    poisoned: Arc<Notify>,
 }
 
 impl Worlds {
@@ -110,14 +117,28 @@ impl Worlds {
             spans: Arc::default(),
             weather: Weather::default(),
             frames: false,
+            storms: false,
         }
     }
 
     /// The same, under `weather`, in which faults of `plan` come and go.
     #[must_use]
     pub fn under(self, weather: &Weather, plan: &[Fault]) -> Self {
-        let frames = plan.iter().any(|fault| fault.kind.of_frames().is_some());
-        Self { weather: weather.clone(), frames, ..self }
+        let frames = plan.iter().any(|fault| frames::acts(&fault.kind));
+        let storms = plan.iter().any(|fault| matches!(fault.kind, FaultKind::RedeliveryStorm { .. }));
+        Self { weather: weather.clone(), frames, storms, ..self }
+    }
+
+    /// What everyone lives under.
+    #[must_use]
+    pub fn weather(&self) -> Weather {
+        self.weather.clone()
+    }
+
+    /// Whether the plan has redelivery storms.
+    #[must_use]
+    pub fn has_storms(&self) -> bool {
+        self.storms
     }
 
     /// The same, with channels that are encrypted and prove who is at their ends.
@@ -175,10 +196,9 @@ impl Worlds {
         }
         if self.frames {
             let (dice, weather, trace) = (self.dice, weather.clone(), self.trace.clone());
-            network = Arc::new(Troubled::new(
-                network,
-                Trouble { host: host.clone(), dice, weather, trace, counts: hosted.frames.clone() },
-            ));
+            hosted.poisoned = Arc::default();
+            let (host, counts, poisoned) = (host.clone(), hosted.frames.clone(), hosted.poisoned.clone());
+            network = Arc::new(Troubled::new(network, Trouble { host, dice, weather, trace, counts, poisoned }));
         }
         let clock = Arc::new(SimClock { host: host.clone(), weather });
         let entropy = Arc::new(self.entropy("world.trace", &host, hosted.starts));
@@ -214,6 +234,15 @@ impl Worlds {
         }
     }
 
+    /// Ends when the process of `host` is handed a message that kills it, in the life in which it is called.
+    pub async fn poisoned(&self, host: &str) {
+        let poisoned = self.lock().get(host).map(|hosted| hosted.poisoned.clone());
+        match poisoned {
+            Some(poisoned) => poisoned.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Keys by host and time: a life more or less leaves the others' alone.
     fn tls_entropy(&self, host: &str) -> SimEntropy {
         self.entropy("world.tls", host, now().as_millis() as u64 + 1)
@@ -222,6 +251,12 @@ impl Worlds {
     fn entropy(&self, stream: &str, host: &str, counter: u64) -> SimEntropy {
         let rng = |dice: &Dice| Mutex::new(dice.rng(stream, host, counter));
         SimEntropy { rng: rng(&self.dice), later: self.dice.later().map(|(from, dice)| (from, rng(&dice))) }
+    }
+
+    /// How many commits were torn, over all hosts.
+    #[must_use]
+    pub fn disk_torn(&self) -> u64 {
+        self.lock().values().map(|hosted| hosted.image.lock().expect("no holder panics").torn()).sum()
     }
 
     /// How many operations full and failing disks have refused, over all hosts.
@@ -236,8 +271,8 @@ impl Worlds {
             let mut image = DiskImage::new();
             image.lying_sync = self.lying_sync;
             let (image, life, tls) = (Arc::new(Mutex::new(image)), None, None);
-            let (metrics, gate, frames) = Default::default();
-            Hosted { image, starts: 0, losses: 0, rots: 0, metrics, tls, life, gate, frames }
+            let (metrics, gate, frames, poisoned) = Default::default();
+            Hosted { image, starts: 0, losses: 0, rots: 0, tears: 0, metrics, tls, life, gate, frames, poisoned }
         })
     }
 
@@ -265,7 +300,10 @@ impl Machines for Worlds {
 
     fn set_disk(&mut self, host: &str, state: DiskState) {
         let mut hosts = self.lock();
-        self.hosted(&mut hosts, host).image.lock().expect("no holder panics").state = state;
+        let hosted = self.hosted(&mut hosts, host);
+        let mut image = hosted.image.lock().expect("no holder panics");
+        hosted.tears += u64::from(state.tearing && !image.state().tearing);
+        image.set_state(state, &Dice::new(self.dice.u64("world.torn", host, hosted.tears)));
     }
 
     fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
@@ -305,10 +343,12 @@ impl Handle {
         if image.epoch() != self.epoch {
             return Err(io::Error::other("the process that opened this file is dead"));
         }
-        let refused = image.refused();
+        let (refused, torn) = (image.refused(), image.torn());
         let done = act(&mut image);
-        if image.refused() > refused {
-            self.weather.felt(&self.host, &[if image.state.failing { "disk_error" } else { "disk_full" }]);
+        if image.torn() > torn {
+            self.weather.felt(&self.host, &["disk_torn_write"]);
+        } else if image.refused() > refused {
+            self.weather.felt(&self.host, &[if image.state().failing { "disk_error" } else { "disk_full" }]);
         }
         done
     }
@@ -358,14 +398,20 @@ impl Disk for SimDisk {
             *jobs += 1;
             *jobs
         };
-        let (pending, slow_ms) = self.handle.with(|image| Ok((image.pending_bytes(), image.state.sync_ms)))?;
+        let (pending, slow_ms) = self.handle.with(|image| Ok((image.pending_bytes(), image.state().sync_ms)))?;
         let drawn_ms = self.dice.range("world.sync", &self.host, counter, self.sync_ms.clone());
         let ms = slow_ms.unwrap_or(drawn_ms);
         if ms > drawn_ms {
             self.handle.weather.felt(&self.host, &["disk_slow"]);
         }
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.handle.with(DiskImage::promote_all)?;
+        let torn = self.handle.with(|image| Ok(image.torn()))?;
+        if let Err(error) = self.handle.with(DiskImage::promote_all) {
+            if self.handle.with(|image| Ok(image.torn()))? > torn {
+                self.trace.record(now(), &self.host, "disk.torn", &format!("{pending} bytes after {ms} ms"));
+            }
+            return Err(error);
+        }
         self.trace.record(now(), &self.host, "disk.synced", &format!("{pending} bytes in {ms} ms"));
         // The disk did it; a process that was stopped meanwhile learns of it when it goes on.
         self.gate.pass(&self.handle).await;
