@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Reporter, Step, verify};
+use tenantry_system::audit::{
+    Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Record, Reporter, Step, verify,
+};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
-use tenantry_system::message::BodyHash;
+use tenantry_system::message::{BodyHash, body_sha256};
 
 use super::approvers::FourEyes;
 use super::canary::Canaries;
@@ -529,16 +531,31 @@ impl Seen {
                 }
             }
         }
+        let (mut entries, mut attempts, mut steps, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut decided = BTreeMap::new();
+        for Record { place, body_sha256: hash, event, .. } in audit.every_record().map_err(unreadable)? {
+            match &event {
+                Event::Decided(entry) => {
+                    let hash = hash.unwrap_or_else(|| body_sha256(&entry.body));
+                    decided.insert((entry.tenant_id.clone(), entry.message_id.clone()), hash);
+                    entries.push(entry.clone());
+                }
+                Event::Refused(attempt) => attempts.push((place, attempt.clone())),
+                Event::Step(step) => steps.push((place, step.clone())),
+                Event::Raised(_) => {}
+            }
+            events.push((place, event));
+        }
         Ok(Kept {
             letters,
             outcomes: ledger.every_outcome().map_err(unreadable)?,
             states: ledger.every_state().map_err(unreadable)?,
             journals: ledger.every_journal().map_err(unreadable)?,
-            audit: audit.entries().map_err(unreadable)?,
-            decided: audit.decided_bodies().map_err(unreadable)?,
-            attempts: audit.attempts().map_err(unreadable)?,
-            steps: audit.steps().map_err(unreadable)?,
-            events: audit.every_event().map_err(unreadable)?,
+            audit: entries,
+            decided,
+            attempts,
+            steps,
+            events,
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),

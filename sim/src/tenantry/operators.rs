@@ -34,11 +34,14 @@ const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// One look at a command's status waits this long for its outcome, in milliseconds.
 const STATUS_WAIT_MS: u64 = 2000;
 
-/// Statuses that are asked for at once.
-const STATUS_AT_ONCE: usize = 16;
+/// What is read back at once.
+const READ_AT_ONCE: usize = 32;
 
 /// Where the provider's keys change, an operator has a new token after this long: before the key of the last is dropped.
 const RENEW_AFTER: Duration = Duration::from_millis(500);
+
+/// What the API shows of a tenant's state.
+const PARTS: [&str; 4] = ["limits", "entitlements", "credits", "credentials"];
 
 /// All operators of a run.
 pub struct Operators {
@@ -228,7 +231,7 @@ impl Operators {
             let accepted = |id: &String| seen.clients[id].accepted_at.is_some();
             seen.commands.iter().filter(|(id, _)| accepted(id)).map(|(_, command)| command.clone()).collect()
         };
-        let at_once = Arc::new(Semaphore::new(STATUS_AT_ONCE));
+        let at_once = Arc::new(Semaphore::new(READ_AT_ONCE));
         let mut reading = JoinSet::new();
         for command in accepted {
             let (operators, at_once) = (self.clone(), at_once.clone());
@@ -244,24 +247,33 @@ impl Operators {
         for tenant in &cast.tenants {
             let admin = cast.operators.iter().find(|operator| cast.part(operator, tenant) == Some(Part::Admin));
             let Some(admin) = admin else { continue };
-            let mut parts = Vec::new();
-            for part in ["limits", "entitlements", "credits", "credentials"] {
-                let path = format!("/v1/tenants/{tenant}/{part}");
-                let mut body = self.get(admin, &path).await;
-                while body.get("status").is_some_and(|status| status == 403) {
-                    sleep(AGAIN_MAX).await;
-                    body = self.get(admin, &path).await;
-                }
-                if part == "credentials" {
-                    let mut seen = self.evidence.seen();
-                    *seen.witness.credentials_read.entry(tenant.clone()).or_default() += 1;
-                }
-                let key = if part == "credits" { "credits_minor" } else { part };
-                parts.push(body.get(key).map(without_hashes).unwrap_or_default());
+            for (index, part) in PARTS.into_iter().enumerate() {
+                let (operators, admin, tenant) = (self.clone(), admin.clone(), tenant.clone());
+                reading.spawn(async move {
+                    let shown = operators.part(&admin, &tenant, part).await;
+                    operators.evidence.seen().tenants_by_api.entry(tenant).or_default()[index] = shown;
+                });
             }
-            let parts: [_; 4] = parts.try_into().expect("four were asked for");
-            self.evidence.seen().tenants_by_api.insert(tenant.clone(), parts);
         }
+        while let Some(ended) = reading.join_next().await {
+            ended.expect("no reader panics");
+        }
+    }
+
+    /// One part of `tenant`'s state, as the API shows it to its admin.
+    async fn part(&self, admin: &UserId, tenant: &TenantId, part: &str) -> serde_json::Value {
+        let path = format!("/v1/tenants/{tenant}/{part}");
+        let mut body = self.get(admin, &path).await;
+        while body.get("status").is_some_and(|status| status == 403) {
+            sleep(AGAIN_MAX).await;
+            body = self.get(admin, &path).await;
+        }
+        if part == "credentials" {
+            let mut seen = self.evidence.seen();
+            *seen.witness.credentials_read.entry(tenant.clone()).or_default() += 1;
+        }
+        let key = if part == "credits" { "credits_minor" } else { part };
+        body.get(key).map(without_hashes).unwrap_or_default()
     }
 
     /// The terminal status that the API reports of `command`.

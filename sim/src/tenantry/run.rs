@@ -296,7 +296,8 @@ impl Setup {
         if fired > 0 {
             seen.marks.insert("rule_fired".into(), fired);
         }
-        // The stores die before the simulation they live in.
+        // The stores die before the simulation they live in, and quickly: nobody reads what their destructors would write.
+        worlds.end();
         seen.engines = Default::default();
         let fired = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
         let felt = simulation.effects();

@@ -4,7 +4,7 @@
 //! OpenAPI document: see [`super::openapi`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -63,7 +63,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The API's routes over `producer`.
 pub fn router(producer: Arc<Producer>) -> Router {
-    openapi::routes(endpoints())
+    /// The same in every life of a producer, schemas and all.
+    static ROUTES: LazyLock<Router<Arc<Producer>>> = LazyLock::new(|| openapi::routes(endpoints()));
+    ROUTES
+        .clone()
         .fallback(|| async {
             let detail = format!("GET {} lists what there is", openapi::PATH);
             Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail)
