@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{
-    Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Record, Reporter, Step, verify,
-};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Record, Reporter, Step, verify};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
@@ -159,8 +157,10 @@ pub struct Seen {
     pub revocations: Revocations,
     /// What the ledger's own reconciliations found while the system ran.
     pub reconciled: Reconciled,
-    /// When the broker took in messages that it had not had, by tenant.
-    pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
+    /// Which messages that it had not had the broker took in, and when, by tenant.
+    pub taken_in: BTreeMap<TenantId, Vec<(String, Duration)>>,
+    /// Since when each one who sends a message may have been let through by the producer: not while they were told to wait.
+    pub let_through: BTreeMap<String, Vec<Duration>>,
     /// How far clocks are off at most, by the plan's faults.
     pub clocks_off: Duration,
     /// What was seen of commands that take two.

@@ -4,11 +4,12 @@
 //! bytes under the same id, until there is one. When all are answered, every accepted command's outcome is waited for and
 //! every tenant's state is read.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::ids::{TenantId, UserId};
 use tokio::sync::Semaphore;
@@ -111,7 +112,22 @@ impl Operators {
 
     /// Sends a command until there is a final answer, and returns its status.
     async fn post(&self, command: &Command) -> u16 {
-        let tell = |answer: &Result<Answer, String>| {
+        let turn = {
+            let mut seen = self.evidence.seen();
+            let turns = seen.let_through.entry(command.message_id.clone()).or_default();
+            turns.push(super::world::now());
+            turns.len() - 1
+        };
+        // After an answer that leaves it open, an earlier attempt may be the one that comes through.
+        let certain = Cell::new(true);
+        let tell = move |answer: &Result<Answer, String>| {
+            certain.set(
+                certain.get() && answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS),
+            );
+            if certain.get() {
+                let turns = &mut self.evidence.seen().let_through;
+                turns.get_mut(&command.message_id).expect("it has turns")[turn] = super::world::now();
+            }
             let told = match answer {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.clone(),

@@ -65,7 +65,7 @@ impl Broker for WatchedBroker {
             Ok(Published::Accepted { .. }) => {
                 let now = super::world::now();
                 self.evidence.seen().witness.publish(tenant, message_id).done += 1;
-                self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push(now);
+                self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push((message_id.to_string(), now));
             }
             _ => {}
         }

@@ -119,7 +119,9 @@ fn story() -> Story {
     kept.journals.insert(acme.clone(), given.to_vec());
     let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
     seen.tenants_by_api.insert(acme, api);
-    seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
+    let taken_in = [("m-1", 5), ("m-2", 105)].map(|(id, ms)| (id.to_owned(), Duration::from_millis(ms)));
+    seen.let_through = taken_in.iter().map(|(id, at)| (id.clone(), vec![*at])).collect();
+    seen.taken_in.insert(tenant("acme"), taken_in.into());
     for (operator, at) in [("ana", 5), ("ana", 105)] {
         let operator = UserId::parse(operator).unwrap();
         seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
@@ -284,12 +286,25 @@ fn g2_sees_an_effect_without_a_second_person_or_after_they_are_gone_and_a_refusa
 #[test]
 fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait() {
     let mut flood = story();
-    // Ten a second, twenty at once, and what may be on its way for half a second.
-    let times = |count: u64| (0..count).map(Duration::from_millis).collect::<Vec<_>>();
     flood.kept.measured.lives["broker"][0].publishes.add(PublishEnd::Accepted, 25);
-    flood.seen.taken_in.insert(tenant("acme"), times(25));
-    assert_eq!(violated(&flood), Vec::<&str>::new());
-    flood.seen.taken_in.insert(tenant("acme"), times(27));
+    // Ten a second and twenty at once: the first twenty in an instant, then one in a hundred milliseconds.
+    let mut taken = |held_up_ms: u64, count: u64| {
+        let ms = Duration::from_millis;
+        let sent = (0..count).map(|index| (format!("f-{index}"), ms(1000 + index.saturating_sub(19) * 100)));
+        flood.seen.let_through = sent.clone().map(|(id, at)| (id, vec![at - ms(held_up_ms)])).collect();
+        flood.seen.taken_in.insert(tenant("acme"), sent.map(|(id, at)| (id, at + ms(1))).collect());
+        violated(&flood)
+    };
+    assert_eq!(taken(0, 24), Vec::<&str>::new());
+    let at_once = |flood: &mut Story, last: &str| {
+        flood.seen.let_through.insert(last.into(), vec![Duration::from_millis(1000)]);
+        let taken_in = flood.seen.taken_in.get_mut(&tenant("acme")).unwrap();
+        taken_in.iter_mut().filter(|(id, _)| id == last).for_each(|(_, at)| *at = Duration::from_millis(1001));
+    };
+    // Whoever waited for auth or for the broker may come with all others at once.
+    assert_eq!(taken(900, 24), Vec::<&str>::new());
+    assert_eq!(taken(0, 24), Vec::<&str>::new());
+    at_once(&mut flood, "f-23");
     assert_eq!(violated(&flood), ["G8-fair-share"]);
 
     let delayed = |slow: u64| {
