@@ -159,6 +159,8 @@ pub struct Seen {
     pub reconciled: Reconciled,
     /// Which messages that it had not had the broker took in, and when, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<(String, Duration)>>,
+    /// Each tenant's last place in the audit log when that had this size.
+    last_places: (u64, BTreeMap<String, u64>),
     /// Since when each one who sends a message may have been let through by the producer: not while they were told to wait.
     pub let_through: BTreeMap<String, Vec<Duration>>,
     /// How far clocks are off at most, by the plan's faults.
@@ -566,8 +568,9 @@ impl Seen {
         })
     }
 
-    /// True when nothing is on its way any more: no message waits, and no event waits for the audit log.
-    pub fn is_quiet(&self) -> bool {
+    /// True when nothing is on its way any more: no message waits, no event waits for the audit log, and nobody who follows a
+    /// tenant for one of that.
+    pub fn is_quiet(&mut self) -> bool {
         if self.catalogue_planned {
             return self.catalogue.is_some();
         }
@@ -585,6 +588,21 @@ impl Seen {
             && broker.is_at_rest()
             && told
             && (!self.webhook || audit.has_told_all().is_ok_and(|all| all))
+            && (self.followed.is_empty() || audit.len().is_ok_and(|size| self.streams_are_at(size)))
+    }
+
+    /// Whether whoever follows a tenant has seen its last record of a log of this size.
+    fn streams_are_at(&mut self, size: u64) -> bool {
+        if self.last_places.0 != size {
+            let Some(Ok(events)) = self.engines.audit.as_ref().map(|audit| audit.every_event()) else { return false };
+            let places = events.into_iter().filter_map(|(place, event)| Some((event.tenant()?.to_owned(), place)));
+            self.last_places = (size, places.collect());
+        }
+        let has_all = |followed: &Followed| {
+            let end = self.last_places.1.get(followed.tenant.as_str());
+            followed.has_all(end.copied().unwrap_or_default())
+        };
+        self.followed.iter().all(has_all)
     }
 }
 

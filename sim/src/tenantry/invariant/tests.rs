@@ -637,8 +637,14 @@ fn followed() -> Story {
     followed.kept.events = (30..).zip(log).collect();
     let operator = followed.cast.operators[0].clone();
     let events = vec![(30, "acme".to_owned()), (32, "acme".to_owned())];
-    followed.seen.followed =
-        vec![Followed { operator, tenant: tenant("acme"), begin: Some(29), events, broken: Vec::new() }];
+    followed.seen.followed = vec![Followed {
+        operator,
+        tenant: tenant("acme"),
+        begin: Some(29),
+        events,
+        broken: Vec::new(),
+        refused: false,
+    }];
     followed
 }
 
