@@ -28,9 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
 use super::frames::{Counts, Trouble, Troubled};
 use super::measured::{Measured, Spans};
-use super::operators;
 use super::pki::Pki;
 use super::wire::{Gate, Life, SimNetwork};
+use super::{idp, operators, receiver};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
@@ -42,6 +42,9 @@ use crate::engine::weather::Weather;
 /// The wall time at which every simulation begins: 2026-01-01T00:00:00Z. A constant, so that tokens and timestamps are
 /// the same on any day.
 const EPOCH_SECONDS: u64 = 1_767_225_600;
+
+/// Who is no part of the house has no certificate of it.
+const OUTSIDE: [&str; 2] = [idp::HOST, receiver::HOST];
 
 /// When every simulation begins.
 #[must_use]
@@ -173,7 +176,7 @@ impl Worlds {
         let life = Life::of(&handle, &gate);
         hosted.life = Some(life.clone());
         let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.clone(), life });
-        if let Some(pki) = &self.pki {
+        if let Some(pki) = self.pki.as_ref().filter(|_| !OUTSIDE.contains(&&*host)) {
             let tls = Arc::new(Tls::new(network, pki.issue(&host, &self.tls_entropy(&host))));
             hosted.tls = Some(tls.clone());
             network = tls;
