@@ -9,6 +9,7 @@
 //! speed.
 
 pub mod github;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod latency;
