@@ -12,7 +12,7 @@ use crate::text::count;
 
 const HEIGHT: f64 = 210.0;
 
-/// Columns at most. Each is at least one virtual millisecond wide.
+/// Columns at most.
 const COLUMNS_MAX: u64 = 60;
 
 /// Latencies counted by time and size.
@@ -25,8 +25,11 @@ pub(super) struct Heat {
 
 impl Heat {
     /// Of commands that ended `at` so many virtual milliseconds after the start, each after `latency` ms, so many `times`.
-    pub(super) fn of(until: u64, latencies: impl Iterator<Item = (u64, u64, u64)>) -> Self {
-        let mut heat = Self { column_ms: until.div_ceil(COLUMNS_MAX).max(1), cells: BTreeMap::new() };
+    /// They were counted in intervals of `interval_ms`, of which a column holds one or, of many, several.
+    pub(super) fn of(until: u64, interval_ms: u64, latencies: impl Iterator<Item = (u64, u64, u64)>) -> Self {
+        let interval_ms = interval_ms.max(1);
+        let several = until.div_ceil(interval_ms).div_ceil(COLUMNS_MAX).max(1);
+        let mut heat = Self { column_ms: interval_ms * several, cells: BTreeMap::new() };
         for (at, latency, times) in latencies.filter(|(_, _, times)| *times > 0) {
             *heat.cells.entry((at / heat.column_ms, class(latency))).or_default() += times;
         }
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_falls_together_is_counted_in_one_cell() {
-        let heat = Heat::of(6_000, [(0, 14, 2), (99, 15, 1), (100, 15, 1), (5_999, 0, 1), (7, 9, 0)].into_iter());
+        let heat = Heat::of(6_000, 100, [(0, 14, 2), (99, 15, 1), (100, 15, 1), (5_999, 0, 1), (7, 9, 0)].into_iter());
         assert_eq!(heat.column_ms(), 100);
         let cells: Vec<_> = heat.cells.into_iter().collect();
         assert_eq!(cells, [((0, class(12)), 3), ((1, class(12)), 1), ((59, 0), 1)]);
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_million_commands_are_as_many_cells_as_a_screen_has() {
-        let heat = Heat::of(30_000, (0..1_000_000).map(|number| (number % 30_000, number % 5_000, 1)));
+        let heat = Heat::of(30_000, 1, (0..1_000_000).map(|number| (number % 30_000, number % 5_000, 1)));
         assert!(heat.cells.len() <= 60 * 30, "{}", heat.cells.len());
         let drawn = heat.chart("heat", "", 30_000, &[]).into_string();
         assert!(drawn.len() < 500_000, "{} bytes", drawn.len());

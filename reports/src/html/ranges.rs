@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::plot::{FONT, RIGHT, WIDTH, svg};
 use super::scale::{Scale, float, label, ticks, unit};
-use crate::latency::LatencySummary;
-use crate::text::grouped;
+use crate::latency::VirtualPercentiles;
+use crate::text::count;
+use crate::time::VirtualMs;
 
 const ROW: f64 = 20.0;
 const HEAD: f64 = 20.0;
@@ -19,10 +20,10 @@ const NAME_MAX: usize = 21;
 pub(super) const ROWS_MAX: usize = 40;
 
 /// The chart of `rows`: a name and its figures. Those without a sample have a row and no dot.
-pub(super) fn chart(id: &str, title: &str, description: &str, rows: &[(&str, LatencySummary)]) -> Markup {
+pub(super) fn chart(id: &str, title: &str, description: &str, rows: &[(&str, VirtualPercentiles)]) -> Markup {
     let rows = &rows[..rows.len().min(ROWS_MAX)];
     let bottom = HEAD + ROW * float(rows.len() as u64);
-    let most = rows.iter().map(|(_, figures)| figures.max).max().unwrap_or(0);
+    let most = rows.iter().filter_map(|(_, figures)| figures.max).max().map_or(0, |max| max.0);
     let values = ticks(most, 4);
     let x = Scale::new(0.0, float(values.last().copied().unwrap_or(1)), FIELD, RIGHT - 4.0);
     let inner = html! {
@@ -37,31 +38,34 @@ pub(super) fn chart(id: &str, title: &str, description: &str, rows: &[(&str, Lat
             g {
                 title { (name) ": " (told(figures)) }
                 text x=(unit(FIELD - 10.0)) y=(unit(y + 3.5)) text-anchor="end" font-size=(FONT) { (shortened(name, NAME_MAX)) }
-                @if figures.count > 0 {
-                    @let (p50, p99, max) = (x.at(float(figures.p50)), x.at(float(figures.p99)), x.at(float(figures.max)));
-                    line x1=(unit(p50)) y1=(unit(y)) x2=(unit(p99)) y2=(unit(y)) stroke="currentColor" stroke-width="1.6" stroke-opacity="0.55" {}
-                    line x1=(unit(p99)) y1=(unit(y)) x2=(unit(max)) y2=(unit(y)) stroke="currentColor" stroke-opacity="0.35" stroke-dasharray="1.5 2.5" {}
+                @let at = |ms: Option<VirtualMs>| ms.map(|ms| x.at(float(ms.0)));
+                @if let (Some(low), Some(max)) = (at(figures.p50.or(figures.min)), at(figures.max)) {
+                    @let high = at(figures.p99.or(figures.p90)).unwrap_or(low);
+                    line x1=(unit(low)) y1=(unit(y)) x2=(unit(high)) y2=(unit(y)) stroke="currentColor" stroke-width="1.6" stroke-opacity="0.6" {}
+                    line x1=(unit(high)) y1=(unit(y)) x2=(unit(max)) y2=(unit(y)) stroke="currentColor" stroke-opacity="0.45" stroke-dasharray="1.5 2.5" {}
                     line x1=(unit(max)) y1=(unit(y - 4.0)) x2=(unit(max)) y2=(unit(y + 4.0)) stroke="currentColor" stroke-opacity="0.75" {}
-                    circle cx=(unit(p50)) cy=(unit(y)) r="3.2" {}
                 }
+                @if let Some(p50) = at(figures.p50) { circle cx=(unit(p50)) cy=(unit(y)) r="3.2" {} }
             }
         }
     };
     svg(id, bottom + FOOT, title, description, &inner)
 }
 
-fn told(figures: &LatencySummary) -> String {
-    let LatencySummary { count, p50, p99, max, .. } = *figures;
-    match count {
-        0 => "no commands".to_owned(),
-        _ => format!(
-            "{} commands, half within {} ms, 99 in 100 within {} ms, the slowest {} ms",
-            grouped(count),
-            grouped(p50),
-            grouped(p99),
-            grouped(max)
-        ),
+fn told(figures: &VirtualPercentiles) -> String {
+    let mut told = count(figures.count, "command");
+    let known = [
+        ("half within", figures.p50),
+        ("9 in 10 within", figures.p90),
+        ("99 in 100 within", figures.p99),
+        ("the slowest", figures.max),
+    ];
+    for (what, ms) in known {
+        if let Some(ms) = ms {
+            told.push_str(&format!(", {what} {ms}"));
+        }
     }
+    told
 }
 
 /// `text` with at most `most` letters; what is cut is marked.

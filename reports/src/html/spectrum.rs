@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::plot::{LEFT, RIGHT, TOP, WIDTH, svg, value_axis};
 use super::scale::{Scale, float, path, ticks, unit};
+use crate::latency::samples_needed;
 use crate::text::grouped;
 
 const HEIGHT: f64 = 230.0;
@@ -60,9 +61,10 @@ impl Line {
     }
 }
 
-/// The last percentile of which at least one sample is above; `None` of fewer than two samples.
+/// The last percentile that so many samples support, by [`samples_needed`]; `None` if not even the median.
 pub(super) fn supported(samples: u64) -> Option<&'static str> {
-    NAMED.iter().rev().find(|(_, one_in)| *one_in <= samples).map(|(name, _)| *name)
+    let enough = |one_in: u64| samples >= samples_needed(1.0 - 1.0 / float(one_in));
+    NAMED.iter().rev().find(|(_, one_in)| enough(*one_in)).map(|(name, _)| *name)
 }
 
 /// The chart; the first line is the one that matters.
@@ -108,11 +110,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_needs_a_sample_above_it() {
-        assert_eq!(
-            [0, 1, 2, 99, 100, 999, 1_000].map(supported),
-            [None, None, Some("50"), Some("90"), Some("99"), Some("99"), Some("99.9")]
-        );
+    fn a_percentile_needs_samples_above_it() {
+        let told = [0, 5, 6, 30, 299, 300, 3_000].map(supported);
+        assert_eq!(told, [None, None, Some("50"), Some("90"), Some("90"), Some("99"), Some("99.9")]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::plot::ACCENT;
 use super::scale::{float, unit};
 use super::series::bar;
 use super::shell::{Cell, absent, command, figure, page, section, table, words};
-use super::{figures, ranges, reproduced};
-use crate::latency::LatencySummary;
+use super::{figures, ranges, reproduced, supported};
+use crate::latency::VirtualPercentiles;
 use crate::record::RunRecord;
 use crate::suite::{ScenarioSummary, SuiteRecord};
 use crate::text::{count, grouped, missed};
@@ -235,9 +235,9 @@ fn passed_of(runs: &[&RunRecord]) -> String {
     format!("{} of {}", grouped(passed as u64), grouped(runs.len() as u64))
 }
 
-fn latency(suite: &SuiteRecord) -> Markup {
-    let rows: Vec<(&str, LatencySummary)> =
-        suite.summary.iter().map(|scenario| (scenario.scenario.as_str(), scenario.latency_virtual_ms)).collect();
+fn latency<'s>(suite: &'s SuiteRecord) -> Markup {
+    let of = |scenario: &'s ScenarioSummary| (scenario.scenario.as_str(), supported(&scenario.latency_virtual_ms));
+    let rows: Vec<(&str, VirtualPercentiles)> = suite.summary.iter().map(of).collect();
     if rows.iter().all(|(_, figures)| figures.count == 0) {
         return absent("From sending a command to its effect", "No command took effect, so none has a latency.");
     }
