@@ -52,10 +52,11 @@ impl Heat {
         let y = Scale::new(f64::from(low), f64::from(high), plot.bottom, TOP);
         let most = self.cells.values().max().copied().unwrap_or(1);
         let ink = |times: u64| 0.16 + 0.84 * if most > 1 { float(times).ln() / float(most).ln() } else { 1.0 };
-        let every = ((high - low) / 8).max(1);
+        // Every second edge is a doubling.
+        let every = ((high - low) / 6).next_multiple_of(2).max(2);
         let inner = html! {
             (plot.bands(bands))
-            @for edge_index in (low..=high).filter(|index| (index - low).is_multiple_of(every)) {
+            @for edge_index in (low..=high).filter(|index| index.is_multiple_of(every)) {
                 @let at = y.at(f64::from(edge_index));
                 line x1=(unit(LEFT - 3.0)) y1=(unit(at)) x2=(unit(RIGHT)) y2=(unit(at)) stroke="currentColor" stroke-opacity="0.12" {}
                 text x=(unit(LEFT - 6.0)) y=(unit(at + 3.5)) text-anchor="end" { (label(edge(edge_index))) }

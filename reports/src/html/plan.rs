@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
-use super::shell::{Cell, table, words};
+use super::shell::{Cell, table};
 use crate::report::{EntryIs, PlanEntry, PlanRecord};
 use crate::text::{count, grouped};
 

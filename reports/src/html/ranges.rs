@@ -37,7 +37,7 @@ pub(super) fn chart(id: &str, title: &str, description: &str, rows: &[(&str, Vir
             @let y = HEAD + ROW * (float(index as u64) + 0.5);
             g {
                 title { (name) ": " (told(figures)) }
-                text x=(unit(FIELD - 10.0)) y=(unit(y + 3.5)) text-anchor="end" font-size=(FONT) { (shortened(name, NAME_MAX)) }
+                text x=(unit(FIELD - 10.0)) y=(unit(y + 3.5)) text-anchor="end" font-size=(FONT) { (shortened(&name.replace("->", "\u{2192}"), NAME_MAX)) }
                 @let at = |ms: Option<VirtualMs>| ms.map(|ms| x.at(float(ms.0)));
                 @if let (Some(low), Some(max)) = (at(figures.p50.or(figures.min)), at(figures.max)) {
                     @let high = at(figures.p99.or(figures.p90)).unwrap_or(low);

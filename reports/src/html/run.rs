@@ -193,10 +193,16 @@ fn story(report: &RunReport, violation: &Violation, index: usize) -> Markup {
     about.insert_str(0, "about ");
     let caption = format!(
         "The causal past {about}, time going down, a row for each event. Arrows are messages, a cross ends a lost one, a heavy \
-         cross is a crash, a ring a fact in conflict; bands are faults. Left out: {} about the same, {} that did not lead here \
-         or are about others, {}.{}",
-        grouped(past.left_out),
-        grouped(past.elsewhere),
+         cross is a crash, a ring a fact in conflict; bands are faults. Left out: {}{} that are about others or did not lead \
+         here, and {}.{}",
+        match past.left_out {
+            0 => String::new(),
+            some => format!(
+                "{} about the same, ",
+                count(some, "message or event").replace("message or events", "messages and events")
+            ),
+        },
+        count(past.elsewhere, "message or event").replace("message or events", "messages and events"),
         count(trace.heartbeats, "heartbeat"),
         match trace.left_out {
             0 => String::new(),
