@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use tenantry_reports::record::RunRecord;
+use tenantry_reports::suite::SuiteRecord;
 use tenantry_reports::{html, samples};
 
 /// What a page is opened with besides its own: nothing that the browser does of its own accord.
@@ -35,10 +37,26 @@ fn chromium(folder: &Path, page: &Path, arguments: &[&str]) -> Output {
     output
 }
 
+/// Whose samples are kept in the repository: made by hand, for those of a real simulation would change with every change of the
+/// system.
+const KEPT: [&str; 3] = ["suite", "run_passed", "run_violated"];
+
+/// A hundred seeds of two scenarios and ten of a third, one of which breaks a promise.
+fn suite() -> SuiteRecord {
+    let mut runs: Vec<_> = (1..=100).map(|seed| samples::passed("smoke", seed)).collect();
+    runs.extend((1..=100).map(|seed| samples::marked("partition_and_power_loss", seed, "redelivered")));
+    runs[106] = samples::violated("partition_and_power_loss", 7);
+    runs.extend((1..=10).map(|seed| samples::passed("noisy_neighbour", seed)));
+    let needs = [("partition_and_power_loss", "redelivered"), ("noisy_neighbour", "http_429")];
+    let needs = needs.map(|(scenario, mark)| (scenario.to_owned(), vec![mark.to_owned()]));
+    SuiteRecord::new(samples::build(), runs, &needs.into_iter().collect())
+}
+
 /// All pages, by name.
 fn pages() -> Vec<(&'static str, String)> {
-    let link = |run: &tenantry_reports::record::RunRecord| Some(format!("{}-{}.html", run.scenario, run.seed));
+    let link = |run: &RunRecord| (run.seed == 7).then(|| "run_violated.html".to_owned());
     vec![
+        ("suite", html::suite(&suite(), link)),
         ("suite_passed", html::suite(&samples::passing_suite(), link)),
         ("suite_failed", html::suite(&samples::failing_suite(), link)),
         ("run_passed", html::run(&samples::report::passed())),
@@ -128,7 +146,7 @@ fn nothing_runs_over_the_edge_of_a_phone() {
         let inner = written(folder.path(), name, &measured);
         let frame = format!(
             "<!doctype html><body><iframe width=400 height=900 style='border:0' src='file://{}'></iframe>\
-             <script>onmessage = told => document.body.append('measured ' + told.data.join(' ') + ' end')</script>",
+             <script>onmessage = told => document.body.append(['measured', ...told.data, 'end'].join(' '))</script>",
             inner.display()
         );
         let file = written(folder.path(), &format!("{name}_frame"), &frame);
@@ -136,4 +154,74 @@ fn nothing_runs_over_the_edge_of_a_phone() {
         let told = dom.split_once("measured ").and_then(|(_, rest)| rest.split_once(" end"));
         assert_eq!(told.map(|(told, _)| told), Some("400 400"), "{name}: width of the window, width of the page");
     }
+}
+
+/// Run with `UPDATE_SAMPLES=1` to write them anew.
+#[test]
+fn the_samples_are_what_this_build_makes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    for (name, page) in pages().into_iter().filter(|(name, _)| KEPT.contains(name)) {
+        let file = folder.join(format!("{name}.html"));
+        if std::env::var_os("UPDATE_SAMPLES").is_some() {
+            fs::create_dir_all(&folder).and_then(|()| fs::write(&file, &page)).expect("the folder can be written");
+        }
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            kept == page,
+            "{} is not what is made now: UPDATE_SAMPLES=1 writes it anew; look at it",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn hostile_words_stay_words_wherever_they_stand() {
+    let hostile = "</title></style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let document = serde_json::to_string(&samples::report::violated()).unwrap();
+    // Names, ids and words of every kind, wherever the record has them.
+    let said = serde_json::to_string(hostile).unwrap();
+    let said = said.trim_matches('"');
+    let mut tried = 0;
+    for innocent in [
+        "m-150",
+        "consumer",
+        "umbrella",
+        "update_billing_limit",
+        "outside_guardrail",
+        "partition",
+        "redelivered",
+        "swapped_body",
+        "G3-one-outcome",
+    ] {
+        let bent = document.replace(innocent, said);
+        tried += usize::from(bent != document);
+        let page = html::run(&serde_json::from_str(&bent).expect("only words were changed"));
+        assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"), "{innocent}");
+        assert_eq!(page.matches("</style>").count(), 1, "{innocent}");
+    }
+    assert_eq!(tried, 9);
+    let mut run = samples::violated("calm", 1);
+    run.record.scenario = hostile.into();
+    run.record.reproduce = hostile.into();
+    run.record.invariants[0].violations[0] = hostile.into();
+    let suite = SuiteRecord::new(samples::build(), vec![run], &Default::default());
+    let page = html::suite(&suite, |_| Some(hostile.to_owned()));
+    assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"));
+}
+
+#[test]
+fn half_a_million_events_make_a_page_that_stays_small() {
+    let mut report = samples::report::violated();
+    let (messages, events) = (report.trace.messages.clone(), report.trace.events.clone());
+    let times = 500_000 / (messages.len() + events.len()) + 1;
+    // All of them about the commands in conflict and before it: the worst case for what has to be cut.
+    for violation in &mut report.violations {
+        violation.commands.clear();
+    }
+    report.trace.messages = (0..times).flat_map(|_| messages.clone()).collect();
+    report.trace.events = events.iter().cloned().chain((1..times).flat_map(|_| events.clone())).collect();
+    let page = html::run(&report);
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    assert!(page.contains("messages and events about the same"), "it says how much it leaves out");
+    assert!(page.matches("<line").count() < 1_500, "{} lines", page.matches("<line").count());
 }

@@ -10,6 +10,8 @@ use crate::text::{count, grouped};
 
 /// Entries told one by one, of a plan; the rest are counted by kind.
 const ENTRIES_MAX: usize = 60;
+/// Of those, acts that nobody found to matter: the first few show what they are like.
+const ACTS_MAX: usize = 12;
 
 /// The plan, or both.
 pub(super) fn render(plan: &PlanRecord) -> Markup {
@@ -65,8 +67,10 @@ fn list(entries: &[PlanEntry], enough: &BTreeSet<String>, name: &str) -> Markup 
         })
         .collect();
     ranked.sort_unstable();
-    let most = if enough.is_empty() { ENTRIES_MAX } else { ENTRIES_MAX / 3 };
-    let rest = ranked.split_off(ranked.len().min(most));
+    let matter = ranked.iter().filter(|(rank, _)| *rank < 2).count();
+    // A shrunk plan is told whole as far as there is room.
+    let acts = if entries.len() <= ENTRIES_MAX / 2 { ENTRIES_MAX } else { ACTS_MAX };
+    let rest = ranked.split_off(ranked.len().min((matter + acts).min(ENTRIES_MAX)));
     let mut shown: Vec<usize> = ranked.into_iter().map(|(_, place)| place).collect();
     shown.sort_unstable();
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();

@@ -50,7 +50,7 @@ pub(super) fn svg(id: &str, height: f64, title: &str, description: &str, inner: 
     let (title_id, description_id) = (format!("{id}-title"), format!("{id}-desc"));
     html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (unit(WIDTH)) " " (unit(height)) } width=(unit(WIDTH)) height=(unit(height))
-            role="img" aria-labelledby={ (title_id) " " (description_id) } fill="currentColor" font-size=(FONT) {
+            role="img" aria-labelledby={ (title_id) " " (description_id) } fill="currentColor" font-family="sans-serif" font-size=(FONT) {
             title id=(title_id) { (title) }
             desc id=(description_id) { (description) }
             (inner)

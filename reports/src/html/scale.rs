@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(ticks(7, 4), [0, 2, 4, 6, 8]);
         assert_eq!(ticks(2_345, 5), [0, 500, 1_000, 1_500, 2_000, 2_500]);
         assert_eq!(ticks(100, 4), [0, 50, 100]);
-        for max in [1, 9, 10, 11, 999, 123_456_789, u64::MAX] {
+        for max in [1, 9, 10, 11, 999, 123_456_789, 1_000_000_000_000_000] {
             let ticks = ticks(max, 5);
             assert!(ticks.len() <= 7 && ticks.len() >= 2, "{max}: {ticks:?}");
         }

@@ -79,11 +79,13 @@ pub(super) fn table(name: &str, head: &[&str], rows: &[Vec<Cell>]) -> Markup {
     html! {
         div class="scroll" role="region" aria-label=(name) tabindex="0" {
             table {
+                @if head.iter().any(|title| !title.is_empty()) {
                 thead { tr {
                     @for (column, title) in head.iter().enumerate() {
                         th scope="col" align=(if worded(column) { "left" } else { "right" }) class=[worded(column).then_some("w")] { (title) }
                     }
                 } }
+                }
                 tbody {
                     @for row in rows.iter().take(ROWS_MAX) { tr {
                         @for (column, cell) in row.iter().enumerate() { (shown(cell, column == 0)) }

@@ -99,8 +99,15 @@ fn verdict(suite: &SuiteRecord) -> String {
 fn proof(suite: &SuiteRecord) -> Markup {
     // A hunt says it in its notes already.
     let proved = suite.proved().filter(|proved| !suite.notes.contains(proved));
-    let unproved = (suite.verdict == SuiteVerdict::Pass && suite.proved().is_none() && suite.seeds() > 0)
-        .then_some("Fewer than three seeds of some scenario ran: too few to say how rare a failure is.");
+    let unproved = match suite.verdict {
+        SuiteVerdict::Pass if suite.proved().is_none() && suite.seeds() > 0 => {
+            Some("Fewer than three seeds of some scenario ran: too few to say how rare a failure is.")
+        }
+        SuiteVerdict::Violated => Some(
+            "One failure is a proof: with the same scenario, seed and build it happens every time, on any machine.",
+        ),
+        _ => None,
+    };
     let sentences = suite.reasons.iter().chain(&suite.notes).map(String::as_str);
     html! {
         @for sentence in proved.iter().map(String::as_str).chain(unproved).chain(sentences) { p { (sentence) } }
@@ -129,19 +136,16 @@ fn wrong(suite: &SuiteRecord, pages: &Pages) -> Markup {
     if bad.is_empty() && missed.is_empty() && suite.seeds() == suite.ended(Verdict::Pass) {
         return html! { p { "Nothing: every run passed, and all that some seed had to reach was reached." } };
     }
-    let row = |run: &&RunRecord| {
-        vec![
-            Cell::Words(pages.link(run, &format!("{}, seed {}", run.scenario, run.seed))),
-            Cell::Words(html! { span class=[(run.verdict >= Verdict::Violated).then_some("bad")] { (run.verdict) } }),
-            words(first_words(run)),
-            Cell::Words(html! { code { (run.reproduce) } }),
-        ]
-    };
-    let rows: Vec<_> = bad.iter().take(BAD_MAX).map(row).collect();
-    let untold = (suite.seeds() - suite.ended(Verdict::Pass)).saturating_sub(rows.len() as u64);
+    let untold = (suite.seeds() - suite.ended(Verdict::Pass)).saturating_sub(bad.len().min(BAD_MAX) as u64);
     html! {
         @for sentence in &missed { p { (sentence) } }
-        @if !rows.is_empty() { (table("Runs that did not pass", &["run", "verdict", "why", "see it again"], &rows)) }
+        @for run in bad.iter().take(BAD_MAX) {
+            div class="violation" {
+                h3 { (pages.link(run, &format!("{}, seed {}", run.scenario, run.seed))) ": " (run.verdict) }
+                p { (first_words(run)) }
+                (command(&run.reproduce))
+            }
+        }
         @if untold > 0 { p class="soft" { (grouped(untold)) " more did not pass." } }
     }
 }
