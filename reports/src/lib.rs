@@ -11,6 +11,7 @@
 
 pub mod causal;
 pub mod github;
+pub mod hlog;
 pub mod json;
 pub mod junit;
 pub mod latency;
@@ -18,6 +19,7 @@ pub mod markdown;
 pub mod merge;
 pub mod record;
 pub mod report;
+pub mod run_text;
 pub mod samples;
 pub mod suite;
 pub mod text;
