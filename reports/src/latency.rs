@@ -142,6 +142,11 @@ impl VirtualLatency {
         supported.then(|| VirtualMs(self.histogram.value_at_quantile(quantile).min(self.histogram.max())))
     }
 
+    /// The histogram it is, of milliseconds.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     /// How many were measured.
     #[must_use]
     pub fn count(&self) -> u64 {

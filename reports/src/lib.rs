@@ -11,6 +11,7 @@
 
 pub mod causal;
 pub mod github;
+pub mod hlog;
 pub mod html;
 pub mod json;
 pub mod junit;
@@ -19,6 +20,7 @@ pub mod markdown;
 pub mod merge;
 pub mod record;
 pub mod report;
+pub mod run_text;
 pub mod samples;
 pub mod suite;
 pub mod text;

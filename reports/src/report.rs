@@ -210,6 +210,18 @@ impl Stage {
         Self::SentToKnown,
     ];
 
+    /// As machines read it: its name in JSON, and its tag in a histogram log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SentToConfirmed => "sent_to_confirmed",
+            Self::ConfirmedToDelivered => "confirmed_to_delivered",
+            Self::DeliveredToEffect => "delivered_to_effect",
+            Self::SentToEffect => "sent_to_effect",
+            Self::SentToKnown => "sent_to_known",
+        }
+    }
+
     /// As people read it.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -391,3 +403,7 @@ impl RunReport {
         self.faults.iter().map(|window| window.kind.as_str()).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
