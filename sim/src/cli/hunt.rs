@@ -19,6 +19,7 @@ use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
 
 use super::find::{Found, find, sometimes, source};
+use super::folder::Folder;
 use super::output::{Outputs, build, reproduce, threads};
 use super::progress::Progress;
 use super::run::is_doubled;
@@ -65,6 +66,8 @@ pub(super) struct Hunt {
     shard: Option<Shard>,
     #[command(flatten)]
     outputs: Outputs,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 impl Hunt {
@@ -86,6 +89,7 @@ impl Hunt {
             return Err(miette::miette!(help = "use `tenantry run`", "a plan that is spelt out has one seed"));
         }
         self.outputs.check()?;
+        self.folder.check()?;
         let begun = now();
         let time = self.time.or(self.seeds.is_none().then_some(Duration::from_secs(60)));
         let end = time.and_then(|time| begun.checked_add(time));
@@ -150,6 +154,7 @@ impl Hunt {
                 false => suite.notes.push(told),
             }
         }
+        self.folder.write(&suite, all(), self.bug)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

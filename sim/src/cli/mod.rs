@@ -6,6 +6,7 @@
 mod bugs;
 mod completions;
 mod find;
+mod folder;
 mod github;
 mod hunt;
 mod list;

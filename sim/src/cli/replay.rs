@@ -17,7 +17,8 @@ use tenantry_sim::tenantry::shrink::violates;
 use tenantry_sim::tenantry::story::{shortened, tell};
 
 use super::find::{Found, find_one};
-use super::output::{print, threads, write};
+use super::folder::Folder;
+use super::output::{print, reproduce, threads, write};
 use super::run::write_trace;
 use super::shrink::{broken, entries, seed_of};
 
@@ -59,6 +60,8 @@ pub(super) struct Replay {
     /// Write what was found as JSON to this file; `-` is stdout, instead of the text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// What is run again, and what was recorded of it.
@@ -123,7 +126,10 @@ impl Replay {
         let threads = threads(self.jobs);
         let bug = self.bug.or(recorded.bug);
         let setup = Setup { bug, ..Setup::expand(&recorded.found.scenario, recorded.seed) };
-        let ended = setup.run(true);
+        self.folder.check()?;
+        let mut ended = setup.run(true);
+        ended.finished.record.reproduce = reproduce(&recorded.found, recorded.seed, bug);
+        self.folder.write_one(&recorded.found, &setup, &ended)?;
         let (record, trace) = (&ended.finished.record, &ended.trace);
         if let Some(path) = &self.trace {
             write_trace(path, trace)?;

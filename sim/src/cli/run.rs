@@ -13,6 +13,7 @@ use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::{Found, find, sometimes, source};
+use super::folder::Folder;
 use super::output::{Outputs, build, reproduce, threads, write};
 use super::progress::Progress;
 use super::seeds;
@@ -40,6 +41,8 @@ pub(super) struct Run {
     shard: Option<Shard>,
     #[command(flatten)]
     outputs: Outputs,
+    #[command(flatten)]
+    folder: Folder,
     /// Run every seed twice, and name the first event that differs; without it the first seed of a scenario and every 50th
     /// are.
     #[arg(long)]
@@ -69,6 +72,7 @@ impl Run {
             return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
         }
         self.outputs.check()?;
+        self.folder.check()?;
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let double = self.double;
         let of_scenario = |found: &'_ Found| {
@@ -121,6 +125,7 @@ impl Run {
                 suite.worsen(SuiteVerdict::Nondeterministic, what);
             }
         }
+        self.folder.write(&suite, scenarios.iter(), self.bug)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -12,6 +12,7 @@
 pub mod adversary;
 pub mod approvers;
 pub mod canary;
+pub mod carried;
 pub mod cast;
 pub mod evidence;
 pub mod followers;
@@ -30,6 +31,7 @@ pub mod operators;
 pub mod pki;
 pub mod receiver;
 pub mod regression;
+pub mod report;
 pub mod run;
 pub mod section;
 pub mod shrink;

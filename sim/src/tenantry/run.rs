@@ -21,6 +21,7 @@ use tenantry_system::secret::KeySet;
 
 use super::approvers::Paired;
 use super::canary::{Canaries, Logs};
+use super::carried::{Carried, Carries};
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
@@ -113,6 +114,10 @@ pub struct Ended {
     pub finished: FinishedRun,
     /// Every event, if it was asked for.
     pub trace: Vec<TraceEntry>,
+    /// What chunks on the wire carry, by their digests, if every event was asked for.
+    pub carried: BTreeMap<String, Carries>,
+    /// How often each fault was felt, in the order in which they began.
+    pub felt: Vec<u64>,
 }
 
 impl Setup {
@@ -191,7 +196,8 @@ impl Setup {
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
         let (weather, faults) = (Weather::default(), self.plan.faults());
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
-        let worlds = worlds.under(&weather, &faults);
+        let carried = Carried::new(keep_trace);
+        let worlds = worlds.under(&weather, &faults).read_by(&carried);
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
         let house = House {
@@ -243,7 +249,7 @@ impl Setup {
             latency_ms: self.latency_ms.clone(),
             limit: deadline,
             epoch: epoch(),
-            weather,
+            weather: weather.clone(),
         };
         let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
         if self.catalogue {
@@ -307,7 +313,7 @@ impl Setup {
         let wall_ms = (wall_now() - started).as_millis() as u64;
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
         drop(seen);
-        Ended { finished, trace: trace.entries() }
+        Ended { finished, trace: trace.entries(), carried: carried.all(), felt: weather.felt_each() }
     }
 
     /// Runs it once more: how that was otherwise than the run that had `digest`, if it was.

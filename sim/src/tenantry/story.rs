@@ -123,11 +123,11 @@ impl Concern {
 }
 
 /// The words of a text, as far as they could be names.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').filter(|word| !word.is_empty())
 }
 
-fn command(act: &Act) -> Option<&Command> {
+pub(super) fn command(act: &Act) -> Option<&Command> {
     match act {
         Act::Send(command) | Act::TryAndSend(command) | Act::Resend(command) | Act::ReuseId(command) => Some(command),
         Act::Forge(forgery) => Some(&forgery.command),
@@ -137,7 +137,7 @@ fn command(act: &Act) -> Option<&Command> {
 }
 
 /// The first text under `key`, however deep.
-fn find<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
+pub(super) fn find<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     let fields = value.as_object()?;
     fields.get(key).and_then(Value::as_str).or_else(|| fields.values().find_map(|value| find(value, key)))
 }

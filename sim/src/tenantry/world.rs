@@ -26,6 +26,7 @@ use tenantry_system::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::carried::Carried;
 use super::frames::{Counts, Trouble, Troubled};
 use super::measured::{Measured, Spans};
 use super::pki::Pki;
@@ -79,6 +80,8 @@ pub struct Worlds {
     weather: Weather,
     /// Whether the plan has faults of frames: without any nobody needs to look at each frame.
     frames: bool,
+    /// What chunks carry, if it is wanted.
+    carried: Carried,
 }
 
 struct Hosted {
@@ -113,7 +116,14 @@ impl Worlds {
             spans: Arc::default(),
             weather: Weather::default(),
             frames: false,
+            carried: Carried::default(),
         }
+    }
+
+    /// The same, in which what chunks carry is kept in `carried`.
+    #[must_use]
+    pub fn read_by(self, carried: &Carried) -> Self {
+        Self { carried: carried.clone(), ..self }
     }
 
     /// The same, under `weather`, in which faults of `plan` come and go.
@@ -172,7 +182,12 @@ impl Worlds {
         let (weather, gate) = (self.weather.clone(), hosted.gate.clone());
         let host: Arc<str> = host.into();
         let handle = Handle { image: hosted.image.clone(), epoch, host: host.clone(), weather: weather.clone() };
-        let told = Told { host: host.clone(), trace: self.trace.clone(), canaries: self.canaries.clone() };
+        let told = Told {
+            host: host.clone(),
+            trace: self.trace.clone(),
+            canaries: self.canaries.clone(),
+            carried: self.carried.clone(),
+        };
         let life = Life::of(&handle, &gate);
         hosted.life = Some(life.clone());
         let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.clone(), life });
@@ -471,6 +486,7 @@ struct Told {
     host: Arc<str>,
     trace: Trace,
     canaries: Option<Canaries>,
+    carried: Carried,
 }
 
 impl Traced {
@@ -556,7 +572,11 @@ impl Watched {
 
     fn record(&self, kind: &'static str, chunk: &[u8]) {
         let hash = Sha256::digest(chunk);
-        let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
+        let hash = hex::encode(&hash[..8]);
+        if kind == "net.out" {
+            self.told.carried.note(&self.peer, chunk, &hash);
+        }
+        let detail = format!("{} {} bytes {hash}", self.peer, chunk.len());
         self.told.trace.record(now(), &self.told.host, kind, &detail);
     }
 }
