@@ -18,7 +18,7 @@ use tenantry_reports::time::{VirtualMs, VirtualUs};
 
 use self::ways::Ways;
 use super::run::{Ended, Setup};
-use super::story::{command, find, shortened, told_act, violations, words};
+use super::story::{command, find, shortened, told_act, violations as words_of, words};
 use super::workload::{Act, Command};
 use crate::engine::fault::Fault;
 use crate::engine::plan::What;
@@ -65,7 +65,7 @@ pub fn of(setup: &Setup, ended: &Ended, about: About) -> RunReport {
     let trace = tracing.finish(LISTED_MAX);
     let violations = record.invariants.iter().filter(|found| found.violations_total > 0);
     let violations = violations.flat_map(|found| {
-        let told = violations(&record, &found.name);
+        let told = words_of(&record, &found.name);
         told.into_iter().map(|words| violation(&found.name, words, &sent, &trace, end)).collect::<Vec<_>>()
     });
     RunReport {
@@ -185,11 +185,11 @@ fn violation(
 ) -> Violation {
     let said: BTreeSet<&str> = words(&told).collect();
     let mut commands: BTreeSet<&str> = sent.keys().copied().filter(|id| said.contains(id)).collect();
-    let of_tenant = |tenant: &str| sent.iter().filter(move |(_, command)| command.tenant.as_str() == tenant);
     let mut tenants: BTreeSet<&str> = sent.values().map(|command| command.tenant.as_str()).collect();
     tenants.retain(|tenant| said.contains(tenant));
     if commands.is_empty() {
-        commands = tenants.iter().flat_map(|tenant| of_tenant(tenant)).map(|(id, _)| *id).collect();
+        let of_tenants = sent.iter().filter(|(_, command)| tenants.contains(command.tenant.as_str()));
+        commands = of_tenants.map(|(id, _)| *id).collect();
     }
     tenants.extend(commands.iter().map(|id| sent[id].tenant.as_str()));
     let concerned = |kind: Option<&str>| -> Vec<u32> {
