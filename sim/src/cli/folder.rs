@@ -1,8 +1,8 @@
 //! `--report DIR`: a folder with all that is to be read of a suite, and with the runs of interest in full.
 //!
 //! ```text
-//! DIR/record.json  summary.txt  summary.md  junit.xml     the suite
-//! DIR/runs/<scenario>-<seed>.json  .txt  .hlog            a run, its latencies as text and for HdrHistogram's tools
+//! DIR/index.html  record.json  summary.txt  summary.md  junit.xml     the suite
+//! DIR/runs/<scenario>-<seed>.html  .json  .txt  .hlog     a run, its latencies as text and for HdrHistogram's tools
 //! ```
 //!
 //! Runs are kept without their events, for there may be thousands. One of interest is simply run again with them: it is the same
@@ -10,10 +10,11 @@
 
 use std::path::{Path, PathBuf};
 
+use tenantry_reports::record::RunRecord;
 use tenantry_reports::report::RunReport;
 use tenantry_reports::suite::SuiteRecord;
 use tenantry_reports::verdict::Verdict;
-use tenantry_reports::{hlog, json, junit, markdown, run_text, text};
+use tenantry_reports::{hlog, html, json, junit, markdown, run_text, text};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -55,7 +56,12 @@ impl Folder {
     ) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
         let scenarios: Vec<&Found> = scenarios.collect();
-        for (name, seed) in of_interest(suite) {
+        let told = of_interest(suite);
+        let page = |run: &RunRecord| {
+            let own = told.iter().any(|(name, seed)| *name == run.scenario && *seed == run.seed);
+            own.then(|| format!("runs/{}-{}.html", run.scenario, run.seed))
+        };
+        for (name, seed) in told.clone() {
             let Some(found) = scenarios.iter().find(|found| found.scenario.name == name) else { continue };
             let setup = Setup { bug, ..Setup::expand(&found.scenario, seed) };
             let mut ended = setup.run(true);
@@ -63,6 +69,7 @@ impl Folder {
             write_run(folder, &of(found, &setup, &ended))?;
         }
         for (name, content) in [
+            ("index.html", html::suite(suite, page)),
             ("record.json", json::render(suite)),
             ("summary.txt", text::render(suite)),
             ("summary.md", markdown::render(suite)),
@@ -106,6 +113,7 @@ fn write_run(folder: &Path, report: &RunReport) -> Result<(), miette::Report> {
     let log = hlog::render(report).map_err(|error| miette::miette!("failed to write {name}: {error}"))?;
     whole(&path("json"), &json)?;
     whole(&path("hlog"), log.as_bytes())?;
+    whole(&path("html"), html::run(report).as_bytes())?;
     whole(&path("txt"), run_text::render(report).as_bytes())
 }
 
