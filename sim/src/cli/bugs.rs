@@ -1,5 +1,6 @@
 //! `tenantry bugs`: hunts every planted bug, shows which promise each was found by, and that nothing rings without one.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
-use tenantry_sim::bugs::{Bug, Hunted, Limits, hunt};
+use tenantry_sim::bugs::{Bug, CHAOS, Hunted, Limits, hunt};
 use tenantry_sim::engine::scenario_error::one_of;
 use tenantry_sim::engine::shrink::Limits as Budget;
 use tenantry_sim::engine::suite::run_all;
@@ -34,9 +35,9 @@ pub(super) struct Bugs {
     /// Give a bug up after so many seeds.
     #[arg(long, value_name = "N", default_value = "200")]
     seeds: NonZeroU64,
-    /// Hunt in this scenario.
-    #[arg(long, value_name = "SCENARIO", default_value = "chaos")]
-    scenario: String,
+    /// Hunt in this scenario [default: each bug's own, which is `chaos` for most].
+    #[arg(long, value_name = "SCENARIO")]
+    scenario: Option<String>,
     /// So many seeds without any bug, none of which may find anything.
     #[arg(long, value_name = "N", default_value_t = 200)]
     clean: u64,
@@ -94,17 +95,21 @@ impl Bugs {
             print(&list(&bugs))?;
             return Ok(0);
         }
-        let found = find(std::slice::from_ref(&self.scenario))?;
-        let [Found { scenario, .. }] = &found[..] else {
-            return Err(miette::miette!("--scenario takes one scenario, and {:?} are {}", self.scenario, found.len()));
-        };
-        let threads = threads(self.jobs);
-        let told = run_all(&bugs, threads, |bug| self.hunt(*bug, scenario), progress);
+        let given = self.scenario.as_deref();
+        let mut scenarios = BTreeMap::new();
+        for name in bugs.iter().map(|bug| given.unwrap_or(bug.scenario())).chain([given.unwrap_or(CHAOS)]) {
+            if !scenarios.contains_key(name) {
+                scenarios.insert(name, one(name)?);
+            }
+        }
+        let (threads, scenario) = (threads(self.jobs), &scenarios[given.unwrap_or(CHAOS)]);
+        let own = |bug: &Bug| &scenarios[given.unwrap_or(bug.scenario())];
+        let told = run_all(&bugs, threads, |bug| self.hunt(*bug, own(bug)), progress);
         let seeds: Vec<u64> = (1..=self.clean).collect();
         let ended = run_all(&seeds, threads, |seed| alarm(scenario, *seed), |done, of, _| counted(done, of, "clean"));
         let alarms: Vec<_> = ended.into_iter().flatten().collect();
         let clean = Clean { seeds: self.clean, violations: alarms.len() as u64, first: alarms.into_iter().next() };
-        let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, &scenario.name));
+        let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, given));
         match self.json.as_deref() {
             Some(path) if path == std::path::Path::new("-") => print(&format!("{json:#}\n"))?,
             Some(path) => {
@@ -130,6 +135,15 @@ impl Bugs {
     }
 }
 
+/// The one scenario of this name.
+fn one(name: &str) -> Result<Scenario, miette::Report> {
+    let mut found = find(&[name.to_owned()])?;
+    match (found.pop(), found.len()) {
+        (Some(Found { scenario, .. }), 0) => Ok(scenario),
+        (_, others) => Err(miette::miette!("--scenario takes one scenario, and {name:?} are {}", others + 1)),
+    }
+}
+
 /// What a run without any bug rang for, if it did.
 fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
     let record = Setup::expand(scenario, seed).run(false).finished.record;
@@ -145,7 +159,8 @@ fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
 fn list(bugs: &[Bug]) -> String {
     let row = |bug: &Bug| {
         let seams: Vec<_> = bug.seams().iter().map(|seam| seam.name()).collect();
-        format!("{:<28} {:<22} {:<18} {}\n", bug.name(), bug.promise(), seams.join(", "), bug.trap())
+        let (name, promise, seams, scenario) = (bug.name(), bug.promise(), seams.join(", "), bug.scenario());
+        format!("{name:<28} {promise:<22} {seams:<18} {scenario:<16} {}\n", bug.trap())
     };
     bugs.iter().map(row).collect()
 }
@@ -162,6 +177,7 @@ fn as_json(told: &[Told], clean: &Clean) -> Value {
             "entries": shrunk.map(|(_, before)| before),
             "promise": hunted.bug.promise(),
             "trap": hunted.bug.trap(),
+            "scenario": hunted.bug.scenario(),
             "violated": hunted.violated,
             "story": hunted.story,
         })
@@ -170,9 +186,9 @@ fn as_json(told: &[Told], clean: &Clean) -> Value {
     json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first}})
 }
 
-fn as_text(told: &[Told], clean: &Clean, scenario: &str) -> String {
+fn as_text(told: &[Told], clean: &Clean, scenario: Option<&str>) -> String {
     let found = told.iter().filter(|told| told.hunted.found.is_some()).count();
-    let mut text = format!("{found} of {} bugs found in {scenario}.\n\n", told.len());
+    let mut text = format!("{found} of {} bugs found in {}.\n\n", told.len(), scenario.unwrap_or("their scenarios"));
     text += &format!("{:<28} {:<22} {:>6} {:>8}  {}\n", "bug", "found by", "seeds", "entries", "also violated");
     for Told { hunted, shrunk } in told {
         let (bug, found) = (hunted.bug, hunted.found.as_ref());

@@ -200,16 +200,17 @@ impl Setup {
         let worlds = worlds.under(&weather, &faults).read_by(&carried);
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
+        let keys = Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy));
         let house = House {
             worlds: worlds.clone(),
             evidence: evidence.clone(),
             provider: provider.clone(),
             at: addresses().into(),
             limits: self.rate_limits,
-            kit: Kit::new(self.bug, evidence.clone(), provider),
+            kit: Kit::new(self.bug, evidence.clone(), provider, keys.clone()),
             alert_rules: self.alert_rules.clone(),
             webhook: self.webhook,
-            keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
+            keys,
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
         let triages = acts.iter().filter(|(_, act)| matches!(act, Act::Triage(_))).count();

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tenantry_system::action::Rejection;
 use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
 use tenantry_system::billing::Currency;
+use tenantry_system::broker::Lease;
 use tenantry_system::ids::MessageId;
 use tenantry_system::ledger::{Account, PauseGeneration, Posting, TenantState, Transaction};
 use tenantry_system::message::body_sha256;
@@ -217,6 +219,30 @@ fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_e
     assert_eq!(violated(&paused), ["G2-authority"]);
 }
 
+#[test]
+fn g2_goes_by_the_simulations_time_whatever_the_ledgers_clock_says() {
+    let ms = Duration::from_millis;
+    let (acme, ana) = (tenant("acme"), UserId::parse("ana").unwrap());
+    // ana's role is gone from the start until now, as far as a role that is given back can still be felt.
+    let rejected = |brought: Duration, clock_ms: i64| {
+        let mut story = story();
+        let gone = [(ana.clone(), acme.clone())].into();
+        story.seen.revocations.begin(&gone);
+        story.seen.revocations.in_force(&gone, 2);
+        story.seen.revocations.in_force(&[].into(), 3);
+        story.seen.witness.brought(&acme, &id("m-2"), brought);
+        story.seen.witness.decided(&acme, &id("m-2"), brought + ms(20));
+        let outcome = story.kept.outcomes.get_mut(&(acme.clone(), id("m-2"))).unwrap();
+        outcome.verdict = Err(Rejection::new("forbidden", "gone"));
+        outcome.at_unix_ms += clock_ms;
+        violated(&story).contains(&"G2-authority")
+    };
+    for clock_ms in [-3_600_000, -1, 0, 3_600_000] {
+        assert!(!rejected(ms(100), clock_ms), "a clock that is {clock_ms} ms off rings");
+        assert!(rejected(ms(60_000), clock_ms), "a clock that is {clock_ms} ms off silences");
+    }
+}
+
 /// The same where credit takes two: bob has approved ana's first, and her second ended without an effect.
 fn paired() -> Story {
     let mut paired = story();
@@ -359,6 +385,22 @@ fn g4_sees_a_confirmed_command_that_is_nowhere() {
     assert!(violated(&forgotten).contains(&"G4-nothing-lost"));
     forgotten.kept.letters_of.insert((tenant("acme"), id("f-1")));
     assert!(!violated(&forgotten).contains(&"G4-nothing-lost"));
+}
+
+#[test]
+fn g4_sees_a_run_that_is_settled_by_a_lease_that_is_over() {
+    let lease = |token| Lease { tenant: tenant("acme"), token };
+    let mut handed_on = story();
+    let leases = &mut handed_on.seen.witness.leases;
+    leases.out(&lease(1));
+    assert!(!leases.is_over(&lease(1)));
+    leases.settled(&lease(1), false, true);
+    leases.out(&lease(2));
+    assert!(leases.is_over(&lease(1)) && !leases.is_over(&lease(2)));
+    leases.settled(&lease(1), true, false);
+    assert_eq!(violated(&handed_on), Vec::<&str>::new());
+    handed_on.seen.witness.leases.settled(&lease(1), true, true);
+    assert_eq!(violated(&handed_on), ["G4-nothing-lost"]);
 }
 
 #[test]
