@@ -18,7 +18,7 @@ use tenantry_sim::tenantry::section::Scenario;
 use tenantry_sim::tenantry::shrink::shrink;
 
 use super::find::{Found, find};
-use super::output::{print, threads, write};
+use super::output::{check_files, print, threads, write};
 
 /// What stands in the place of a figure that there is none of.
 const NONE: &str = "-";
@@ -76,6 +76,8 @@ struct Clean {
     seeds: u64,
     violations: u64,
     first: Option<String>,
+    /// Runs in which an invariant compared nothing: those say nothing.
+    inconclusive: u64,
 }
 
 impl Bugs {
@@ -90,7 +92,8 @@ impl Bugs {
     }
 
     fn try_execute(self) -> Result<u8, miette::Report> {
-        let bugs = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
+        check_files(&[("--json", self.json.as_deref())], &[])?;
+        let bugs: Vec<Bug> = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
         if self.list {
             print(&list(&bugs))?;
             return Ok(0);
@@ -107,8 +110,10 @@ impl Bugs {
         let told = run_all(&bugs, threads, |bug| self.hunt(*bug, own(bug)), progress);
         let seeds: Vec<u64> = (1..=self.clean).collect();
         let ended = run_all(&seeds, threads, |seed| alarm(scenario, *seed), |done, of, _| counted(done, of, "clean"));
-        let alarms: Vec<_> = ended.into_iter().flatten().collect();
-        let clean = Clean { seeds: self.clean, violations: alarms.len() as u64, first: alarms.into_iter().next() };
+        let inconclusive = ended.iter().filter(|(verdict, _)| *verdict == Verdict::Inconclusive).count() as u64;
+        let alarms: Vec<_> = ended.into_iter().filter_map(|(_, alarm)| alarm).collect();
+        let (violations, first) = (alarms.len() as u64, alarms.into_iter().next());
+        let clean = Clean { seeds: self.clean, violations, first, inconclusive };
         let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, given));
         match self.json.as_deref() {
             Some(path) if path == std::path::Path::new("-") => print(&format!("{json:#}\n"))?,
@@ -119,7 +124,11 @@ impl Bugs {
             None => print(&text)?,
         }
         let all = told.iter().all(|told| told.hunted.found.is_some());
-        let verdict = if all && clean.violations == 0 { SuiteVerdict::Pass } else { SuiteVerdict::Violated };
+        let verdict = match (all && clean.violations == 0, clean.inconclusive) {
+            (true, 0) => SuiteVerdict::Pass,
+            (true, _) => SuiteVerdict::Inconclusive,
+            (false, _) => SuiteVerdict::Violated,
+        };
         Ok(verdict.exit_code())
     }
 
@@ -144,16 +153,17 @@ fn one(name: &str) -> Result<Scenario, miette::Report> {
     }
 }
 
-/// What a run without any bug rang for, if it did.
-fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
+/// How a run without any bug ended, and what it rang for, if it did.
+fn alarm(scenario: &Scenario, seed: u64) -> (Verdict, Option<String>) {
     let record = Setup::expand(scenario, seed).run(false).finished.record;
     let violated = record.invariants.iter().find(|invariant| invariant.violations_total > 0);
-    match record.verdict {
+    let rang = match record.verdict {
         Verdict::Failed => Some(format!("seed {seed}: {}", record.error.unwrap_or_default())),
         Verdict::Violated => violated
             .map(|by| format!("seed {seed}: {}: {}", by.name, by.violations.first().map_or(NONE, String::as_str))),
         Verdict::Pass | Verdict::Inconclusive => None,
-    }
+    };
+    (record.verdict, rang)
 }
 
 fn list(bugs: &[Bug]) -> String {
@@ -183,7 +193,7 @@ fn as_json(told: &[Told], clean: &Clean) -> Value {
         })
     };
     let bugs: Vec<_> = told.iter().map(bug).collect();
-    json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first}})
+    json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first, "inconclusive": clean.inconclusive}})
 }
 
 fn as_text(told: &[Told], clean: &Clean, scenario: Option<&str>) -> String {
@@ -209,7 +219,11 @@ fn as_text(told: &[Told], clean: &Clean, scenario: Option<&str>) -> String {
         text += &format!("\n{} survived: {} {story}\n", hunted.bug.name(), hunted.bug.trap());
     }
     let alarms = clean.violations;
-    text += &format!("\n{} seeds without a bug: {} rang.\n", grouped(clean.seeds), grouped(alarms));
+    text += &format!("\n{} seeds without a bug: {} rang", grouped(clean.seeds), grouped(alarms));
+    if clean.inconclusive > 0 {
+        text += &format!(", {} were inconclusive", grouped(clean.inconclusive));
+    }
+    text += ".\n";
     if let Some(first) = &clean.first {
         text += &format!("The first: {first}\n");
     }

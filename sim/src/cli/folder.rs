@@ -20,7 +20,7 @@ use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::Found;
-use super::output::{build, reproduce};
+use super::output::{build, put, reproduce, write};
 
 /// Runs that did not pass and are told in full; where all passed, one of each scenario is.
 const BAD_RUNS_MAX: usize = 10;
@@ -63,7 +63,7 @@ impl Folder {
         };
         for (name, seed) in told.clone() {
             let Some(found) = scenarios.iter().find(|found| found.scenario.name == name) else { continue };
-            let setup = Setup { bug, ..Setup::expand(&found.scenario, seed) };
+            let setup = Setup::expand(&found.scenario, seed).with(bug);
             let mut ended = setup.run(true);
             ended.finished.record.reproduce = reproduce(found, seed, bug);
             write_run(folder, &of(found, &setup, &ended))?;
@@ -75,7 +75,7 @@ impl Folder {
             ("summary.md", markdown::render(suite)),
             ("junit.xml", junit::render(suite)),
         ] {
-            whole(&folder.join(name), content.as_bytes())?;
+            write(&folder.join(name), content.as_bytes())?;
         }
         Ok(())
     }
@@ -111,28 +111,10 @@ fn write_run(folder: &Path, report: &RunReport) -> Result<(), miette::Report> {
     let mut json = serde_json::to_vec(report).map_err(|error| miette::miette!("failed to write {name}: {error}"))?;
     json.push(b'\n');
     let log = hlog::render(report).map_err(|error| miette::miette!("failed to write {name}: {error}"))?;
-    whole(&path("json"), &json)?;
-    whole(&path("hlog"), log.as_bytes())?;
-    whole(&path("html"), html::run(report).as_bytes())?;
-    whole(&path("txt"), run_text::render(report).as_bytes())
-}
-
-/// Writes a file whole or not at all: nothing half-written is ever found under its name.
-fn whole(path: &Path, content: &[u8]) -> Result<(), miette::Report> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = put(&partial, content).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|error| {
-        // What is left of it is nobody's: the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-        unwritten(path, &error)
-    })
-}
-
-#[expect(clippy::disallowed_methods, reason = "a report is not the system's data: it can be made again from its seed")]
-fn put(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    std::fs::write(path, content)
+    write(&path("json"), &json)?;
+    write(&path("hlog"), log.as_bytes())?;
+    write(&path("html"), html::run(report).as_bytes())?;
+    write(&path("txt"), run_text::render(report).as_bytes())
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> miette::Report {

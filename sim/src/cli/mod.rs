@@ -20,6 +20,7 @@ mod schema;
 mod seeds;
 mod shard;
 mod shrink;
+mod stop;
 
 use clap::{Parser, Subcommand};
 

@@ -72,7 +72,8 @@ pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result
     for (key, value) in &table {
         file += &written(key, value)?;
     }
-    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest))
+    let planted = setup.bug.map(|bug| bug.name());
+    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest, planted))
 }
 
 /// A section, with a line for each of its values as far as they fit into one.

@@ -147,7 +147,7 @@ impl Setup {
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
-            bug: None,
+            bug: scenario.plan.as_ref().and_then(|spelt| Bug::find(spelt.planted.as_deref()?)),
             redrawn: None,
             guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
@@ -183,6 +183,12 @@ impl Setup {
             duration: Duration::from_millis(last + 1),
             drain: Duration::from_secs(10),
         }
+    }
+
+    /// The same with `bug` planted, if one is given.
+    #[must_use]
+    pub fn with(self, bug: Option<Bug>) -> Self {
+        Self { bug: bug.or(self.bug), ..self }
     }
 
     /// Runs it, keeping every event if `keep_trace`.

@@ -15,7 +15,7 @@ use super::workload::{Act, Command};
 use crate::engine::plan::What;
 use crate::engine::trace::TraceEntry;
 
-/// Lines of a story; what lies in the middle of a longer one is counted.
+/// Lines of a story; of a longer one what lies in the middle and names no message in question is counted.
 const LINES_MAX: usize = 60;
 
 /// Letters of one line.
@@ -53,11 +53,23 @@ pub fn tell(setup: &Setup, trace: &[TraceEntry], record: &RunRecord, invariant: 
     lines.sort_by_key(|(at_us, order, _)| (*at_us, *order));
     let mut story: Vec<String> =
         lines.iter().map(|(at_us, _, told)| format!("{:>7} ms  {}", at_us / 1000, shortened(told, LINE_MAX))).collect();
-    if story.len() > LINES_MAX {
-        let left_out = story.len() - LINES_MAX;
-        let half = LINES_MAX / 2;
-        story.splice(half..half + left_out, [format!("            ({left_out} lines of the same sort)")]);
+    let (half, end) = (LINES_MAX / 2, story.len().saturating_sub(LINES_MAX / 2));
+    let mut left_out = story.len().saturating_sub(LINES_MAX);
+    let mut index = half;
+    let mut kept = Vec::new();
+    for (at, line) in story.drain(..).enumerate() {
+        if left_out > 0 && (half..end).contains(&at) && !concern.has(&line) {
+            left_out -= 1;
+            index = kept.len();
+        } else {
+            kept.push(line);
+        }
     }
+    let gone = lines.len() - kept.len();
+    if gone > 0 {
+        kept.insert(index, format!("            ({gone} lines of other matters)"));
+    }
+    let mut story = kept;
     story.extend(
         violations.iter().take(VIOLATIONS_MAX).map(|violation| format!("    the end  {invariant}: {violation}")),
     );

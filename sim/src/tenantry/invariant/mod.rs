@@ -108,6 +108,30 @@ impl Finding {
     }
 }
 
+/// Every invariant there is, by its name.
+pub const NAMES: [&str; 20] = [
+    "G1-attack-catalogue",
+    "G1-isolation",
+    "G10-liveness",
+    "G2-authority",
+    "G2-four-eyes",
+    "G3-dead-letters",
+    "G3-one-outcome",
+    "G4-nothing-lost",
+    "G5-order",
+    "G6-billing",
+    "G6-dry-run",
+    "G7-alerts",
+    "G7-attempts-on-record",
+    "G7-steps-on-record",
+    "G7-stream",
+    "G7-tamper-evident",
+    "G7-webhook",
+    "G8-fair-share",
+    "G9-confidentiality",
+    "R4-monitor",
+];
+
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {
