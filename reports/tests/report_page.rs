@@ -1,6 +1,8 @@
 //! Pages as a browser shows them: nothing is fetched, nothing complains, nothing runs over the edge, and without styles they
 //! say the same. Needs chromium.
 
+#![expect(clippy::disallowed_methods, reason = "pages are files; what must last is elsewhere")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

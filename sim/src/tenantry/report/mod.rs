@@ -1,7 +1,7 @@
 //! A run told in full: its report, made from its setup and its trace after it has ended.
 //!
 //! Nothing is measured for it that the run did not see anyway: a run whose events were not kept is run again with them, and is
-//! the same to the last event. Commands' ways are read in [`ways`], messages in [`messages`], faults and lives in [`windows`].
+//! the same to the last event. Commands' ways are read in `ways.rs`, messages in `messages.rs`, faults and lives in `windows.rs`.
 
 mod messages;
 mod ways;

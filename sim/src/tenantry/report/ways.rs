@@ -65,11 +65,7 @@ impl<'s> Ways<'s> {
         let first = first.unwrap_or("");
         match *kind {
             "api.answer" => self.answered(*at_us, first, second),
-            "broker.published" => {
-                if rest.starts_with("Ok(Accepted") {
-                    self.depth.push((*at_us, 1));
-                }
-            }
+            "broker.published" if rest.starts_with("Ok(Accepted") => self.depth.push((*at_us, 1)),
             "broker.leased" => {
                 let id = detail.split_once(" } ").and_then(|(_, leased)| leased.split(' ').next());
                 if let Some(way) = id.and_then(|id| self.ways.get_mut(id)) {
