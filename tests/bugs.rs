@@ -9,15 +9,18 @@ use tenantry_tests::{root, tenantry};
 /// Seeds that one bug may take here; most take one or two.
 const SEEDS: u64 = 60;
 
-fn chaos() -> Scenario {
-    let path = root().join("scenarios/chaos.toml");
-    let text = std::fs::read_to_string(&path).expect("the scenario");
-    Scenario::parse("chaos.toml", &text, section::hosts).expect("a sound scenario")
+/// Seeds that one bug may take in a scenario made for it.
+const SEEDS_ELSEWHERE: u64 = 10;
+
+fn scenario(name: &str) -> Scenario {
+    let file = format!("{name}.toml");
+    let text = std::fs::read_to_string(root().join("scenarios").join(&file)).expect("the scenario");
+    Scenario::parse(&file, &text, section::hosts).expect("a sound scenario")
 }
 
 #[test]
 fn every_planted_bug_is_found_by_the_promise_that_it_breaks() {
-    let (chaos, bugs): (_, Vec<Bug>) = (chaos(), Bug::all().collect());
+    let (chaos, bugs): (_, Vec<Bug>) = (scenario("chaos"), Bug::all().collect());
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     let limits = Limits { from: 1, seeds: SEEDS, hang: std::time::Duration::from_secs(120) };
     let hunted = run_all(&bugs, threads, |bug| hunt(*bug, &chaos, &limits), |_, _, _| {});
@@ -27,6 +30,17 @@ fn every_planted_bug_is_found_by_the_promise_that_it_breaks() {
     let mut seeds: Vec<u64> = hunted.iter().filter_map(|hunted| Some(hunted.found.as_ref()?.0)).collect();
     seeds.sort_unstable();
     assert!(seeds[seeds.len() / 2] <= 20, "half of them take longer than {seeds:?}");
+}
+
+#[test]
+fn what_chaos_can_not_find_is_found_in_its_own_scenario() {
+    let bugs: Vec<Bug> = Bug::elsewhere().collect();
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    let limits = Limits { from: 1, seeds: SEEDS_ELSEWHERE, hang: std::time::Duration::from_secs(120) };
+    let hunted = run_all(&bugs, threads, |bug| hunt(*bug, &scenario(bug.scenario()), &limits), |_, _, _| {});
+    let survived = hunted.iter().filter(|hunted| hunted.found.is_none());
+    let told: Vec<_> = survived.map(|Hunted { bug, violated, story, .. }| (bug, violated, story)).collect();
+    assert!(told.is_empty(), "not found within {SEEDS_ELSEWHERE} seeds: {told:#?}");
 }
 
 #[test]

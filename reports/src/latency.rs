@@ -7,11 +7,15 @@
 //! Written down, a distribution is one line of text, `14*3 15*97`: 14 ms three times, 15 ms 97 times. So a record can be
 //! merged with another later, as percentiles can't.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::time::VirtualMs;
 
 /// The longest latency that is told from longer ones: an hour of virtual milliseconds, the longest a phase may last.
 const MAX_MS: u64 = 3_600_000;
@@ -28,7 +32,7 @@ pub struct VirtualLatency {
 impl Eq for VirtualLatency {}
 
 /// What a report shows of a distribution, in whole virtual milliseconds. All are zero when `count` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LatencySummary {
     /// How many were measured.
     pub count: u64,
@@ -42,6 +46,41 @@ pub struct LatencySummary {
     pub p999: u64,
     /// The longest took this long.
     pub max: u64,
+}
+
+/// A quantile is told only of so many samples that, at 95 % confidence, at least one lies above it: by the rule of three,
+/// three times one over what lies above. 6 for the median, 30, 300 and 3,000 for p90, p99 and p99.9.
+#[must_use]
+pub fn samples_needed(quantile: f64) -> u64 {
+    // Rounded first: 1 - 0.999 is a little more than a thousandth.
+    let above_in_a_million = ((1.0 - quantile) * 1e6).round().max(1.0) as u64;
+    3_000_000_u64.div_ceil(above_in_a_million)
+}
+
+/// What a report of one run shows of a distribution, in virtual milliseconds: only what so many samples support. Absent is
+/// what they don't; how many it would take says [`samples_needed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct VirtualPercentiles {
+    /// How many were measured.
+    pub count: u64,
+    /// The shortest took this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<VirtualMs>,
+    /// Half took at most this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<VirtualMs>,
+    /// Nine in ten took at most this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90: Option<VirtualMs>,
+    /// 99 in 100 took at most this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<VirtualMs>,
+    /// 999 in 1,000 took at most this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p999: Option<VirtualMs>,
+    /// The longest took this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<VirtualMs>,
 }
 
 impl Default for VirtualLatency {
@@ -78,6 +117,48 @@ impl VirtualLatency {
         LatencySummary { count: self.histogram.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max }
     }
 
+    /// Its figures, as far as so many samples support them.
+    #[must_use]
+    pub fn percentiles(&self) -> VirtualPercentiles {
+        let count = self.histogram.len();
+        let some = |ms: u64| (count > 0).then_some(VirtualMs(ms));
+        let at = |quantile| self.quantile(quantile);
+        VirtualPercentiles {
+            count,
+            min: some(self.histogram.min()),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: some(self.histogram.max()),
+        }
+    }
+
+    /// How long so many took at most, if so many samples support it: see [`samples_needed`].
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Option<VirtualMs> {
+        let supported = self.histogram.len() >= samples_needed(quantile);
+        // A bucket's upper end may lie above everything that was recorded.
+        supported.then(|| VirtualMs(self.histogram.value_at_quantile(quantile).min(self.histogram.max())))
+    }
+
+    /// The histogram it is, of milliseconds.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
+    /// How many were measured.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// How many of each length were measured, the shortest first: lengths in virtual milliseconds, as buckets tell them apart.
+    pub fn counts(&self) -> impl Iterator<Item = (VirtualMs, u64)> + '_ {
+        let buckets = self.histogram.iter_recorded();
+        buckets.map(|bucket| (VirtualMs(bucket.value_iterated_to()), bucket.count_at_value()))
+    }
+
     /// Reads `14*3 15*97`; `None` if it is not that.
     fn parse(text: &str) -> Option<Self> {
         let mut latency = Self::new();
@@ -94,6 +175,21 @@ impl Serialize for VirtualLatency {
         let buckets = self.histogram.iter_recorded();
         let pairs = buckets.map(|bucket| format!("{}*{}", bucket.value_iterated_to(), bucket.count_at_value()));
         serializer.serialize_str(&pairs.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl JsonSchema for VirtualLatency {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "VirtualLatency".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let what = "A distribution of latencies as virtual milliseconds*times, in ascending order: 14*3 15*97.";
+        json_schema!({ "type": "string", "description": what, "pattern": "^([0-9]+\\*[0-9]+( [0-9]+\\*[0-9]+)*)?$" })
     }
 }
 

@@ -5,19 +5,24 @@
 //! measured or judged twice. This crate runs nothing, and knows neither the system nor the simulator.
 //!
 //! A [`record::RunRecord`] is one scenario with one seed; a [`suite::SuiteRecord`] is all of them, summed up and judged
-//! by the rules of [`verdict`]; [`mod@merge`] makes one of several machines' parts. [`latency`] counts virtual time, which is no
-//! speed.
+//! by the rules of [`verdict`]; [`mod@merge`] makes one of several machines' parts. A [`report::RunReport`] is one run in full:
+//! its plan, its latencies by stage, and its messages in [`causal`] order. [`latency`] counts virtual time, which is no speed;
+//! [`time`] has its points.
 
+pub mod causal;
 pub mod github;
+pub mod hlog;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod latency;
 pub mod markdown;
 pub mod merge;
 pub mod record;
+pub mod report;
+pub mod run_text;
+pub mod samples;
 pub mod suite;
 pub mod text;
+pub mod time;
 pub mod verdict;
-
-#[cfg(test)]
-mod samples;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::LatencySummary;
@@ -14,7 +15,7 @@ use crate::verdict::Verdict;
 pub const VIOLATIONS_KEPT: usize = 10;
 
 /// One run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRecord {
     /// The scenario's name.
     pub scenario: String,
@@ -50,7 +51,7 @@ pub struct RunRecord {
 }
 
 /// How the commands of a run ended, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Commands {
     /// Confirmed to the operator. Each of them ends in one of the three following ways.
     pub accepted: u64,
@@ -77,7 +78,7 @@ impl Commands {
 }
 
 /// One invariant over one run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvariantRecord {
     /// Its name, which begins with its promise: `G1-isolation`.
     pub name: String,

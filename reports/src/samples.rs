@@ -1,4 +1,6 @@
-//! Runs and suites for the tests of this crate.
+//! Runs and suites made by hand, for tests of whoever shows them.
+
+pub mod report;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use crate::record::{Commands, InvariantRecord, RunRecord};
 use crate::suite::{Build, FinishedRun, SuiteRecord};
 use crate::verdict::Verdict;
 
-pub(crate) fn build() -> Build {
+/// The build that all of them are of.
+#[must_use]
+pub fn build() -> Build {
     Build { version: "0.1.0".into(), profile: "release".into(), target: "x86_64-linux".into(), commit: None }
 }
 
@@ -38,17 +42,23 @@ fn invariants(compared: u64) -> Vec<InvariantRecord> {
     ["G1-isolation", "G3-one-outcome"].map(|name| InvariantRecord { compared, ..InvariantRecord::new(name) }).to_vec()
 }
 
-pub(crate) fn passed(scenario: &str, seed: u64) -> FinishedRun {
+/// A run that passed.
+#[must_use]
+pub fn passed(scenario: &str, seed: u64) -> FinishedRun {
     run(scenario, seed, invariants(1_200), None)
 }
 
-pub(crate) fn marked(scenario: &str, seed: u64, mark: &str) -> FinishedRun {
+/// One that passed and reached a mark three times.
+#[must_use]
+pub fn marked(scenario: &str, seed: u64, mark: &str) -> FinishedRun {
     let mut run = passed(scenario, seed);
     run.record.marks.insert(mark.into(), 3);
     run
 }
 
-pub(crate) fn violated(scenario: &str, seed: u64) -> FinishedRun {
+/// One that violates isolation twelve times, of which ten are told, under two kinds of faults.
+#[must_use]
+pub fn violated(scenario: &str, seed: u64) -> FinishedRun {
     let mut invariants = invariants(1_200);
     (0..12).for_each(|index| invariants[0].violate(format!("m-{index} of acme changed the limit of globex")));
     let mut run = run(scenario, seed, invariants, None);
@@ -56,15 +66,21 @@ pub(crate) fn violated(scenario: &str, seed: u64) -> FinishedRun {
     run
 }
 
-pub(crate) fn blind(scenario: &str, seed: u64) -> FinishedRun {
+/// One whose invariants compared nothing.
+#[must_use]
+pub fn blind(scenario: &str, seed: u64) -> FinishedRun {
     run(scenario, seed, invariants(0), None)
 }
 
-pub(crate) fn failed(scenario: &str, seed: u64) -> FinishedRun {
+/// One in which a host panicked.
+#[must_use]
+pub fn failed(scenario: &str, seed: u64) -> FinishedRun {
     run(scenario, seed, invariants(10), Some("broker panicked: lane of acme is gone at broker/lane.rs:71"))
 }
 
-pub(crate) fn passing_suite() -> SuiteRecord {
+/// Two scenarios that passed, one with a fault.
+#[must_use]
+pub fn passing_suite() -> SuiteRecord {
     let mut runs = vec![passed("calm", 1), passed("calm", 2), passed("power_loss_broker", 1)];
     let mut last = marked("power_loss_broker", 2, "redelivered");
     last.record.faults = BTreeMap::from([("power_loss".into(), 1)]);
@@ -73,7 +89,9 @@ pub(crate) fn passing_suite() -> SuiteRecord {
     SuiteRecord::new(build(), runs, &sometimes)
 }
 
-pub(crate) fn failing_suite() -> SuiteRecord {
+/// Three scenarios with every verdict there is.
+#[must_use]
+pub fn failing_suite() -> SuiteRecord {
     let runs = vec![
         passed("calm", 1),
         blind("calm", 2),

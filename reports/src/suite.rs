@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{LatencySummary, VirtualLatency};
@@ -55,7 +56,7 @@ pub struct SuiteRecord {
 }
 
 /// The build whose results these are: digests of two builds need not agree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Build {
     /// The harness's version.
     pub version: String,
@@ -80,7 +81,7 @@ pub struct Shard {
 }
 
 /// What a scenario was read from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
     /// The file, as the command line found it.
     pub file: String,

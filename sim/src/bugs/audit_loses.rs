@@ -32,9 +32,20 @@ pub(super) fn refusals(inner: Arc<dyn Audit>, kit: &Kit) -> Arc<dyn Audit> {
     losing(inner, kit, |_, event| matches!(event, Event::Refused(_)))
 }
 
-/// One decision in sixteen: its effect was committed, and its entry was to be written after it.
+/// One decision in three: its effect was committed, and its entry was to be written after it.
 pub(super) fn decisions(inner: Arc<dyn Audit>, kit: &Kit) -> Arc<dyn Audit> {
-    losing(inner, kit, |number, event| number.is_multiple_of(16) && matches!(event, Event::Decided(_)))
+    losing(inner, kit, |number, event| number.is_multiple_of(3) && matches!(event, Event::Decided(_)))
+}
+
+/// Nothing by itself: what others have lost is left out of the numbers.
+pub(super) fn others(inner: Arc<dyn Audit>, kit: &Kit) -> Arc<dyn Audit> {
+    losing(inner, kit, |_, _| false)
+}
+
+/// Under what it is noted that a source's event of this number is lost.
+#[must_use]
+pub(super) fn lost(source: &str, number: u64) -> String {
+    format!("{source}/{number:012}")
 }
 
 #[async_trait]
@@ -45,7 +56,7 @@ impl BentAudit for AuditLoses {
 
     async fn append(&self, source: &str, first: u64, events: Vec<Event>) -> Result<u64, CallError> {
         // What is lost leaves no gap in the numbers. Which it was outlives the process: a batch may be sent again.
-        let name = |number: u64| format!("{source}/{number:012}");
+        let name = |number: u64| lost(source, number);
         let last = first + events.len() as u64 - 1;
         let numbered = (first..).zip(events);
         let (lost, kept): (Vec<_>, Vec<_>) = numbered.partition(|(number, event)| (self.loses)(*number, event));

@@ -12,8 +12,8 @@ use super::Kit;
 use super::forge::Forge;
 use super::seam::{Bent, BentLedger};
 
-/// How many are remembered.
-const REMEMBERED: usize = 8;
+/// How many are remembered: few, so that few commands show it.
+const REMEMBERED: usize = 2;
 
 struct DedupForgotten {
     inner: Arc<dyn Ledger>,

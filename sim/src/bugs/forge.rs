@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tenantry_system::auth::{Authority, Decision, InForce, Verdict};
 use tenantry_system::broker::Position;
 use tenantry_system::call::CallError;
-use tenantry_system::grant::{Envelope, GrantToken, VerifiedCommand, VerifiedRead, Verifier};
+use tenantry_system::grant::{Envelope, GrantToken, VerifiedCommand, VerifiedRead, VerifiedSeal, Verifier};
 use tenantry_system::ids::TenantId;
 use tenantry_system::jws::{PrivateKey, PublicKeys};
 use tenantry_system::ledger::{Applied, Ledger, Run, Work};
@@ -115,6 +115,14 @@ impl Forge {
         let mut claims = claims(genuine.grant())?;
         claims["tenant"] = tenant.as_str().into();
         self.verifier.read(self.sign(&claims)).await.ok()
+    }
+
+    /// The right to the data keys of the tenant that `genuine` is for.
+    pub(super) async fn seal(&self, genuine: &str) -> Option<VerifiedSeal> {
+        let mut claims = claims(genuine)?;
+        claims["aud"] = "tenantry-seals".into();
+        claims["purpose"] = json!({"seal": {"action": "store_credential", "message_id": "planted"}});
+        self.verifier.seal(self.sign(&claims)).await.ok()
     }
 
     /// Where authority stands; none while auth is down.

@@ -11,6 +11,7 @@ use tenantry_system::capability::World;
 use tenantry_system::ids::UserId;
 use tenantry_system::ledger::Ledger;
 use tenantry_system::rate_limit::RateLimits;
+use tenantry_system::secret::KeySet;
 
 use super::{Bug, Seam};
 use crate::tenantry::evidence::Evidence;
@@ -25,6 +26,8 @@ pub struct Kit {
     pub evidence: Evidence,
     /// Whose tokens auth believes.
     pub provider: Idp,
+    /// The keys that wrap tenants' data keys.
+    pub keys: Arc<KeySet>,
     /// What outlives a process, as if it stood on its disk.
     notes: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -32,8 +35,8 @@ pub struct Kit {
 impl Kit {
     /// A kit for one run.
     #[must_use]
-    pub fn new(bug: Option<Bug>, evidence: Evidence, provider: Idp) -> Self {
-        Self { bug, evidence, provider, notes: Arc::default() }
+    pub fn new(bug: Option<Bug>, evidence: Evidence, provider: Idp, keys: Arc<KeySet>) -> Self {
+        Self { bug, evidence, provider, keys, notes: Arc::default() }
     }
 
     /// What outlives a process.

@@ -10,8 +10,10 @@
 
 mod ack_before_commit;
 mod answers_swapped;
+mod approval_reused;
 mod approvers_forgotten;
 mod audit_loses;
+mod audit_outage_open;
 mod confirm_before_sync;
 mod confirm_from_memory;
 mod conflict_accepted;
@@ -29,9 +31,13 @@ mod grant_expires_in_queue;
 mod instant_retry;
 mod kit;
 mod lane_ignored;
+mod late_ack;
 mod lease_never_ends;
+mod lenient_reader;
 mod limiter_fails_open;
+mod longest_queue_first;
 mod misrouted_by_prefix;
+mod moved_ciphertext;
 mod nack_is_ack;
 mod own_approval;
 mod pause_too_early;
@@ -47,8 +53,10 @@ mod secret_in_log;
 mod stale_allow_cached;
 mod stale_decision;
 mod stream_bent;
+pub mod traps;
 mod unbound_grant;
 mod webhook_gives_up;
+mod zombie_consumer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -111,6 +119,18 @@ struct Planted {
     seams: &'static [Seam],
 }
 
+/// One that the standard chaos has nothing to show of.
+struct Elsewhere {
+    /// The scenario that finds it.
+    scenario: &'static str,
+    /// Why the standard chaos can't, as one sentence.
+    why: &'static str,
+    planted: Planted,
+}
+
+/// The scenario that finds all others: the standard chaos.
+pub const CHAOS: &str = "chaos";
+
 /// A bug that can be planted: a row of the table.
 #[derive(Clone, Copy)]
 pub struct Bug(&'static Planted);
@@ -123,7 +143,7 @@ impl Bug {
 
     /// Those that it can't find, for it has nothing that they would show in: scenarios of their own do.
     pub fn elsewhere() -> impl Iterator<Item = Self> {
-        ELSEWHERE.iter().map(Self)
+        ELSEWHERE.iter().map(|elsewhere| Self(&elsewhere.planted))
     }
 
     /// The one of this name.
@@ -142,6 +162,22 @@ impl Bug {
     #[must_use]
     pub fn trap(self) -> &'static str {
         self.0.trap
+    }
+
+    /// The scenario that must find it.
+    #[must_use]
+    pub fn scenario(self) -> &'static str {
+        self.row_elsewhere().map_or(CHAOS, |elsewhere| elsewhere.scenario)
+    }
+
+    /// Why the standard chaos can't find it, as one sentence; none if it must.
+    #[must_use]
+    pub fn why_not_chaos(self) -> Option<&'static str> {
+        self.row_elsewhere().map(|elsewhere| elsewhere.why)
+    }
+
+    fn row_elsewhere(self) -> Option<&'static Elsewhere> {
+        ELSEWHERE.iter().find(|elsewhere| elsewhere.planted.name == self.name())
     }
 
     /// The invariant that must find it.
@@ -207,6 +243,30 @@ const BUGS: &[Planted] = &[
         trap: "A grant names a key of auth's, and nobody verifies that it was signed with it.",
         promise: "G1-isolation",
         seams: &[Seam::Broker(unbound_grant::signature), Seam::Authority(unbound_grant::keys)],
+    },
+    Planted {
+        name: "audience-unchecked",
+        trap: "A genuine grant counts for whatever it stands beside: one to read lets a command through.",
+        promise: "G1-isolation",
+        seams: &[Seam::Broker(unbound_grant::audience), Seam::Authority(unbound_grant::keys)],
+    },
+    Planted {
+        name: "algorithm-believed",
+        trap: "A grant says of itself how it is signed: not at all.",
+        promise: "G1-isolation",
+        seams: &[Seam::Broker(unbound_grant::algorithm), Seam::Authority(unbound_grant::keys)],
+    },
+    Planted {
+        name: "duplicate-keys",
+        trap: "Of a key that is given twice the last counts, whichever the others read.",
+        promise: "G1-isolation",
+        seams: &[Seam::Broker(lenient_reader::last_wins), Seam::Authority(unbound_grant::keys)],
+    },
+    Planted {
+        name: "folded-ids",
+        trap: "Ids that look alike are taken for the same.",
+        promise: "G1-isolation",
+        seams: &[Seam::Broker(lenient_reader::folded_ids), Seam::Authority(unbound_grant::keys)],
     },
     Planted {
         name: "lane-ignored",
@@ -305,6 +365,12 @@ const BUGS: &[Planted] = &[
         seams: &[Seam::World("ledger", confirm_before_sync::plant)],
     },
     Planted {
+        name: "late-ack",
+        trap: "A settlement that comes late settles what another has in work.",
+        promise: "G4-nothing-lost",
+        seams: &[Seam::Broker(late_ack::plant)],
+    },
+    Planted {
         name: "nack-is-ack",
         trap: "What a consumer gives back because it can't be done now is taken for done.",
         promise: "G4-nothing-lost",
@@ -329,6 +395,12 @@ const BUGS: &[Planted] = &[
         seams: &[Seam::Broker(confirm_from_memory::plant)],
     },
     Planted {
+        name: "zombie-consumer",
+        trap: "A consumer that slept through the end of its lease overwrites what came after it.",
+        promise: "G6-billing",
+        seams: &[Seam::Ledger(zombie_consumer::plant)],
+    },
+    Planted {
         name: "expected-version-ignored",
         trap: "A change that was to be made only if nobody had been faster is made anyway.",
         promise: "G6-billing",
@@ -345,6 +417,12 @@ const BUGS: &[Planted] = &[
         trap: "Some steps never come to the audit log, and its numbers show no gap.",
         promise: "G7-steps-on-record",
         seams: &[Seam::Audit(audit_loses::steps)],
+    },
+    Planted {
+        name: "audit-outage-fails-open",
+        trap: "While the audit log can't be reached, what should stand in it is dropped.",
+        promise: "G7-steps-on-record",
+        seams: &[Seam::World("*", audit_outage_open::plant), Seam::Audit(audit_loses::others)],
     },
     Planted {
         name: "unlogged-refusals",
@@ -419,6 +497,12 @@ const BUGS: &[Planted] = &[
         seams: &[Seam::World("producer", secret_in_log::plant)],
     },
     Planted {
+        name: "ciphertext-moved",
+        trap: "A ciphertext opens wherever it stands, also for another tenant.",
+        promise: "G9-confidentiality",
+        seams: &[Seam::Ledger(moved_ciphertext::plant)],
+    },
+    Planted {
         name: "poison-blocks",
         trap: "A message that will never do is tried for ever, and its tenant waits behind it.",
         promise: "G10-liveness",
@@ -438,24 +522,56 @@ const BUGS: &[Planted] = &[
     },
 ];
 
-const ELSEWHERE: &[Planted] = &[
-    Planted {
-        name: "own-approval",
-        trap: "Whoever asks for an approval may give it.",
-        promise: "G2-four-eyes",
-        seams: &[Seam::Authority(own_approval::plant)],
+const ELSEWHERE: &[Elsewhere] = &[
+    Elsewhere {
+        scenario: "four_eyes",
+        why: "Nobody needs a second person in the standard chaos.",
+        planted: Planted {
+            name: "own-approval",
+            trap: "Whoever asks for an approval may give it.",
+            promise: "G2-four-eyes",
+            seams: &[Seam::Authority(own_approval::plant)],
+        },
     },
-    Planted {
-        name: "approvers-forgotten",
-        trap: "What was granted once is permitted at its effect, though whoever approved it may no longer.",
-        promise: "G2-four-eyes",
-        seams: &[Seam::Authority(approvers_forgotten::plant)],
+    Elsewhere {
+        scenario: "four_eyes",
+        why: "Nobody needs a second person in the standard chaos.",
+        planted: Planted {
+            name: "approvers-forgotten",
+            trap: "What was granted once is permitted at its effect, though whoever approved it may no longer.",
+            promise: "G2-four-eyes",
+            seams: &[Seam::Authority(approvers_forgotten::plant)],
+        },
     },
-    Planted {
-        name: "webhook-gives-up",
-        trap: "Whoever is to be told of alerts is asked once, whatever they answer.",
-        promise: "G7-webhook",
-        seams: &[Seam::World("audit", webhook_gives_up::plant)],
+    Elsewhere {
+        scenario: "four_eyes",
+        why: "Nobody needs a second person in the standard chaos.",
+        planted: Planted {
+            name: "approval-reused",
+            trap: "An approval counts for whatever is sent under the name of what was approved.",
+            promise: "G2-four-eyes",
+            seams: &[Seam::Authority(approval_reused::plant)],
+        },
+    },
+    Elsewhere {
+        scenario: "noisy_neighbour",
+        why: "Within the standard chaos's rates no queue grows, and under its faults no delay is a neighbour's.",
+        planted: Planted {
+            name: "noisy-neighbour",
+            trap: "Whoever has most waiting goes first, and a flood holds everybody else up.",
+            promise: "G8-fair-share",
+            seams: &[Seam::Broker(longest_queue_first::plant)],
+        },
+    },
+    Elsewhere {
+        scenario: "alerts",
+        why: "Nobody outside is told of alerts in the standard chaos.",
+        planted: Planted {
+            name: "webhook-gives-up",
+            trap: "Whoever is to be told of alerts is asked once, whatever they answer.",
+            promise: "G7-webhook",
+            seams: &[Seam::World("audit", webhook_gives_up::plant)],
+        },
     },
 ];
 
@@ -474,6 +590,14 @@ mod tests {
         for bug in all() {
             assert!(bug.trap().ends_with('.') && !bug.seams().is_empty(), "{bug:?}");
             assert_eq!(Bug::find(bug.name()), Some(bug));
+        }
+    }
+
+    #[test]
+    fn what_chaos_can_not_find_has_a_scenario_that_does_and_a_reason() {
+        assert!(Bug::all().all(|bug| bug.scenario() == CHAOS && bug.why_not_chaos().is_none()));
+        for bug in Bug::elsewhere() {
+            assert!(bug.scenario() != CHAOS && bug.why_not_chaos().is_some_and(|why| why.ends_with('.')), "{bug:?}");
         }
     }
 }

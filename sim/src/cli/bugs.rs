@@ -1,5 +1,6 @@
 //! `tenantry bugs`: hunts every planted bug, shows which promise each was found by, and that nothing rings without one.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
-use tenantry_sim::bugs::{Bug, Hunted, Limits, hunt};
+use tenantry_sim::bugs::{Bug, CHAOS, Hunted, Limits, hunt};
 use tenantry_sim::engine::scenario_error::one_of;
 use tenantry_sim::engine::shrink::Limits as Budget;
 use tenantry_sim::engine::suite::run_all;
@@ -17,7 +18,7 @@ use tenantry_sim::tenantry::section::Scenario;
 use tenantry_sim::tenantry::shrink::shrink;
 
 use super::find::{Found, find};
-use super::output::{print, threads, write};
+use super::output::{check_files, print, threads, write};
 
 /// What stands in the place of a figure that there is none of.
 const NONE: &str = "-";
@@ -34,9 +35,9 @@ pub(super) struct Bugs {
     /// Give a bug up after so many seeds.
     #[arg(long, value_name = "N", default_value = "200")]
     seeds: NonZeroU64,
-    /// Hunt in this scenario.
-    #[arg(long, value_name = "SCENARIO", default_value = "chaos")]
-    scenario: String,
+    /// Hunt in this scenario [default: each bug's own, which is `chaos` for most].
+    #[arg(long, value_name = "SCENARIO")]
+    scenario: Option<String>,
     /// So many seeds without any bug, none of which may find anything.
     #[arg(long, value_name = "N", default_value_t = 200)]
     clean: u64,
@@ -75,6 +76,8 @@ struct Clean {
     seeds: u64,
     violations: u64,
     first: Option<String>,
+    /// Runs in which an invariant compared nothing: those say nothing.
+    inconclusive: u64,
 }
 
 impl Bugs {
@@ -89,22 +92,29 @@ impl Bugs {
     }
 
     fn try_execute(self) -> Result<u8, miette::Report> {
-        let bugs = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
+        check_files(&[("--json", self.json.as_deref())], &[])?;
+        let bugs: Vec<Bug> = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
         if self.list {
             print(&list(&bugs))?;
             return Ok(0);
         }
-        let found = find(std::slice::from_ref(&self.scenario))?;
-        let [Found { scenario, .. }] = &found[..] else {
-            return Err(miette::miette!("--scenario takes one scenario, and {:?} are {}", self.scenario, found.len()));
-        };
-        let threads = threads(self.jobs);
-        let told = run_all(&bugs, threads, |bug| self.hunt(*bug, scenario), progress);
+        let given = self.scenario.as_deref();
+        let mut scenarios = BTreeMap::new();
+        for name in bugs.iter().map(|bug| given.unwrap_or(bug.scenario())).chain([given.unwrap_or(CHAOS)]) {
+            if !scenarios.contains_key(name) {
+                scenarios.insert(name, one(name)?);
+            }
+        }
+        let (threads, scenario) = (threads(self.jobs), &scenarios[given.unwrap_or(CHAOS)]);
+        let own = |bug: &Bug| &scenarios[given.unwrap_or(bug.scenario())];
+        let told = run_all(&bugs, threads, |bug| self.hunt(*bug, own(bug)), progress);
         let seeds: Vec<u64> = (1..=self.clean).collect();
         let ended = run_all(&seeds, threads, |seed| alarm(scenario, *seed), |done, of, _| counted(done, of, "clean"));
-        let alarms: Vec<_> = ended.into_iter().flatten().collect();
-        let clean = Clean { seeds: self.clean, violations: alarms.len() as u64, first: alarms.into_iter().next() };
-        let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, &scenario.name));
+        let inconclusive = ended.iter().filter(|(verdict, _)| *verdict == Verdict::Inconclusive).count() as u64;
+        let alarms: Vec<_> = ended.into_iter().filter_map(|(_, alarm)| alarm).collect();
+        let (violations, first) = (alarms.len() as u64, alarms.into_iter().next());
+        let clean = Clean { seeds: self.clean, violations, first, inconclusive };
+        let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, given));
         match self.json.as_deref() {
             Some(path) if path == std::path::Path::new("-") => print(&format!("{json:#}\n"))?,
             Some(path) => {
@@ -114,7 +124,11 @@ impl Bugs {
             None => print(&text)?,
         }
         let all = told.iter().all(|told| told.hunted.found.is_some());
-        let verdict = if all && clean.violations == 0 { SuiteVerdict::Pass } else { SuiteVerdict::Violated };
+        let verdict = match (all && clean.violations == 0, clean.inconclusive) {
+            (true, 0) => SuiteVerdict::Pass,
+            (true, _) => SuiteVerdict::Inconclusive,
+            (false, _) => SuiteVerdict::Violated,
+        };
         Ok(verdict.exit_code())
     }
 
@@ -130,22 +144,33 @@ impl Bugs {
     }
 }
 
-/// What a run without any bug rang for, if it did.
-fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
+/// The one scenario of this name.
+fn one(name: &str) -> Result<Scenario, miette::Report> {
+    let mut found = find(&[name.to_owned()])?;
+    match (found.pop(), found.len()) {
+        (Some(Found { scenario, .. }), 0) => Ok(scenario),
+        (_, others) => Err(miette::miette!("--scenario takes one scenario, and {name:?} are {}", others + 1)),
+    }
+}
+
+/// How a run without any bug ended, and what it rang for, if it did.
+fn alarm(scenario: &Scenario, seed: u64) -> (Verdict, Option<String>) {
     let record = Setup::expand(scenario, seed).run(false).finished.record;
     let violated = record.invariants.iter().find(|invariant| invariant.violations_total > 0);
-    match record.verdict {
+    let rang = match record.verdict {
         Verdict::Failed => Some(format!("seed {seed}: {}", record.error.unwrap_or_default())),
         Verdict::Violated => violated
             .map(|by| format!("seed {seed}: {}: {}", by.name, by.violations.first().map_or(NONE, String::as_str))),
         Verdict::Pass | Verdict::Inconclusive => None,
-    }
+    };
+    (record.verdict, rang)
 }
 
 fn list(bugs: &[Bug]) -> String {
     let row = |bug: &Bug| {
         let seams: Vec<_> = bug.seams().iter().map(|seam| seam.name()).collect();
-        format!("{:<28} {:<22} {:<18} {}\n", bug.name(), bug.promise(), seams.join(", "), bug.trap())
+        let (name, promise, seams, scenario) = (bug.name(), bug.promise(), seams.join(", "), bug.scenario());
+        format!("{name:<28} {promise:<22} {seams:<18} {scenario:<16} {}\n", bug.trap())
     };
     bugs.iter().map(row).collect()
 }
@@ -162,17 +187,18 @@ fn as_json(told: &[Told], clean: &Clean) -> Value {
             "entries": shrunk.map(|(_, before)| before),
             "promise": hunted.bug.promise(),
             "trap": hunted.bug.trap(),
+            "scenario": hunted.bug.scenario(),
             "violated": hunted.violated,
             "story": hunted.story,
         })
     };
     let bugs: Vec<_> = told.iter().map(bug).collect();
-    json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first}})
+    json!({"bugs": bugs, "clean": {"seeds": clean.seeds, "violations": clean.violations, "first": clean.first, "inconclusive": clean.inconclusive}})
 }
 
-fn as_text(told: &[Told], clean: &Clean, scenario: &str) -> String {
+fn as_text(told: &[Told], clean: &Clean, scenario: Option<&str>) -> String {
     let found = told.iter().filter(|told| told.hunted.found.is_some()).count();
-    let mut text = format!("{found} of {} bugs found in {scenario}.\n\n", told.len());
+    let mut text = format!("{found} of {} bugs found in {}.\n\n", told.len(), scenario.unwrap_or("their scenarios"));
     text += &format!("{:<28} {:<22} {:>6} {:>8}  {}\n", "bug", "found by", "seeds", "entries", "also violated");
     for Told { hunted, shrunk } in told {
         let (bug, found) = (hunted.bug, hunted.found.as_ref());
@@ -193,7 +219,11 @@ fn as_text(told: &[Told], clean: &Clean, scenario: &str) -> String {
         text += &format!("\n{} survived: {} {story}\n", hunted.bug.name(), hunted.bug.trap());
     }
     let alarms = clean.violations;
-    text += &format!("\n{} seeds without a bug: {} rang.\n", grouped(clean.seeds), grouped(alarms));
+    text += &format!("\n{} seeds without a bug: {} rang", grouped(clean.seeds), grouped(alarms));
+    if clean.inconclusive > 0 {
+        text += &format!(", {} were inconclusive", grouped(clean.inconclusive));
+    }
+    text += ".\n";
     if let Some(first) = &clean.first {
         text += &format!("The first: {first}\n");
     }

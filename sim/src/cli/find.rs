@@ -60,8 +60,17 @@ pub(super) fn find(wanted: &[String]) -> Result<Vec<Found>, miette::Report> {
     }
     // Named twice is meant once: the same seeds twice would count for more than they show.
     let mut seen = BTreeSet::new();
-    paths.retain(|path| seen.insert(path.clone()));
-    paths.iter().map(|path| read(path)).collect()
+    paths.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+    let found = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut named = BTreeMap::new();
+    for Found { scenario, source, .. } in &found {
+        if let Some(other) = named.insert(&scenario.name, &source.file) {
+            let help = "give each a name of its own: results are summed up by name";
+            let (name, file) = (&scenario.name, &source.file);
+            return Err(miette::miette!(help = help, "two scenarios are called {name:?}: {other} and {file}"));
+        }
+    }
+    Ok(found)
 }
 
 /// The one scenario that `wanted` names.

@@ -19,10 +19,12 @@ use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
 
 use super::find::{Found, find, sometimes, source};
+use super::folder::Folder;
 use super::output::{Outputs, build, reproduce, threads};
 use super::progress::Progress;
 use super::run::is_doubled;
 use super::shard::{Shard, share};
+use super::stop;
 
 /// Runs that did not pass and are told of one by one; the rest are counted.
 const BAD_KEPT: usize = 100;
@@ -65,6 +67,8 @@ pub(super) struct Hunt {
     shard: Option<Shard>,
     #[command(flatten)]
     outputs: Outputs,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 impl Hunt {
@@ -86,6 +90,8 @@ impl Hunt {
             return Err(miette::miette!(help = "use `tenantry run`", "a plan that is spelt out has one seed"));
         }
         self.outputs.check()?;
+        self.folder.check()?;
+        stop::listen();
         let begun = now();
         let time = self.time.or(self.seeds.is_none().then_some(Duration::from_secs(60)));
         let end = time.and_then(|time| begun.checked_add(time));
@@ -94,10 +100,10 @@ impl Hunt {
         if let (Some(shard), Some(seeds)) = (self.shard, self.seeds) {
             shard.check(seeds.get().saturating_mul(scenarios.len() as u64))?;
         }
-        let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end));
+        let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end) && !stop::asked());
         let (double, from, bug) = (self.double, self.from, self.bug);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
-            let setup = Setup { bug, ..Setup::expand(&found.scenario, *seed) };
+            let setup = Setup::expand(&found.scenario, *seed).with(bug);
             let mut finished = setup.run(false).finished;
             let double = double || is_doubled(seed - from);
             let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
@@ -130,7 +136,7 @@ impl Hunt {
         let all = || scenarios.iter().map(|found| &**found);
         let (runs, sometimes) = (summing.seeds(), sometimes(all()));
         // Cut short by a finding, it says nothing of what later seeds would have reached; a shard nothing of other machines'.
-        let mut suite = match cut_short || self.shard.is_some() {
+        let mut suite = match cut_short || self.shard.is_some() || stop::asked() {
             true => summing.finish_part(build(), &sometimes),
             false => summing.finish(build(), &sometimes),
         };
@@ -139,6 +145,9 @@ impl Hunt {
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         suite.notes.extend(suite.proved());
+        if stop::asked() {
+            suite.worsen(SuiteVerdict::Inconclusive, "It was stopped before its time.".to_owned());
+        }
         let took = begun.elapsed();
         let rate = runs as f64 * 60.0 / took.as_secs_f64().max(0.001);
         suite.notes.push(format!("{} s, {} runs a minute.", took.as_secs(), grouped(rate as u64)));
@@ -150,6 +159,7 @@ impl Hunt {
                 false => suite.notes.push(told),
             }
         }
+        self.folder.write(&suite, all(), self.bug)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

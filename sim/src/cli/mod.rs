@@ -6,6 +6,7 @@
 mod bugs;
 mod completions;
 mod find;
+mod folder;
 mod github;
 mod hunt;
 mod list;
@@ -19,6 +20,7 @@ mod schema;
 mod seeds;
 mod shard;
 mod shrink;
+mod stop;
 
 use clap::{Parser, Subcommand};
 

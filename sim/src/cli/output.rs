@@ -28,14 +28,16 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Refuses files that can't be written, before the work of hours would be lost to it.
     pub(super) fn check(&self) -> Result<(), miette::Report> {
-        let stdout = Path::new("-");
-        if self.junit.as_deref() == Some(stdout) {
+        self.check_beside(&[], &[])
+    }
+
+    /// The same, beside other `files` that are written and `inputs` that are read.
+    pub(super) fn check_beside(&self, files: &[To<'_>], inputs: &[&str]) -> Result<(), miette::Report> {
+        if self.junit.as_deref() == Some(Path::new("-")) {
             return Err(miette::miette!("--junit writes to a file: stdout is the report's; name a file"));
         }
-        for path in self.json.iter().chain(&self.junit).filter(|path| *path != stdout) {
-            OpenOptions::new().append(true).create(true).open(path).map_err(|error| unwritten(path, &error))?;
-        }
-        Ok(())
+        let own = [("--json", self.json.as_deref()), ("--junit", self.junit.as_deref())];
+        check_files(&[&own[..], files].concat(), inputs)
     }
 
     /// Tells of `suite` wherever it was asked for.
@@ -45,6 +47,37 @@ impl Outputs {
         }
         report(suite, self.json.as_deref())
     }
+}
+
+/// An argument by which a file is written, and that file, if it was given.
+pub(super) type To<'a> = (&'a str, Option<&'a Path>);
+
+/// Refuses files that can't be written, that two arguments name, or that are read: before the work of hours would be lost.
+pub(super) fn check_files(files: &[To<'_>], inputs: &[&str]) -> Result<(), miette::Report> {
+    let mut known: Vec<(PathBuf, String)> = Vec::new();
+    for input in inputs.iter().filter(|input| Path::new(input).is_file()) {
+        known.extend(std::fs::canonicalize(input).map(|path| (path, "what is read".to_owned())));
+    }
+    for (argument, path) in files.iter().filter_map(|(argument, path)| Some((argument, (*path)?))) {
+        if path == Path::new("-") {
+            continue;
+        }
+        let is_new = !path.exists();
+        OpenOptions::new().append(true).create(true).open(path).map_err(|error| unwritten(path, &error))?;
+        let whole = std::fs::canonicalize(path).map_err(|error| unwritten(path, &error))?;
+        if is_new {
+            // It was made to see whether it can be. If it stays, it is empty and says so.
+            let _ = std::fs::remove_file(path);
+        }
+        // What is no file, such as /dev/null, takes everything.
+        let same = known.iter().find(|(known, _)| *known == whole && (is_new || whole.is_file()));
+        if let Some((_, other)) = same {
+            let help = "give each a file of its own";
+            return Err(miette::miette!(help = help, "{argument} would overwrite {other}: {}", path.display()));
+        }
+        known.push((whole, format!("that of {argument}")));
+    }
+    Ok(())
 }
 
 /// Seeds at once: as many as were asked for, or as there are cores.
@@ -119,9 +152,27 @@ pub(super) fn build() -> Build {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a report is not the system's data: it can be made again from its seed")]
+/// Writes a file whole or not at all: what was there before stays until all of it is written.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), miette::Report> {
-    std::fs::write(path, bytes).map_err(|error| unwritten(path, &error))
+    // A device or a pipe is written to, not replaced.
+    let replaced = !path.exists() || path.is_file();
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let written = match replaced {
+        true => put(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)),
+        false => put(path, bytes),
+    };
+    written.map_err(|error| {
+        // What is left of it is nobody's: the first error is the one to tell.
+        let _ = replaced.then(|| std::fs::remove_file(&partial));
+        unwritten(path, &error)
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a report is not the system's data: it can be made again from its seed")]
+pub(super) fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::write(path, bytes)
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> miette::Report {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tenantry_reports::record::RunRecord;
-use tenantry_reports::suite::SuiteRecord;
+use tenantry_reports::suite::{SuiteRecord, VERSION};
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::double::Parting;
@@ -17,9 +17,10 @@ use tenantry_sim::tenantry::shrink::violates;
 use tenantry_sim::tenantry::story::{shortened, tell};
 
 use super::find::{Found, find_one};
-use super::output::{print, threads, write};
+use super::folder::Folder;
+use super::output::{check_files, print, reproduce, threads, write};
 use super::run::write_trace;
-use super::shrink::{broken, entries, seed_of};
+use super::shrink::{broken, entries, invariant_named, seed_of};
 
 /// Letters of one line of the text; the JSON has all.
 const LINE_MAX: usize = 400;
@@ -39,7 +40,7 @@ pub(super) struct Replay {
     #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
     bug: Option<Bug>,
     /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = invariant_named)]
     invariant: Option<String>,
     /// Compare with the events of an earlier run that `--trace` wrote.
     #[arg(long, value_name = "FILE")]
@@ -59,6 +60,8 @@ pub(super) struct Replay {
     /// Write what was found as JSON to this file; `-` is stdout, instead of the text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// What is run again, and what was recorded of it.
@@ -80,8 +83,10 @@ enum Outcome {
     Same,
     /// Otherwise than before.
     Diverged,
-    /// The violation is gone.
+    /// The violation is gone, and there is no other.
     Fixed,
+    /// The violation is gone, but something else is wrong now.
+    Otherwise,
     /// Nothing is violated, and nothing was said to be.
     Passes,
 }
@@ -120,15 +125,21 @@ impl Replay {
     fn try_execute(self) -> Result<u8, miette::Report> {
         let recorded = self.recorded()?;
         let against = self.against.as_deref().map(read_trace).transpose()?;
+        check_files(&[("--json", self.json.as_deref()), ("--trace", self.trace.as_deref())], &[&self.what])?;
         let threads = threads(self.jobs);
         let bug = self.bug.or(recorded.bug);
-        let setup = Setup { bug, ..Setup::expand(&recorded.found.scenario, recorded.seed) };
-        let ended = setup.run(true);
+        let setup = Setup::expand(&recorded.found.scenario, recorded.seed).with(bug);
+        self.folder.check()?;
+        let mut ended = setup.run(true);
+        ended.finished.record.reproduce = reproduce(&recorded.found, recorded.seed, bug);
+        self.folder.write_one(&recorded.found, &setup, &ended)?;
         let (record, trace) = (&ended.finished.record, &ended.trace);
         if let Some(path) = &self.trace {
             write_trace(path, trace)?;
         }
         let invariant = self.invariant.clone().or_else(|| recorded.invariant.clone()).or_else(|| broken(record, None));
+        // A run that never broke it can't be said to be mended.
+        let was_broken = recorded.invariant.is_some() && recorded.invariant == invariant;
         let violated = invariant.as_deref().filter(|invariant| violates(record, invariant));
         let parting = against.as_ref().and_then(|events| parting(events, trace));
         // That a run is the same twice is what all the rest stands on.
@@ -136,7 +147,8 @@ impl Replay {
         let is_other = recorded.digest.as_ref().is_some_and(|digest| *digest != record.digest);
         let outcome = match violated {
             _ if differs.is_some() => Outcome::Diverged,
-            None if invariant.is_some() => Outcome::Fixed,
+            None if was_broken && record.verdict >= Verdict::Violated => Outcome::Otherwise,
+            None if was_broken => Outcome::Fixed,
             _ if parting.is_some() || is_other => Outcome::Diverged,
             None if recorded.digest.is_none() && against.is_none() => Outcome::Passes,
             _ => Outcome::Same,
@@ -161,7 +173,7 @@ impl Replay {
             exit_code: match outcome {
                 Outcome::Diverged => SuiteVerdict::Nondeterministic.exit_code(),
                 Outcome::Fixed => 0,
-                Outcome::Same | Outcome::Passes => record.verdict.exit_code(),
+                Outcome::Same | Outcome::Passes | Outcome::Otherwise => record.verdict.exit_code(),
             },
             invariant,
         };
@@ -196,6 +208,10 @@ impl Replay {
         let suite: SuiteRecord = serde_json::from_str(&text).map_err(|error| {
             miette::miette!(help = "give what `tenantry run --json FILE` wrote", "{} is no record: {error}", self.what)
         })?;
+        if suite.version != VERSION {
+            let (what, is) = (&self.what, suite.version);
+            return Err(miette::miette!("{what} is a record of version {is}; this build reads version {VERSION}"));
+        }
         let wanted: Vec<&RunRecord> = match self.seed {
             Some(seed) => suite.runs.iter().filter(|run| run.seed == seed).collect(),
             None => suite.runs.iter().filter(|run| run.verdict >= Verdict::Violated).collect(),
@@ -203,7 +219,11 @@ impl Replay {
         let run = match wanted[..] {
             [run] => run,
             [first, _, ..] if self.seed.is_none() => first,
-            [] => return Err(miette::miette!("{} has no such run: give --seed", self.what)),
+            [] => {
+                let help = "give the --seed of a run that it has";
+                let none = if self.seed.is_some() { "has no run of that seed" } else { "has no run that failed" };
+                return Err(miette::miette!(help = help, "{} {none}", self.what));
+            }
             _ => return Err(miette::miette!("{} has that seed in several scenarios: name one instead", self.what)),
         };
         // A scenario that is not the project's is called by its file in the line that reproduces it.
@@ -221,6 +241,15 @@ impl Replay {
 fn read_trace(path: &Path) -> Result<Vec<String>, miette::Report> {
     let text =
         std::fs::read_to_string(path).map_err(|error| miette::miette!("failed to read {}: {error}", path.display()))?;
+    let is_event = |line: &&str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        ["at_us", "host", "kind", "detail"].iter().all(|key| event.get(key).is_some())
+    };
+    let wrong = text.lines().position(|line| !is_event(&line)).or(text.is_empty().then_some(0));
+    if let Some(line) = wrong {
+        let help = "give what `tenantry run --trace FILE` wrote";
+        return Err(miette::miette!(help = help, "{} is no trace: line {} is no event", path.display(), line + 1));
+    }
     Ok(text.lines().map(str::to_owned).collect())
 }
 
@@ -267,7 +296,11 @@ fn text(told: &Told) -> String {
     text += &match (told.outcome, &told.diverged_at) {
         (Outcome::Same, _) => "same: as before, to the last event.\n".to_owned(),
         (Outcome::Fixed, _) => format!("fixed: the violation is gone.{digests}\n"),
-        (Outcome::Passes, _) => "It passes.\n".to_owned(),
+        (Outcome::Otherwise, _) => {
+            format!("otherwise: that violation is gone, but the run is {} now.{digests}\n", told.verdict)
+        }
+        (Outcome::Passes, _) if told.verdict == Verdict::Pass => "It passes.\n".to_owned(),
+        (Outcome::Passes, _) => format!("It is {}, which nobody had said it was not.\n", told.verdict),
         (Outcome::Diverged, Some(parting)) => format!("diverged at {parting}.{digests}\n"),
         (Outcome::Diverged, None) => {
             format!("diverged.{digests} For the first event that differs give its events to --against.\n")

@@ -8,15 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use tenantry_reports::suite::{Keep, Summing};
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
 use tenantry_sim::bugs::Bug;
-use tenantry_sim::engine::suite::run_all;
+use tenantry_sim::engine::suite::run_while;
 use tenantry_sim::engine::trace::TraceEntry;
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::{Found, find, sometimes, source};
+use super::folder::Folder;
 use super::output::{Outputs, build, reproduce, threads, write};
 use super::progress::Progress;
 use super::seeds;
 use super::shard::{Shard, share};
+use super::stop;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -40,6 +42,8 @@ pub(super) struct Run {
     shard: Option<Shard>,
     #[command(flatten)]
     outputs: Outputs,
+    #[command(flatten)]
+    folder: Folder,
     /// Run every seed twice, and name the first event that differs; without it the first seed of a scenario and every 50th
     /// are.
     #[arg(long)]
@@ -68,7 +72,10 @@ impl Run {
         if self.trace.as_deref() == Some(Path::new("-")) {
             return Err(miette::miette!("--trace writes to a file: stdout is the report's; name a file"));
         }
-        self.outputs.check()?;
+        let inputs: Vec<_> = self.scenarios.iter().map(String::as_str).collect();
+        self.outputs.check_beside(&[("--trace", self.trace.as_deref())], &inputs)?;
+        self.folder.check()?;
+        stop::listen();
         let seeds = self.seed.map_or_else(|| self.seeds.clone(), |seed| seed..=seed);
         let double = self.double;
         let of_scenario = |found: &'_ Found| {
@@ -84,7 +91,7 @@ impl Run {
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed, double): &(&Found, u64, bool)| {
-            let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, *seed) };
+            let setup = Setup::expand(&found.scenario, *seed).with(self.bug);
             let mut ended = setup.run(keep_trace);
             let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
             ended.finished.record.reproduce = reproduce(found, *seed, self.bug);
@@ -92,18 +99,23 @@ impl Run {
         };
         let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
         let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = run_all(&runs, threads, run, |_, _, (ended, _)| lock().ended(&ended.finished.record));
+        let told = |_, _, (ended, _): &(Ended, _)| lock().ended(&ended.finished.record);
+        let ended = run_while(&runs, threads, || !stop::asked(), run, told);
         lock().end();
+        let asked = runs.len();
+        let (runs, ended): (Vec<_>, Vec<_>) =
+            runs.iter().zip(ended).filter_map(|(run, ended)| Some((run, ended?))).unzip();
         let (ended, differs): (Vec<Ended>, Vec<_>) = ended.into_iter().unzip();
-        if let Some(path) = &self.trace {
-            write_trace(path, &ended[0].trace)?;
+        if let (Some(path), Some(first)) = (&self.trace, ended.first()) {
+            write_trace(path, &first.trace)?;
         }
+        let not_started = asked - ended.len();
         let mut summing = Summing::new(Keep::All);
         ended.into_iter().for_each(|ended| summing.take(ended.finished));
         let sometimes = sometimes(scenarios.iter());
         // A mark that some seed of many reaches need not be reached by the one that is being looked into, nor by one
         // machine's few of them.
-        let mut suite = match self.seed.is_some() || self.shard.is_some() {
+        let mut suite = match self.seed.is_some() || self.shard.is_some() || not_started > 0 {
             true => summing.finish_part(build(), &sometimes),
             false => summing.finish(build(), &sometimes),
         };
@@ -115,12 +127,17 @@ impl Run {
             let what = if own == 1 { "regression" } else { "regressions" };
             suite.notes.push(format!("{own} {what} ran with the seed of the plan, whatever seeds were asked for."));
         }
+        if not_started > 0 {
+            let what = format!("It was stopped: {not_started} of {asked} runs were not started.");
+            suite.worsen(SuiteVerdict::Inconclusive, what);
+        }
         for ((found, seed, _), differs) in runs.iter().zip(differs) {
             if let Some(told) = differs {
                 let what = format!("{} seed {seed} is not the same twice: {told}.", found.scenario.name);
                 suite.worsen(SuiteVerdict::Nondeterministic, what);
             }
         }
+        self.folder.write(&suite, scenarios.iter(), self.bug)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

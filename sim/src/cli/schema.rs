@@ -1,5 +1,6 @@
-//! `tenantry schema`: JSON Schema of scenario files.
+//! `tenantry schema`: JSON Schema of scenario files, and of reports.
 
+use tenantry_reports::report::RunReport;
 use tenantry_sim::tenantry::section::Scenario;
 
 use super::output::print_or_usage;
@@ -9,11 +10,16 @@ use super::output::print_or_usage;
 #[command(after_help = "Editors with Taplo (such as Even Better TOML) complete a scenario by it: \
                         `tenantry schema > scenarios/scenario.schema.json`, and `#:schema ./scenario.schema.json` as the \
                         first line of the file. It knows keys, kinds and marks; `tenantry list FILE` checks the rest.")]
-pub(super) struct Schema {}
+pub(super) struct Schema {
+    /// Print the schema of a run's report instead: of the files that `--report` writes into `runs`.
+    #[arg(long)]
+    report: bool,
+}
 
 impl Schema {
     pub(super) fn execute(self) -> u8 {
-        let schema = serde_json::to_value(Scenario::schema()).expect("a schema is JSON");
+        let schema = if self.report { RunReport::schema() } else { Scenario::schema() };
+        let schema = serde_json::to_value(schema).expect("a schema is JSON");
         print_or_usage(&format!("{schema:#}\n"))
     }
 }

@@ -9,13 +9,15 @@ use tenantry_reports::record::RunRecord;
 use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
+use tenantry_sim::engine::scenario_error::one_of;
+use tenantry_sim::tenantry::invariant::NAMES;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::shrink::{HARNESS, Limits, Shrunk, shrink_telling};
 use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
-use super::output::{print, program, quoted, threads, write};
+use super::output::{check_files, print, program, quoted, threads, write};
 
 /// What to make small.
 #[derive(clap::Args)]
@@ -29,7 +31,7 @@ pub(super) struct Shrink {
     #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
     bug: Option<Bug>,
     /// The invariant that must stay broken, such as G4-nothing-lost; `harness` is a panic [default: the first that is].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = invariant_named)]
     invariant: Option<String>,
     /// Write the regression to this file; its name becomes the scenario's [default: in `scenarios/regressions`].
     #[arg(long, value_name = "FILE")]
@@ -59,7 +61,8 @@ impl Shrink {
     fn try_execute(self) -> Result<u8, miette::Report> {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
-        let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, seed) };
+        self.check()?;
+        let setup = Setup::expand(&found.scenario, seed).with(self.bug);
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
             let what = self.invariant.as_deref().unwrap_or("anything");
@@ -71,8 +74,7 @@ impl Shrink {
             let _ = writeln!(std::io::stderr(), "{entries} entries are left after {runs} runs");
         });
         let file = self.write(&found, seed, &invariant, &shrunk)?;
-        let planted = self.bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
-        let replay = format!("{} replay {}{planted}", program(), quoted(&file.display().to_string()));
+        let replay = format!("{} replay {}", program(), quoted(&file.display().to_string()));
         let entries = entries(&shrunk.setup);
         let simpler: Vec<_> = shrunk.simpler.iter().map(|simpler| simpler.told()).collect();
         let violated = violations(&shrunk.record, &invariant);
@@ -96,26 +98,59 @@ impl Shrink {
         Ok(shrunk.record.verdict.exit_code())
     }
 
+    /// Where a regression is kept if nobody says where: beside an earlier one of that name, not in its place.
+    fn kept(&self, found: &Found, seed: u64, invariant: &str) -> PathBuf {
+        let slug = regression::slug(&found.scenario.name, invariant, seed);
+        let slug = self.bug.map_or(slug.clone(), |bug| format!("{slug}_{}", bug.name().replace('-', "_")));
+        let named = |number: u64| match number {
+            1 => slug.clone(),
+            _ => format!("{slug}_{number}"),
+        };
+        let file = |number| Path::new(REGRESSIONS).join(named(number)).with_extension("toml");
+        (1..).map(file).find(|file| !file.exists()).expect("some number is free")
+    }
+
+    /// Refuses what can't be written, before the work is done.
+    fn check(&self) -> Result<(), miette::Report> {
+        if let Some(out) = self.out.as_deref().filter(|out| out.extension().is_none_or(|extension| extension != "toml"))
+        {
+            let help = "a regression is a scenario file: name it *.toml";
+            return Err(miette::miette!(help = help, "--out {} is no scenario file's name", out.display()));
+        }
+        check_files(&[("--out", self.out.as_deref()), ("--json", self.json.as_deref())], &[&self.scenario])
+    }
+
     /// Writes the regression and makes sure that what was written is what was found.
     fn write(&self, found: &Found, seed: u64, invariant: &str, shrunk: &Shrunk) -> Result<PathBuf, miette::Report> {
-        let slug = regression::slug(&found.scenario.name, invariant, seed);
-        let file = self.out.clone().unwrap_or_else(|| Path::new(REGRESSIONS).join(slug).with_extension("toml"));
+        let file = self.out.clone().unwrap_or_else(|| self.kept(found, seed, invariant));
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = name.ok_or_else(|| miette::miette!("--out {} names no file", file.display()))?;
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| miette::miette!("failed to make the folder {}: {error}", folder.display()))?;
+        if self.out.is_none() {
+            std::fs::create_dir_all(REGRESSIONS)
+                .map_err(|error| miette::miette!("failed to make the folder {REGRESSIONS}: {error}"))?;
         }
         let text = regression::write(&found.text, &name, invariant, shrunk)
             .map_err(|why| miette::miette!("failed to spell the regression out: {why}"))?;
         write(&file, text.as_bytes())?;
-        let again = Setup { bug: self.bug, ..Setup::expand(&read(&file)?.scenario, seed) };
+        let again = Setup::expand(&read(&file)?.scenario, seed).with(self.bug);
         let again = again.run(false).finished.record;
         if again.digest != shrunk.record.digest {
             let (was, is, file) = (&shrunk.record.digest, &again.digest, file.display());
             return Err(miette::miette!("{file} was written, but is another run: its digest is {is}, not {was}"));
         }
         Ok(file)
+    }
+}
+
+/// An invariant's name, or `harness`.
+///
+/// # Errors
+/// What it may have been meant to be.
+pub(super) fn invariant_named(name: &str) -> Result<String, String> {
+    let known: Vec<_> = NAMES.into_iter().chain([HARNESS]).map(str::to_owned).collect();
+    match known.iter().any(|known| known == name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("there is no such invariant; {}", one_of(name, "invariants", &known))),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::engine::dice::Dice;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
-use crate::engine::scenario_plan::{RawPlan, Spelt};
+use crate::engine::scenario_plan::{Names, RawPlan, Spelt};
 use crate::engine::spanned::Spanned;
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
@@ -72,6 +72,11 @@ pub trait Work: Section {
     /// The first such value.
     fn check_beside_plan(&self) -> Result<(), SectionError> {
         self.check()
+    }
+
+    /// What a `[plan]` may guard, and what may be planted by one.
+    fn known_names() -> Names {
+        Names::default()
     }
 
     /// Refuses an act that makes no sense with `seed`.
@@ -271,7 +276,7 @@ fn check<T: Section, W: Work>(
     let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, W::suits, duration_ms)).transpose()?;
     let times = (duration_ms, duration_ms + drain_ms);
     let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
-    let plan = raw.plan.map(|plan| plan.check((&hosts, W::suits), times, check_act)).transpose()?;
+    let plan = raw.plan.map(|plan| plan.check((&hosts, W::suits), &W::known_names(), times, check_act)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,

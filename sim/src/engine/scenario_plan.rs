@@ -25,6 +25,8 @@ pub struct Spelt<A> {
     pub guards: Option<String>,
     /// The digest of the run that violated it.
     pub digest: Option<String>,
+    /// What was planted in that run, to be found.
+    pub planted: Option<String>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the hosted half does, with times in virtual milliseconds.
@@ -36,8 +38,9 @@ pub struct Spelt<A> {
 #[serde(deny_unknown_fields, bound = "A: DeserializeOwned")]
 pub(super) struct RawPlan<A> {
     seed: u64,
-    guards: Option<String>,
+    guards: Option<Spanned<String>>,
     digest: Option<String>,
+    planted: Option<Spanned<String>>,
     #[serde(default, rename = "entry")]
     entries: Vec<Spanned<RawEntry<A>>>,
 }
@@ -57,11 +60,14 @@ impl<A: DeserializeOwned> RawPlan<A> {
     pub(super) fn check(
         self,
         (hosts, suits): (&[String], Suits),
+        names: &Names,
         (duration_ms, deadline_ms): (u64, u64),
         check_act: impl Fn(u64, &A) -> Result<(), (String, String)>,
     ) -> Result<Spelt<A>, SectionError> {
-        let Self { seed, guards, digest, entries } = self;
-        let mut spelt = Spelt { seed, guards, digest, faults: Vec::new(), acts: Vec::new() };
+        let Self { seed, guards, digest, planted, entries } = self;
+        let guards = known(guards, "invariant", &names.invariants)?;
+        let planted = known(planted, "bug", &names.bugs)?;
+        let mut spelt = Spelt { seed, guards, digest, planted, faults: Vec::new(), acts: Vec::new() };
         for entry in entries {
             let span = entry.span();
             let RawEntry { at_ms, fault, act } = entry.into_inner();
@@ -87,6 +93,25 @@ impl<A: DeserializeOwned> RawPlan<A> {
             }
         }
         Ok(spelt)
+    }
+}
+
+/// What a plan may name. An empty list leaves it open.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// What it may guard.
+    pub invariants: Vec<String>,
+    /// What may be planted.
+    pub bugs: Vec<String>,
+}
+
+fn known(name: Option<Spanned<String>>, sort: &str, names: &[String]) -> Result<Option<String>, SectionError> {
+    match name {
+        Some(name) if !names.is_empty() && !names.contains(name.get_ref()) => {
+            let message = format!("there is no {sort} {:?}", name.get_ref());
+            Err(SectionError::new(name.span(), message, one_of(name.get_ref(), &format!("{sort}s"), names)))
+        }
+        name => Ok(name.map(Spanned::into_inner)),
     }
 }
 
@@ -120,11 +145,15 @@ fn check_fault(fault: &Spanned<Fault>, hosts: &[String], suits: Suits, duration_
     Ok(())
 }
 
-/// `plan` as a `[plan]` that a scenario file reads, with what it guards and the digest of the run that violated it.
-pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str) -> String {
+/// `plan` as a `[plan]` that a scenario file reads, with what it guards, the digest of the run that violated it, and what was
+/// planted in that.
+pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str, planted: Option<&str>) -> String {
     let text = |value: &str| inline(value);
     let seed = plan.seed;
     let mut spelt = format!("[plan]\nseed = {seed}\nguards = {}\ndigest = {}\n", text(guards), text(digest));
+    if let Some(planted) = planted {
+        let _ = writeln!(spelt, "planted = {}", text(planted));
+    }
     for Entry { at_ms, what } in &plan.entries {
         let _ = match what {
             What::Fault(fault) => writeln!(spelt, "\n[[plan.entry]]\nfault = {}", inline(fault)),

@@ -29,6 +29,8 @@ pub struct Weather {
 struct Inner {
     open: Vec<Open>,
     effects: BTreeMap<&'static str, u64>,
+    /// How often each fault was felt, in the order in which they began.
+    felt: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,8 @@ struct Open {
     fault: Fault,
     /// When it began in fact: a fault that waits for an event has no time of its own.
     began: Duration,
-    felt: bool,
+    /// Its place among all that began.
+    place: usize,
 }
 
 /// What becomes of one frame. By default it goes its way.
@@ -57,7 +60,9 @@ pub struct Fate {
 impl Weather {
     /// A fault begins at `now`.
     pub(crate) fn begin(&self, fault: &Fault, now: Duration) {
-        self.lock().open.push(Open { fault: fault.clone(), began: now, felt: false });
+        let Inner { open, felt, .. } = &mut *self.lock();
+        open.push(Open { fault: fault.clone(), began: now, place: felt.len() });
+        felt.push(0);
     }
 
     /// A fault is over.
@@ -77,6 +82,11 @@ impl Weather {
     /// How many faults of each kind were felt by anyone.
     pub fn effects(&self) -> BTreeMap<&'static str, u64> {
         self.lock().effects.clone()
+    }
+
+    /// How often each fault was felt, in the order in which they began.
+    pub fn felt_each(&self) -> Vec<u64> {
+        self.lock().felt.clone()
     }
 
     /// Someone felt the open faults of `host` that have one of these names.
@@ -200,10 +210,13 @@ impl Weather {
 
     /// Shows `look` each open fault, in the order in which they began, and counts those that it says are felt.
     fn each(&self, mut look: impl FnMut(&Open) -> bool) {
-        let Inner { open, effects } = &mut *self.lock();
+        let Inner { open, effects, felt } = &mut *self.lock();
         for open in open {
-            if look(open) && !std::mem::replace(&mut open.felt, true) {
-                *effects.entry(open.fault.kind.name()).or_default() += 1;
+            if look(open) {
+                felt[open.place] += 1;
+                if felt[open.place] == 1 {
+                    *effects.entry(open.fault.kind.name()).or_default() += 1;
+                }
             }
         }
     }

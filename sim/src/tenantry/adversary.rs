@@ -60,6 +60,10 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
             Trick::AlienSignature => "forged_alien_signature",
             Trick::WrongLane => "forged_wrong_lane",
             Trick::MovedCiphertext => "forged_moved_ciphertext",
+            Trick::ReadGrant => "forged_read_grant",
+            Trick::NoAlgorithm => "forged_no_algorithm",
+            Trick::DuplicateKey => "forged_duplicate_key",
+            Trick::LookAlike => "forged_look_alike",
         });
     }
 }
@@ -68,18 +72,27 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
 async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, evidence: &Evidence) -> Envelope {
     let (published, victims) = (forgery.published(), &forgery.command);
     let own = Command { tenant: forgery.own_tenant.clone(), ..victims.clone() };
+    let sent = |body: String, grant| Envelope { body: body.into(), grant, trace: None };
     let body = match forgery.trick {
-        Trick::AlienSignature => {
-            let genuine = grant(authority, token, &own).await;
-            return Envelope { body: victims.body().into(), grant: alien(&genuine, victims).into(), trace: None };
+        Trick::AlienSignature | Trick::NoAlgorithm => {
+            let genuine = grant_for(authority, token, &own, &own.body()).await;
+            let forged = match forgery.trick {
+                Trick::NoAlgorithm => unsigned(&genuine, victims),
+                _ => alien(&genuine, victims),
+            };
+            return sent(victims.body(), forged.into());
         }
-        Trick::MovedCiphertext => {
-            let body = own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string());
-            return Envelope { grant: grant_for(authority, token, &own, &body).await, body: body.into(), trace: None };
+        Trick::OthersGrant | Trick::WrongLane | Trick::SwappedBody => {
+            return sent(published.body(), grant_for(authority, token, &own, &own.body()).await);
         }
-        Trick::OthersGrant | Trick::WrongLane | Trick::SwappedBody => published.body(),
+        Trick::ReadGrant => return sent(own.body(), granted(authority, token, &own, Purpose::Read).await),
+        Trick::MovedCiphertext => own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string()),
+        // The first reader takes the one for it, the second the other.
+        Trick::DuplicateKey => own.body().replacen('{', &format!(r#"{{"tenant_id":"{}","#, victims.tenant), 1),
+        Trick::LookAlike => own.body().replacen(own.tenant.as_str(), &own.tenant.as_str().to_ascii_uppercase(), 1),
     };
-    Envelope { body: body.into(), grant: grant(authority, token, &own).await, trace: None }
+    let grant = grant_for(authority, token, &own, &body).await;
+    sent(body, grant)
 }
 
 /// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`.
@@ -98,29 +111,44 @@ async fn stolen(evidence: &Evidence, own: &TenantId) -> serde_json::Value {
 
 /// `genuine` with its claims changed to fit `command`, and a signature by a key of the attacker's.
 fn alien(genuine: &str, command: &Command) -> String {
+    let (header, claims) = changed(genuine, command);
+    let signed = PrivateKey::from_seed(&[0x66; 32]).sign("tenantry-grant+jwt", &claims);
+    let (_, rest) = signed.split_once('.').expect("a token has parts");
+    format!("{header}.{rest}")
+}
+
+/// `genuine` with its claims changed to fit `command`, and a header that says that nobody has signed it.
+fn unsigned(genuine: &str, command: &Command) -> String {
+    let (header, claims) = changed(genuine, command);
+    let header = BASE64URL.decode(header).expect("a grant's header is base64url");
+    let mut header: serde_json::Value = serde_json::from_slice(&header).expect("a grant's header is JSON");
+    header["alg"] = "none".into();
+    format!("{}.{}.", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()))
+}
+
+/// The header of `genuine`, and its claims changed to fit `command`.
+fn changed<'g>(genuine: &'g str, command: &Command) -> (&'g str, serde_json::Value) {
     let parts: Vec<_> = genuine.split('.').collect();
     let [header, claims, _] = parts[..] else { panic!("a grant has three parts: {genuine}") };
     let claims = BASE64URL.decode(claims).expect("a grant's claims are base64url");
     let mut claims: serde_json::Value = serde_json::from_slice(&claims).expect("a grant's claims are JSON");
     claims["tenant"] = command.tenant.as_str().into();
     claims["purpose"]["command"]["body_sha256"] = hex::encode(body_sha256(command.body().as_bytes())).into();
-    let signed = PrivateKey::from_seed(&[0x66; 32]).sign("tenantry-grant+jwt", &claims);
-    let (_, rest) = signed.split_once('.').expect("a token has parts");
-    format!("{header}.{rest}")
+    (header, claims)
 }
 
-/// A genuine grant for `command`, which its operator may do.
-async fn grant(authority: &dyn Authority, token: String, command: &Command) -> GrantToken {
-    grant_for(authority, token, command, &command.body()).await
-}
-
-/// A genuine grant for `body`, a message of `command`'s tenant, action and id.
+/// A genuine grant for `body`, a message of `command`'s tenant, action and id, which its operator may do.
 async fn grant_for(authority: &dyn Authority, token: String, command: &Command, body: &str) -> GrantToken {
     let purpose = Purpose::Command {
         action: command.ask.wire().0.into(),
         message_id: message_id(command),
         body_sha256: body_sha256(body.as_bytes()),
     };
+    granted(authority, token, command, purpose).await
+}
+
+/// A genuine grant of `command`'s operator on its tenant.
+async fn granted(authority: &dyn Authority, token: String, command: &Command, purpose: Purpose) -> GrantToken {
     let user = Some(command.operator.clone());
     let request = GrantRequest { token, user, tenant: command.tenant.clone(), purpose };
     loop {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use aho_corasick::AhoCorasick;
+use aho_corasick::packed::Searcher;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use tracing::field::{Field, Visit};
@@ -31,8 +33,22 @@ pub fn prefix(dice: &Dice) -> String {
 /// The search of one run, shared by all that is searched.
 #[derive(Clone)]
 pub struct Canaries {
-    needles: Arc<[Vec<u8>]>,
+    needles: Arc<Needles>,
     found: Arc<Mutex<Found>>,
+}
+
+/// All forms of the text.
+struct Needles {
+    automaton: AhoCorasick,
+    /// The same, 32 bytes at a time: three times as fast, where the processor can.
+    vectors: Option<Searcher>,
+}
+
+impl Needles {
+    fn are_in(&self, bytes: &[u8]) -> bool {
+        let found = self.vectors.as_ref().map(|vectors| vectors.find(bytes).is_some());
+        found.unwrap_or_else(|| self.automaton.is_match(bytes))
+    }
 }
 
 /// What the search has come to.
@@ -66,20 +82,19 @@ impl Canaries {
         needles.extend([hex::encode(&prefix).into_bytes(), hex::encode_upper(&prefix).into_bytes()]);
         // As a list of numbers, which is how a Debug form shows bytes.
         needles.push(prefix.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ").into_bytes());
-        needles.sort();
-        needles.dedup();
-        Self { needles: needles.into(), found: Arc::default() }
+        let automaton = AhoCorasick::new(&needles).expect("a dozen short texts are no too large automaton");
+        Self { needles: Needles { automaton, vectors: Searcher::new(&needles) }.into(), found: Arc::default() }
     }
 
     /// Searches `bytes`, in a place of the sort `place`; `at` says where exactly.
     pub fn search(&self, place: &'static str, bytes: &[u8], at: impl FnOnce() -> String) {
-        let hit = self.needles.iter().find(|needle| holds(bytes, needle));
+        let hit = self.needles.are_in(bytes);
         let mut found = self.found();
         *found.searched.entry(place).or_default() += bytes.len() as u64;
-        match hit {
-            Some(_) if place == OPERATORS_HOP => found.expected += 1,
-            Some(_) if found.leaks.len() < LEAKS_MAX => found.leaks.push(format!("{place}: {}", at())),
-            Some(_) | None => {}
+        if hit && place == OPERATORS_HOP {
+            found.expected += 1;
+        } else if hit && found.leaks.len() < LEAKS_MAX {
+            found.leaks.push(format!("{place}: {}", at()));
         }
     }
 
@@ -87,8 +102,7 @@ impl Canaries {
     pub fn search_chunk(&self, place: &'static str, tail: &mut Tail, chunk: &[u8], at: impl FnOnce() -> String) {
         tail.0.extend_from_slice(chunk);
         self.search(place, &tail.0, at);
-        let longest = self.needles.iter().map(Vec::len).max().unwrap_or(1) - 1;
-        let cut = tail.0.len().saturating_sub(longest);
+        let cut = tail.0.len().saturating_sub(self.needles.automaton.max_pattern_len() - 1);
         tail.0.drain(..cut);
     }
 
@@ -99,12 +113,6 @@ impl Canaries {
     pub fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().expect("no holder panics")
     }
-}
-
-fn holds(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else { return false };
-    let starts = haystack.iter().enumerate().filter(|(_, byte)| *byte == first);
-    starts.into_iter().any(|(start, _)| haystack[start + 1..].starts_with(rest))
 }
 
 /// Every log line that the system's code writes, searched. For the time of a run and its thread only.

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tenantry_system::attack::{Observer, Relics, Table};
-use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Reporter, Step, verify};
+use tenantry_system::audit::{Alert, Attempt, AuditEntry, EmbeddedAudit, Event, Files, Record, Reporter, Step, verify};
 use tenantry_system::auth::EmbeddedAuthority;
 use tenantry_system::broker::EmbeddedBroker;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::{EmbeddedLedger, Outcome, PauseGeneration, Report, STALE_MAX, TenantState, Transaction};
-use tenantry_system::message::BodyHash;
+use tenantry_system::message::{BodyHash, body_sha256};
 
 use super::approvers::FourEyes;
 use super::canary::Canaries;
@@ -42,8 +42,12 @@ pub const MARKS: &[&str] = &[
     "events_waited_at_crash",
     "forged_alien_signature",
     "forged_decision",
+    "forged_duplicate_key",
+    "forged_look_alike",
     "forged_moved_ciphertext",
+    "forged_no_algorithm",
     "forged_others_grant",
+    "forged_read_grant",
     "forged_swapped_body",
     "forged_wrong_lane",
     "grant_key_rotated",
@@ -161,8 +165,12 @@ pub struct Seen {
     pub revocations: Revocations,
     /// What the ledger's own reconciliations found while the system ran.
     pub reconciled: Reconciled,
-    /// When the broker took in messages that it had not had, by tenant.
-    pub taken_in: BTreeMap<TenantId, Vec<Duration>>,
+    /// Which messages that it had not had the broker took in, and when, by tenant.
+    pub taken_in: BTreeMap<TenantId, Vec<(String, Duration)>>,
+    /// Each tenant's last place in the audit log when that had this size.
+    last_places: (u64, BTreeMap<String, u64>),
+    /// Since when each one who sends a message may have been let through by the producer: not while they were told to wait.
+    pub let_through: BTreeMap<String, Vec<Duration>>,
     /// How far clocks are off at most, by the plan's faults.
     pub clocks_off: Duration,
     /// What was seen of commands that take two.
@@ -533,16 +541,31 @@ impl Seen {
                 }
             }
         }
+        let (mut entries, mut attempts, mut steps, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut decided = BTreeMap::new();
+        for Record { place, body_sha256: hash, event, .. } in audit.every_record().map_err(unreadable)? {
+            match &event {
+                Event::Decided(entry) => {
+                    let hash = hash.unwrap_or_else(|| body_sha256(&entry.body));
+                    decided.insert((entry.tenant_id.clone(), entry.message_id.clone()), hash);
+                    entries.push(entry.clone());
+                }
+                Event::Refused(attempt) => attempts.push((place, attempt.clone())),
+                Event::Step(step) => steps.push((place, step.clone())),
+                Event::Raised(_) => {}
+            }
+            events.push((place, event));
+        }
         Ok(Kept {
             letters,
             outcomes: ledger.every_outcome().map_err(unreadable)?,
             states: ledger.every_state().map_err(unreadable)?,
             journals: ledger.every_journal().map_err(unreadable)?,
-            audit: audit.entries().map_err(unreadable)?,
-            decided: audit.decided_bodies().map_err(unreadable)?,
-            attempts: audit.attempts().map_err(unreadable)?,
-            steps: audit.steps().map_err(unreadable)?,
-            events: audit.every_event().map_err(unreadable)?,
+            audit: entries,
+            decided,
+            attempts,
+            steps,
+            events,
             alerts: audit.every_alert().map_err(unreadable)?,
             letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),
@@ -553,8 +576,9 @@ impl Seen {
         })
     }
 
-    /// True when nothing is on its way any more: no message waits, and no event waits for the audit log.
-    pub fn is_quiet(&self) -> bool {
+    /// True when nothing is on its way any more: no message waits, no event waits for the audit log, and nobody who follows a
+    /// tenant for one of that.
+    pub fn is_quiet(&mut self) -> bool {
         if self.catalogue_planned {
             return self.catalogue.is_some();
         }
@@ -572,6 +596,21 @@ impl Seen {
             && broker.is_at_rest()
             && told
             && (!self.webhook || audit.has_told_all().is_ok_and(|all| all))
+            && (self.followed.is_empty() || audit.len().is_ok_and(|size| self.streams_are_at(size)))
+    }
+
+    /// Whether whoever follows a tenant has seen its last record of a log of this size.
+    fn streams_are_at(&mut self, size: u64) -> bool {
+        if self.last_places.0 != size {
+            let Some(Ok(events)) = self.engines.audit.as_ref().map(|audit| audit.every_event()) else { return false };
+            let places = events.into_iter().filter_map(|(place, event)| Some((event.tenant()?.to_owned(), place)));
+            self.last_places = (size, places.collect());
+        }
+        let has_all = |followed: &Followed| {
+            let end = self.last_places.1.get(followed.tenant.as_str());
+            followed.has_all(end.copied().unwrap_or_default())
+        };
+        self.followed.iter().all(has_all)
     }
 }
 

@@ -48,9 +48,17 @@ pub struct Followed {
     pub events: Vec<(u64, String)>,
     /// What was no event of a stream.
     pub broken: Vec<String>,
+    /// Whether they were last told that they may not.
+    pub refused: bool,
 }
 
 impl Followed {
+    /// Whether they have seen all that there will be, if `end` is their tenant's last place in the log.
+    #[must_use]
+    pub fn has_all(&self, end: u64) -> bool {
+        self.refused || self.last().is_some_and(|last| last >= end)
+    }
+
     fn last(&self) -> Option<u64> {
         self.events.last().map(|(place, _)| *place).or(self.begin)
     }
@@ -64,7 +72,7 @@ pub fn draw(dice: &Dice, cast: &Cast, count: u64) -> Vec<Followed> {
         let tenant = cast.tenants[chosen].clone();
         let admin = cast.operators.iter().find(|operator| cast.part(operator, &tenant) == Some(Part::Admin));
         let operator = admin.expect("every tenant but the last has an admin").clone();
-        Followed { operator, tenant, begin: None, events: Vec::new(), broken: Vec::new() }
+        Followed { operator, tenant, begin: None, events: Vec::new(), broken: Vec::new(), refused: false }
     };
     (0..count).map(followed).collect()
 }
@@ -114,6 +122,7 @@ impl Follower {
         let request = request.body(Full::new(Bytes::new())).map_err(|error| error.to_string())?;
         let answer = timeout(ANSWER_MAX, client.send(request)).await;
         let mut answer = answer.map_err(|_| "no answer")??;
+        self.evidence.seen().followed[index].refused = answer.status() == 403;
         if answer.status() != 200 {
             return Err(format!("answered {}", answer.status()));
         }

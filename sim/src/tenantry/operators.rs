@@ -4,11 +4,12 @@
 //! bytes under the same id, until there is one. When all are answered, every accepted command's outcome is waited for and
 //! every tenant's state is read.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use tenantry_system::capability::{Clock, World};
 use tenantry_system::ids::{TenantId, UserId};
 use tokio::sync::Semaphore;
@@ -36,11 +37,14 @@ const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// One look at a command's status waits this long for its outcome, in milliseconds.
 const STATUS_WAIT_MS: u64 = 2000;
 
-/// Statuses that are asked for at once.
-const STATUS_AT_ONCE: usize = 16;
+/// What is read back at once.
+const READ_AT_ONCE: usize = 32;
 
 /// Where the provider's keys change, an operator has a new token after this long: before the key of the last is dropped.
 const RENEW_AFTER: Duration = Duration::from_millis(500);
+
+/// What the API shows of a tenant's state.
+const PARTS: [&str; 4] = ["limits", "entitlements", "credits", "credentials"];
 
 /// All operators of a run.
 pub struct Operators {
@@ -121,7 +125,22 @@ impl Operators {
 
     /// Sends a command until there is a final answer, and returns its status.
     async fn post(&self, command: &Command) -> u16 {
-        let tell = |answer: &Result<Answer, String>| {
+        let turn = {
+            let mut seen = self.evidence.seen();
+            let turns = seen.let_through.entry(command.message_id.clone()).or_default();
+            turns.push(super::world::now());
+            turns.len() - 1
+        };
+        // After an answer that leaves it open, an earlier attempt may be the one that comes through.
+        let certain = Cell::new(true);
+        let tell = move |answer: &Result<Answer, String>| {
+            certain.set(
+                certain.get() && answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS),
+            );
+            if certain.get() {
+                let turns = &mut self.evidence.seen().let_through;
+                turns.get_mut(&command.message_id).expect("it has turns")[turn] = super::world::now();
+            }
             let told = match answer {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.clone(),
@@ -246,7 +265,7 @@ impl Operators {
             let accepted = |id: &String| seen.clients[id].accepted_at.is_some();
             seen.commands.iter().filter(|(id, _)| accepted(id)).map(|(_, command)| command.clone()).collect()
         };
-        let at_once = Arc::new(Semaphore::new(STATUS_AT_ONCE));
+        let at_once = Arc::new(Semaphore::new(READ_AT_ONCE));
         let mut reading = JoinSet::new();
         for command in accepted {
             let (operators, at_once) = (self.clone(), at_once.clone());
@@ -262,24 +281,33 @@ impl Operators {
         for tenant in &cast.tenants {
             let admin = cast.operators.iter().find(|operator| cast.part(operator, tenant) == Some(Part::Admin));
             let Some(admin) = admin else { continue };
-            let mut parts = Vec::new();
-            for part in ["limits", "entitlements", "credits", "credentials"] {
-                let path = format!("/v1/tenants/{tenant}/{part}");
-                let mut body = self.get(admin, &path).await;
-                while body.get("status").is_some_and(|status| status == 403) {
-                    sleep(AGAIN_MAX).await;
-                    body = self.get(admin, &path).await;
-                }
-                if part == "credentials" {
-                    let mut seen = self.evidence.seen();
-                    *seen.witness.credentials_read.entry(tenant.clone()).or_default() += 1;
-                }
-                let key = if part == "credits" { "credits_minor" } else { part };
-                parts.push(body.get(key).map(without_hashes).unwrap_or_default());
+            for (index, part) in PARTS.into_iter().enumerate() {
+                let (operators, admin, tenant) = (self.clone(), admin.clone(), tenant.clone());
+                reading.spawn(async move {
+                    let shown = operators.part(&admin, &tenant, part).await;
+                    operators.evidence.seen().tenants_by_api.entry(tenant).or_default()[index] = shown;
+                });
             }
-            let parts: [_; 4] = parts.try_into().expect("four were asked for");
-            self.evidence.seen().tenants_by_api.insert(tenant.clone(), parts);
         }
+        while let Some(ended) = reading.join_next().await {
+            ended.expect("no reader panics");
+        }
+    }
+
+    /// One part of `tenant`'s state, as the API shows it to its admin.
+    async fn part(&self, admin: &UserId, tenant: &TenantId, part: &str) -> serde_json::Value {
+        let path = format!("/v1/tenants/{tenant}/{part}");
+        let mut body = self.get(admin, &path).await;
+        while body.get("status").is_some_and(|status| status == 403) {
+            sleep(AGAIN_MAX).await;
+            body = self.get(admin, &path).await;
+        }
+        if part == "credentials" {
+            let mut seen = self.evidence.seen();
+            *seen.witness.credentials_read.entry(tenant.clone()).or_default() += 1;
+        }
+        let key = if part == "credits" { "credits_minor" } else { part };
+        body.get(key).map(without_hashes).unwrap_or_default()
     }
 
     /// The terminal status that the API reports of `command`.

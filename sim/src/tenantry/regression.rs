@@ -3,6 +3,7 @@
 //! What the scenario says and shrinking did not touch is kept as it stands there, so that a section which this file does
 //! not know goes along.
 
+use tenantry_system::rate_limit::Rate;
 use toml::{Table, Value};
 
 use super::run::Setup;
@@ -71,7 +72,8 @@ pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result
     for (key, value) in &table {
         file += &written(key, value)?;
     }
-    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest))
+    let planted = setup.bug.map(|bug| bug.name());
+    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest, planted))
 }
 
 /// A section, with a line for each of its values as far as they fit into one.
@@ -109,6 +111,12 @@ fn simplify(table: &mut Table, simpler: Simpler, setup: &Setup) -> Result<(), St
         }
         Simpler::QuickLinks => drop(section(table, "network")?.insert("latency_ms".into(), range(&setup.latency_ms)?)),
         Simpler::QuickDisks => drop(section(table, "disk")?.insert("sync_ms".into(), range(&setup.sync_ms)?)),
+        Simpler::TightLimits => {
+            let Rate { per_second, burst } = setup.rate_limits.tenant;
+            let rate = [("per_second", per_second), ("burst", burst)];
+            let rate = rate.map(|(key, value)| (key.to_owned(), Value::from(i64::from(value.get()))));
+            section(table, "topology")?.insert("tenant_rate".into(), Table::from_iter(rate).into());
+        }
         // Those stand in the head and in the entries.
         Simpler::Sooner | Simpler::ShorterChaos | Simpler::ShorterDrain => {}
     }

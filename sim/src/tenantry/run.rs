@@ -22,6 +22,7 @@ use tenantry_system::secret::KeySet;
 use super::approvers::Paired;
 use super::burst;
 use super::canary::{Canaries, Logs};
+use super::carried::{Carried, Carries};
 use super::cast::Cast;
 use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
@@ -114,6 +115,10 @@ pub struct Ended {
     pub finished: FinishedRun,
     /// Every event, if it was asked for.
     pub trace: Vec<TraceEntry>,
+    /// What chunks on the wire carry, by their digests, if every event was asked for.
+    pub carried: BTreeMap<String, Carries>,
+    /// How often each fault was felt, in the order in which they began.
+    pub felt: Vec<u64>,
 }
 
 impl Setup {
@@ -143,7 +148,7 @@ impl Setup {
             tick_ms: scenario.network.tick_ms,
             sync_ms: scenario.disk.sync_ms.clone(),
             lying_sync: scenario.disk.lying_sync,
-            bug: None,
+            bug: scenario.plan.as_ref().and_then(|spelt| Bug::find(spelt.planted.as_deref()?)),
             redrawn: None,
             guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
             alert_rules: scenario.topology.alert_rules(),
@@ -181,6 +186,12 @@ impl Setup {
         }
     }
 
+    /// The same with `bug` planted, if one is given.
+    #[must_use]
+    pub fn with(self, bug: Option<Bug>) -> Self {
+        Self { bug: bug.or(self.bug), ..self }
+    }
+
     /// Runs it, keeping every event if `keep_trace`.
     #[must_use]
     pub fn run(&self, keep_trace: bool) -> Ended {
@@ -192,20 +203,22 @@ impl Setup {
         let canaries = self.has_secrets().then(|| Canaries::new(&dice));
         let (weather, faults) = (Weather::default(), self.plan.faults());
         let worlds = Worlds::new(dice, trace.clone(), self.sync_ms.clone(), self.lying_sync).searched(canaries.clone());
-        let worlds = worlds.under(&weather, &faults);
+        let carried = Carried::new(keep_trace);
+        let worlds = worlds.under(&weather, &faults).read_by(&carried);
         let worlds = if self.tls { worlds.encrypted() } else { worlds };
         let provider = Idp::new(worlds.start("identity-provider").entropy, self.idp_hosted);
+        let keys = Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy));
         let house = House {
             worlds: worlds.clone(),
             evidence: evidence.clone(),
             provider: provider.clone(),
             at: addresses().into(),
             limits: self.rate_limits,
-            kit: Kit::new(self.bug, evidence.clone(), provider),
+            kit: Kit::new(self.bug, evidence.clone(), provider, keys.clone()),
             alert_rules: self.alert_rules.clone(),
             webhook: self.webhook,
             bursts: burst::draw(&dice, &self.cast, &faults, self.duration).into(),
-            keys: Arc::new(KeySet::generate(wrapping_key(), &*worlds.start("key-provider").entropy)),
+            keys,
         };
         let Parts { acts, rotations, forgeries, office } = self.parts();
         let triages = acts.iter().filter(|(_, act)| matches!(act, Act::Triage(_))).count();
@@ -245,7 +258,7 @@ impl Setup {
             latency_ms: self.latency_ms.clone(),
             limit: deadline,
             epoch: epoch(),
-            weather,
+            weather: weather.clone(),
         };
         let mut hosts = house.hosts(&self.consumers, &self.cast, acts, rotations, forgeries, office);
         if self.catalogue {
@@ -299,7 +312,8 @@ impl Setup {
         if fired > 0 {
             seen.marks.insert("rule_fired".into(), fired);
         }
-        // The stores die before the simulation they live in.
+        // The stores die before the simulation they live in, and quickly: nobody reads what their destructors would write.
+        worlds.end();
         seen.engines = Default::default();
         let fired = simulation.fired().iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
         let felt = simulation.effects();
@@ -309,7 +323,7 @@ impl Setup {
         let wall_ms = (wall_now() - started).as_millis() as u64;
         let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
         drop(seen);
-        Ended { finished, trace: trace.entries() }
+        Ended { finished, trace: trace.entries(), carried: carried.all(), felt: weather.felt_each() }
     }
 
     /// Runs it once more: how that was otherwise than the run that had `digest`, if it was.

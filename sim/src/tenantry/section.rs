@@ -10,11 +10,15 @@ use tenantry_system::attack::BINDINGS;
 use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use super::cast::{Cast, Part};
+use super::invariant::NAMES;
 use super::needs::fits;
+use super::shrink::HARNESS;
 use super::workload::Act;
+use crate::bugs::Bug;
 use crate::engine::dice::Dice;
 use crate::engine::scenario::{Section, Work};
 use crate::engine::scenario_error::SectionError;
+use crate::engine::scenario_plan::Names;
 use crate::engine::spanned::Spanned;
 
 /// A scenario of Tenantry.
@@ -241,6 +245,11 @@ impl Work for Workload {
             "burst" => host == "producer",
             _ => true,
         }
+    }
+
+    fn known_names() -> Names {
+        let invariants = NAMES.into_iter().chain([HARNESS]).map(str::to_owned).collect();
+        Names { invariants, bugs: Bug::all().chain(Bug::elsewhere()).map(|bug| bug.name().to_owned()).collect() }
     }
 
     fn check_beside_plan(&self) -> Result<(), SectionError> {

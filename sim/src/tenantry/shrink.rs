@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tenantry_reports::record::RunRecord;
+use tenantry_system::rate_limit::Rate;
 
 use super::cast::Cast;
 use super::idp;
@@ -26,6 +27,12 @@ pub const HARNESS: &str = "harness";
 
 /// The invariant that everything ends.
 const LIVENESS: &str = "G10-liveness";
+
+/// The invariant of limits. Where another breaks, a tighter limit only makes everything slower.
+const FAIR_SHARE: &str = "G8-fair-share";
+
+/// As tight as a limit can be.
+const TIGHT: Rate = Rate::new(1, 1);
 
 /// The system has this long to start, in virtual milliseconds, before anything happens in a plan that is moved to the
 /// beginning.
@@ -84,16 +91,19 @@ pub enum Simpler {
     ShorterChaos,
     /// A run that does not come to rest is given up sooner.
     ShorterDrain,
+    /// One command a second and tenant is allowed, one at a time: fewer break a limit that nobody keeps.
+    TightLimits,
 }
 
 impl Simpler {
     /// First those that make runs quicker.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::NoTls,
         Self::NoFollowers,
         Self::OneConsumer,
         Self::NoIdpHost,
         Self::FewerTenants,
+        Self::TightLimits,
         Self::ShorterDrain,
         Self::Sooner,
         Self::ShorterChaos,
@@ -115,6 +125,7 @@ impl Simpler {
             Self::Sooner => "moved to the beginning",
             Self::ShorterChaos => "healed when the last entry is over",
             Self::ShorterDrain => "given up sooner",
+            Self::TightLimits => "one command a second and tenant",
         }
     }
 }
@@ -214,7 +225,11 @@ impl Symptom {
 
     /// To give a run up sooner helps only where it does not come to rest, and would itself violate liveness.
     fn permits(&self, simpler: Simpler) -> bool {
-        simpler != Simpler::ShorterDrain || (!self.rests && self.invariant != LIVENESS)
+        match simpler {
+            Simpler::ShorterDrain => !self.rests && self.invariant != LIVENESS,
+            Simpler::TightLimits => self.invariant == FAIR_SHARE,
+            _ => true,
+        }
     }
 }
 
@@ -277,6 +292,7 @@ impl Setup {
                 (now.plan, now.duration) != (then.plan, then.duration)
             }
             Simpler::ShorterDrain => self.drain > DRAIN_MIN,
+            Simpler::TightLimits => self.rate_limits.tenant != TIGHT,
         }
     }
 
@@ -336,6 +352,7 @@ impl Setup {
                 faults.iter_mut().for_each(|fault| fault.at = fault.at.saturating_sub(sooner));
             }
             Simpler::ShorterDrain => self.drain = self.drain.min(DRAIN_MIN),
+            Simpler::TightLimits => self.rate_limits.tenant = TIGHT,
             Simpler::FewerTenants | Simpler::ShorterChaos => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What is left out takes nothing else with it, and what is left is small and still wrong.
 
 use super::*;
+use crate::bugs::Bug;
 use crate::engine::double::Parting;
 use crate::engine::trace::{TraceEntry, first_difference};
 use crate::tenantry::regression;
@@ -171,6 +172,25 @@ fn a_violation_of_hundreds_of_entries_comes_down_to_a_few() {
     assert!(shrunk.entries_before > 30 && shrunk.is_minimal);
     let (tls, consumers) = (shrunk.setup.tls, shrunk.setup.consumers.len());
     assert!(!tls && consumers == 1 && shrunk.setup.followers.is_empty(), "{:?}", shrunk.simpler);
+}
+
+#[test]
+fn a_limit_that_nobody_keeps_comes_down_to_two_commands() {
+    let text = r#"
+name = "open"
+description = "Nobody keeps the limit."
+duration_ms = 900
+[topology]
+tenant_rate = { per_second = 6, burst = 5 }
+[workload]
+commands = 40
+tenants = 2
+"#;
+    let setup = Setup { bug: Bug::find("limiter-fails-open"), ..setup(text, 1) };
+    let shrunk = shrink(&setup, "G8-fair-share", &Limits { runs: 100, threads: 2 });
+    assert!(shrunk.is_violated("G8-fair-share"), "{:#?}", shrunk.record);
+    assert_eq!(shrunk.entries, 2, "{:#?}", shrunk.setup.plan);
+    assert!(shrunk.simpler.contains(&Simpler::TightLimits), "{:?}", shrunk.simpler);
 }
 
 #[test]

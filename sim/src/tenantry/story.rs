@@ -15,7 +15,7 @@ use super::workload::{Act, Command};
 use crate::engine::plan::What;
 use crate::engine::trace::TraceEntry;
 
-/// Lines of a story; what lies in the middle of a longer one is counted.
+/// Lines of a story; of a longer one what lies in the middle and names no message in question is counted.
 const LINES_MAX: usize = 60;
 
 /// Letters of one line.
@@ -53,11 +53,23 @@ pub fn tell(setup: &Setup, trace: &[TraceEntry], record: &RunRecord, invariant: 
     lines.sort_by_key(|(at_us, order, _)| (*at_us, *order));
     let mut story: Vec<String> =
         lines.iter().map(|(at_us, _, told)| format!("{:>7} ms  {}", at_us / 1000, shortened(told, LINE_MAX))).collect();
-    if story.len() > LINES_MAX {
-        let left_out = story.len() - LINES_MAX;
-        let half = LINES_MAX / 2;
-        story.splice(half..half + left_out, [format!("            ({left_out} lines of the same sort)")]);
+    let (half, end) = (LINES_MAX / 2, story.len().saturating_sub(LINES_MAX / 2));
+    let mut left_out = story.len().saturating_sub(LINES_MAX);
+    let mut index = half;
+    let mut kept = Vec::new();
+    for (at, line) in story.drain(..).enumerate() {
+        if left_out > 0 && (half..end).contains(&at) && !concern.has(&line) {
+            left_out -= 1;
+            index = kept.len();
+        } else {
+            kept.push(line);
+        }
     }
+    let gone = lines.len() - kept.len();
+    if gone > 0 {
+        kept.insert(index, format!("            ({gone} lines of other matters)"));
+    }
+    let mut story = kept;
     story.extend(
         violations.iter().take(VIOLATIONS_MAX).map(|violation| format!("    the end  {invariant}: {violation}")),
     );
@@ -123,11 +135,11 @@ impl Concern {
 }
 
 /// The words of a text, as far as they could be names.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').filter(|word| !word.is_empty())
 }
 
-fn command(act: &Act) -> Option<&Command> {
+pub(super) fn command(act: &Act) -> Option<&Command> {
     match act {
         Act::Send(command) | Act::TryAndSend(command) | Act::Resend(command) | Act::ReuseId(command) => Some(command),
         Act::Forge(forgery) => Some(&forgery.command),
@@ -137,7 +149,7 @@ fn command(act: &Act) -> Option<&Command> {
 }
 
 /// The first text under `key`, however deep.
-fn find<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
+pub(super) fn find<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     let fields = value.as_object()?;
     fields.get(key).and_then(Value::as_str).or_else(|| fields.values().find_map(|value| find(value, key)))
 }

@@ -68,7 +68,7 @@ impl Broker for WatchedBroker {
             Ok(Published::Accepted { .. }) => {
                 let now = super::world::now();
                 self.evidence.seen().witness.publish(tenant, message_id).done += 1;
-                self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push(now);
+                self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push((message_id.to_string(), now));
             }
             _ => {}
         }
@@ -79,6 +79,7 @@ impl Broker for WatchedBroker {
         let fetched = self.inner.fetch(max, wait).await;
         for Delivery { lease, messages } in fetched.iter().flatten() {
             self.handed.out(lease);
+            self.evidence.seen().witness.leases.out(lease);
             for Delivered { message_id, attempt, .. } in messages {
                 self.evidence.seen().witness.deliver(&lease.tenant, message_id, *attempt);
                 self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
@@ -97,7 +98,11 @@ impl Broker for WatchedBroker {
         let dead = settlement.ended.iter().filter(|ending| matches!(ending, Ending::DeadLetter { .. })).count();
         let (ended, again) = (settlement.ended.len(), settlement.again.reason.clone());
         self.handed.back(lease);
+        let was_over = self.evidence.seen().witness.leases.is_over(lease);
         let settled = self.inner.settle(lease, settlement).await;
+        if let Ok(counts) = settled {
+            self.evidence.seen().witness.leases.settled(lease, was_over, counts);
+        }
         let told = format!("{lease:?} {ended} ended, {dead} of them dead letters; again: {again:?}; {settled:?}");
         self.evidence.record("broker", "broker.settled", &told);
         match settled {
@@ -196,11 +201,10 @@ impl WatchedLedger {
         Self { engine, inner, evidence }
     }
 
-    /// A command has just had its `outcome`, from a ledger that knew of revision `known` of authority before.
-    fn decided(&self, work: &Work, outcome: &Outcome, known: u64) {
+    /// A command that was brought at `at` has just had its `outcome`, from a ledger that knew of revision `known` of authority
+    /// before. No earlier was it decided; what its clock says in the outcome may be off.
+    fn decided(&self, work: &Work, outcome: &Outcome, known: u64, at: Duration) {
         let (user, tenant) = (work.command.actor(), work.command.scope().tenant());
-        // The ledger's clock, in the very transaction.
-        let at = super::world::since_epoch(outcome.at_unix_ms);
         match &outcome.verdict {
             Ok(_) => {
                 let seen = &mut *self.evidence.seen();
@@ -225,10 +229,12 @@ impl WatchedLedger {
 #[async_trait]
 impl Ledger for WatchedLedger {
     async fn apply(&self, run: &Run) -> Result<Vec<Applied>, CallError> {
-        let (tenant, count) = (run.scope().tenant(), run.works().len());
+        let (tenant, count, begun) = (run.scope().tenant(), run.works().len(), super::world::now());
         self.evidence.seen().isolation.begin(tenant, count);
         for work in run.works() {
-            self.evidence.seen().witness.apply(tenant, &work.command.message().message_id).begun += 1;
+            let (message_id, mut seen) = (&work.command.message().message_id, self.evidence.seen());
+            seen.witness.apply(tenant, message_id).begun += 1;
+            seen.witness.brought(tenant, message_id, begun);
         }
         let known = self.engine.authority_known();
         let applied = self.inner.apply(run).await;
@@ -241,6 +247,9 @@ impl Ledger for WatchedLedger {
                 calls.answered += 1;
                 calls.done += u64::from(matches!(applied, Applied::Now(_)));
                 calls.repeated += u64::from(matches!(applied, Applied::Before(_)));
+                if matches!(applied, Applied::Now(_) | Applied::Before(_)) {
+                    seen.witness.decided(tenant, message_id, super::world::now());
+                }
             }
             match applied {
                 Applied::Now(outcome) => {
@@ -259,7 +268,7 @@ impl Ledger for WatchedLedger {
                     }
                     let now = super::world::now();
                     self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
-                    self.decided(work, outcome, known);
+                    self.decided(work, outcome, known, begun);
                 }
                 Applied::Before(_) => self.evidence.mark("duplicate_apply"),
                 Applied::Conflict => self.evidence.mark("conflict_at_ledger"),

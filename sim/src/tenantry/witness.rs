@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tenantry_system::broker::Lease;
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 
 /// No pause before a retry is as short as this.
@@ -46,6 +47,38 @@ pub struct Triages {
     pub discard: Calls,
 }
 
+/// Who holds each tenant's run: whoever was given the latest, and nobody else.
+#[derive(Debug, Default)]
+pub struct Leases {
+    latest: BTreeMap<TenantId, u64>,
+    /// Settlements compared.
+    pub compared: u64,
+    /// Settlements that counted, of runs that others had by then.
+    pub violations: Vec<String>,
+}
+
+impl Leases {
+    /// A run goes out.
+    pub fn out(&mut self, lease: &Lease) {
+        self.latest.insert(lease.tenant.clone(), lease.token);
+    }
+
+    /// Whether a later run of the tenant has gone out: then `lease` settles nothing any more.
+    #[must_use]
+    pub fn is_over(&self, lease: &Lease) -> bool {
+        self.latest.get(&lease.tenant).is_some_and(|latest| *latest != lease.token)
+    }
+
+    /// A settlement of `lease`, which `was_over` when it began, was answered with whether it counts.
+    pub fn settled(&mut self, lease: &Lease, was_over: bool, counts: bool) {
+        self.compared += 1;
+        if was_over && counts {
+            let Lease { tenant, token } = lease;
+            self.violations.push(format!("{tenant}: lease {token} settled a run that had gone out to another since"));
+        }
+    }
+}
+
 /// All that was seen.
 #[derive(Debug, Default)]
 pub struct Witness {
@@ -57,6 +90,10 @@ pub struct Witness {
     pub hurried: BTreeMap<Message, (Duration, u64)>,
     /// Commands brought to the ledger.
     pub applied: BTreeMap<Message, Calls>,
+    /// When each command was brought to the ledger first, and when it was first seen to have its outcome.
+    pub decided: BTreeMap<Message, (Duration, Option<Duration>)>,
+    /// Who holds each tenant's run.
+    pub leases: Leases,
     /// What was done to dead letters, at the broker.
     pub triaged: BTreeMap<Message, Triages>,
     /// How often an operator was shown a tenant's credentials.
@@ -77,6 +114,24 @@ impl Witness {
     /// A command is brought to the ledger.
     pub fn apply(&mut self, tenant: &TenantId, message_id: &MessageId) -> &mut Calls {
         self.applied.entry((tenant.clone(), message_id.clone())).or_default()
+    }
+
+    /// A command is brought to the ledger `now`.
+    pub fn brought(&mut self, tenant: &TenantId, message_id: &MessageId, now: Duration) {
+        self.decided.entry((tenant.clone(), message_id.clone())).or_insert((now, None));
+    }
+
+    /// A command is seen `now` to have its outcome.
+    pub fn decided(&mut self, tenant: &TenantId, message_id: &MessageId, now: Duration) {
+        let (_, until) = self.decided.entry((tenant.clone(), message_id.clone())).or_insert((now, None));
+        until.get_or_insert(now);
+    }
+
+    /// Between which times a command had its outcome, by the simulation's own clock, whatever any host's says.
+    #[must_use]
+    pub fn effect(&self, tenant: &TenantId, message_id: &MessageId) -> (Duration, Duration) {
+        let known = self.decided.get(&(tenant.clone(), message_id.clone()));
+        known.map_or((Duration::ZERO, Duration::MAX), |(from, until)| (*from, until.unwrap_or(Duration::MAX)))
     }
 
     /// A message went out.

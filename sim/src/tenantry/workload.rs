@@ -159,6 +159,14 @@ pub enum Trick {
     WrongLane,
     /// A secret that was sealed for another tenant or message, in a genuine command of the attacker's own tenant.
     MovedCiphertext,
+    /// A genuine grant to read the attacker's own tenant beside a command for it: only what the grant is for tells.
+    ReadGrant,
+    /// A grant that names the victim and says that it needs no signature.
+    NoAlgorithm,
+    /// A body that names two tenants under one key, in the attacker's own lane, with a genuine grant for these very bytes.
+    DuplicateKey,
+    /// A body that spells the attacker's own tenant otherwise, with a genuine grant for these very bytes.
+    LookAlike,
 }
 
 impl Forgery {
@@ -167,8 +175,10 @@ impl Forgery {
     pub fn published(&self) -> Command {
         let own = Command { tenant: self.own_tenant.clone(), ..self.command.clone() };
         match self.trick {
-            Trick::AlienSignature | Trick::OthersGrant => self.command.clone(),
-            Trick::WrongLane | Trick::MovedCiphertext => own,
+            Trick::AlienSignature | Trick::NoAlgorithm | Trick::OthersGrant => self.command.clone(),
+            Trick::WrongLane | Trick::MovedCiphertext | Trick::ReadGrant | Trick::DuplicateKey | Trick::LookAlike => {
+                own
+            }
             Trick::SwappedBody => Command { ask: own.ask.another(), ..own },
         }
     }
@@ -177,15 +187,26 @@ impl Forgery {
     #[must_use]
     pub fn lane(&self) -> &TenantId {
         match self.trick {
-            Trick::SwappedBody | Trick::MovedCiphertext => &self.own_tenant,
-            Trick::OthersGrant | Trick::AlienSignature | Trick::WrongLane => &self.command.tenant,
+            Trick::SwappedBody | Trick::MovedCiphertext | Trick::ReadGrant | Trick::DuplicateKey | Trick::LookAlike => {
+                &self.own_tenant
+            }
+            Trick::OthersGrant | Trick::AlienSignature | Trick::NoAlgorithm | Trick::WrongLane => &self.command.tenant,
         }
     }
 }
 
-/// The last is only there where there are secrets.
-const TRICKS: [Trick; 5] =
-    [Trick::OthersGrant, Trick::SwappedBody, Trick::AlienSignature, Trick::WrongLane, Trick::MovedCiphertext];
+/// In turns. A ciphertext is only to be had where there are secrets.
+const TRICKS: [Trick; 9] = [
+    Trick::OthersGrant,
+    Trick::SwappedBody,
+    Trick::AlienSignature,
+    Trick::WrongLane,
+    Trick::MovedCiphertext,
+    Trick::ReadGrant,
+    Trick::NoAlgorithm,
+    Trick::DuplicateKey,
+    Trick::LookAlike,
+];
 
 /// The acts of `workload`, over `duration_ms` of virtual time.
 #[must_use]
@@ -229,10 +250,11 @@ pub fn draw(dice: &Dice, workload: &Workload, cast: &Cast, duration_ms: u64) -> 
         let tries = allowed && dice.chance("workload.dry_runs", &entity, 0, *workload.dry_runs.get_ref());
         acts.push((at, if tries { Act::TryAndSend(command) } else { Act::Send(command) }));
     }
+    let secrets = *workload.credentials.get_ref() > 0.0;
+    let tricks: Vec<_> = TRICKS.into_iter().filter(|trick| secrets || *trick != Trick::MovedCiphertext).collect();
     for index in 0..*workload.forged.get_ref() {
         let entity = format!("forged-{index}");
         let at = dice.range("workload.at", &entity, 0, 0..=duration_ms);
-        let tricks = &TRICKS[..if *workload.credentials.get_ref() > 0.0 { 5 } else { 4 }];
         let trick = tricks[index as usize % tricks.len()];
         let ask = match trick {
             Trick::MovedCiphertext => Ask::Store { credential: "stripe".into(), secret: "-".into() },

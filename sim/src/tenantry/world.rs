@@ -27,11 +27,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::canary::{Canaries, OPERATORS_HOP, Tail};
+use super::carried::Carried;
 use super::frames::{self, Counts, Trouble, Troubled};
 use super::measured::{Measured, Spans};
-use super::operators;
 use super::pki::Pki;
 use super::wire::{Gate, Life, SimNetwork};
+use super::{idp, operators, receiver};
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
 use crate::engine::disks::DiskState;
@@ -43,6 +44,9 @@ use crate::engine::weather::Weather;
 /// The wall time at which every simulation begins: 2026-01-01T00:00:00Z. A constant, so that tokens and timestamps are
 /// the same on any day.
 const EPOCH_SECONDS: u64 = 1_767_225_600;
+
+/// Who is no part of the house has no certificate of it.
+const OUTSIDE: [&str; 2] = [idp::HOST, receiver::HOST];
 
 /// When every simulation begins.
 #[must_use]
@@ -79,6 +83,8 @@ pub struct Worlds {
     frames: bool,
     /// Whether it has redelivery storms.
     storms: bool,
+    /// What chunks carry, if it is wanted.
+    carried: Carried,
 }
 
 struct Hosted {
@@ -118,7 +124,14 @@ impl Worlds {
             weather: Weather::default(),
             frames: false,
             storms: false,
+            carried: Carried::default(),
         }
+    }
+
+    /// The same, in which what chunks carry is kept in `carried`.
+    #[must_use]
+    pub fn read_by(self, carried: &Carried) -> Self {
+        Self { carried: carried.clone(), ..self }
     }
 
     /// The same, under `weather`, in which faults of `plan` come and go.
@@ -161,6 +174,11 @@ impl Worlds {
         Measured { lives, traces: self.spans.traces() }
     }
 
+    /// Ends it all, as a kill of every process would: whoever dies from here on writes nothing more.
+    pub fn end(&self) {
+        self.lock().values().for_each(|hosted| hosted.image.lock().expect("no holder panics").crash());
+    }
+
     /// Searches all disks as they are now.
     pub fn search_disks(&self) {
         let Some(canaries) = &self.canaries else { return };
@@ -185,11 +203,16 @@ impl Worlds {
         let (weather, gate) = (self.weather.clone(), hosted.gate.clone());
         let host: Arc<str> = host.into();
         let handle = Handle { image: hosted.image.clone(), epoch, host: host.clone(), weather: weather.clone() };
-        let told = Told { host: host.clone(), trace: self.trace.clone(), canaries: self.canaries.clone() };
+        let told = Told {
+            host: host.clone(),
+            trace: self.trace.clone(),
+            canaries: self.canaries.clone(),
+            carried: self.carried.clone(),
+        };
         let life = Life::of(&handle, &gate);
         hosted.life = Some(life.clone());
         let mut network: Arc<dyn Network> = Arc::new(SimNetwork { host: host.clone(), life });
-        if let Some(pki) = &self.pki {
+        if let Some(pki) = self.pki.as_ref().filter(|_| !OUTSIDE.contains(&&*host)) {
             let tls = Arc::new(Tls::new(network, pki.issue(&host, &self.tls_entropy(&host))));
             hosted.tls = Some(tls.clone());
             network = tls;
@@ -509,6 +532,7 @@ struct Told {
     host: Arc<str>,
     trace: Trace,
     canaries: Option<Canaries>,
+    carried: Carried,
 }
 
 impl Traced {
@@ -594,7 +618,11 @@ impl Watched {
 
     fn record(&self, kind: &'static str, chunk: &[u8]) {
         let hash = Sha256::digest(chunk);
-        let detail = format!("{} {} bytes {}", self.peer, chunk.len(), hex::encode(&hash[..8]));
+        let hash = hex::encode(&hash[..8]);
+        if kind == "net.out" {
+            self.told.carried.note(&self.peer, chunk, &hash);
+        }
+        let detail = format!("{} {} bytes {hash}", self.peer, chunk.len());
         self.told.trace.record(now(), &self.told.host, kind, &detail);
     }
 }

@@ -5,7 +5,6 @@
 //! the tree too. The log's key is made with the log and kept in its file. At each start the newest checkpoint must be the
 //! one of the tree that is there: a log that contradicts it is refused.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,8 +23,6 @@ use super::{Alert, Attempt, Audit, AuditEntry, Claimed, Code, Event, PAGE_MAX, R
 use crate::alerting::{Engine, Quiet, Raised, Rules, Watching};
 use crate::call::CallError;
 use crate::capability::{Clock, World};
-use crate::ids::{MessageId, TenantId};
-use crate::message::{BodyHash, body_sha256};
 use crate::monitor::Metrics;
 use crate::rights::Role;
 use crate::store::{Machine, Store, decode, encode};
@@ -224,18 +221,10 @@ impl EmbeddedAudit {
         Ok(self.all()?.into_iter().filter_map(decided).collect())
     }
 
-    /// The hash of every decided message as it was: of one with a secret the log has not the bytes. For verification, not for
-    /// serving.
-    pub fn decided_bodies(&self) -> Result<BTreeMap<(TenantId, MessageId), BodyHash>, redb::Error> {
-        let mut hashes = BTreeMap::new();
-        for row in self.store.read()?.open_table(ENTRIES)?.iter()? {
-            let Record { body_sha256: kept, event, .. } = Record::parse(row?.1.value()).map_err(unreadable)?;
-            if let Event::Decided(entry) = event {
-                let hash = kept.unwrap_or_else(|| body_sha256(&entry.body));
-                hashes.insert((entry.tenant_id, entry.message_id), hash);
-            }
-        }
-        Ok(hashes)
+    /// All records, oldest first. Reads the whole log: for verification, not for serving.
+    pub fn every_record(&self) -> Result<Vec<Record>, redb::Error> {
+        let entries = self.store.read()?.open_table(ENTRIES)?;
+        entries.iter()?.map(|row| Record::parse(row?.1.value()).map_err(unreadable)).collect()
     }
 
     /// All refused attempts with their places, oldest first. Reads the whole log: for verification, not for serving.

@@ -4,7 +4,7 @@
 //! other when they are loaded: a policy with a misspelt attribute, or one that could fail on some request, never comes into
 //! force. A decision names the policies that made it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -43,6 +43,11 @@ pub enum Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// Whether only the time stands beside the question.
+    fn is_plain(self) -> bool {
+        matches!(self, Self::Permission(_, None, None) | Self::AskBreakGlass)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Permission(permission, ..) => permission.name(),
@@ -121,9 +126,21 @@ pub struct Policies {
     directory: Directory,
     entities: Entities,
     fingerprint: [u8; 32],
-    /// The last second, in Unix time, that anyone asked in, and what most ask with: Cedar parses a time as if it were a policy.
-    moment: Mutex<Option<(i64, Context)>>,
+    /// What is known of the last second that anyone asked in.
+    moment: Mutex<Option<Moment>>,
 }
+
+/// One second, in Unix time. Policies see the time to the second, so what was ruled in it holds until it is over.
+struct Moment {
+    second: i64,
+    /// What most ask with: Cedar parses a time as if it were a policy.
+    context: Context,
+    /// What was ruled for those who asked with nothing else; at most [`RULINGS_MAX`].
+    rulings: BTreeMap<(UserId, TenantId, &'static str), Ruling>,
+}
+
+/// Rulings that are remembered of a second: some 200 bytes each.
+const RULINGS_MAX: usize = 10_000;
 
 impl fmt::Debug for Policies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,11 +244,34 @@ impl Policies {
             let standing = self.directory.standing(user, tenant);
             return Ruling::Deny(format!("{standing}, and no policy permits {} to them", ask.name()));
         }
+        let key = ask.is_plain().then(|| (user.clone(), tenant.clone(), ask.name()));
+        if let Some(ruling) = key.as_ref().and_then(|key| self.ruled(key, now)) {
+            return ruling;
+        }
         let request = match self.request(user, tenant, ask, now) {
             Ok(request) => request,
             Err(error) => return Ruling::Deny(format!("the policies can't be asked for {}: {error}", ask.name())),
         };
-        self.ruling(&request, ask.name(), || self.directory.standing(user, tenant))
+        let ruling = self.ruling(&request, ask.name(), || self.directory.standing(user, tenant));
+        if let Some(key) = key {
+            self.remember(key, &ruling, now);
+        }
+        ruling
+    }
+
+    /// What was ruled already in the second of `now`.
+    fn ruled(&self, key: &(UserId, TenantId, &'static str), now: Timestamp) -> Option<Ruling> {
+        let moment = self.moment.lock().expect("no holder panics");
+        moment.as_ref().filter(|moment| moment.second == now.as_second())?.rulings.get(key).cloned()
+    }
+
+    /// Keeps a ruling for the rest of the second of `now`.
+    fn remember(&self, key: (UserId, TenantId, &'static str), ruling: &Ruling, now: Timestamp) {
+        let mut moment = self.moment.lock().expect("no holder panics");
+        let moment = moment.as_mut().filter(|moment| moment.second == now.as_second());
+        if let Some(moment) = moment.filter(|moment| moment.rulings.len() < RULINGS_MAX) {
+            moment.rulings.insert(key, ruling.clone());
+        }
     }
 
     /// What the policies say to `user`, who asks for `right` on the platform at `now`.
@@ -287,13 +327,11 @@ impl Policies {
     /// That it is `now`, and nothing else: made once in a second.
     fn at(&self, now: Timestamp) -> Result<Context, String> {
         let (second, mut moment) = (now.as_second(), self.moment.lock().expect("no holder panics"));
-        if let Some((known, context)) = &*moment
-            && *known == second
-        {
-            return Ok(context.clone());
+        if let Some(known) = moment.as_ref().filter(|known| known.second == second) {
+            return Ok(known.context.clone());
         }
         let context = Context::from_pairs([("now".to_owned(), datetime(now))]).map_err(|error| error.to_string())?;
-        *moment = Some((second, context.clone()));
+        *moment = Some(Moment { second, context: context.clone(), rulings: BTreeMap::new() });
         Ok(context)
     }
 
@@ -591,6 +629,32 @@ mod tests {
             assert!(approve(who, tenant).is_err(), "{who} on {tenant}");
         }
         assert!(ask("ada", "acme", Ask::ApproveCommand(&user("ada"))).is_err(), "nobody approves their own");
+    }
+
+    /// A right that ends between two seconds must not be remembered past its end.
+    #[test]
+    fn a_ruling_is_remembered_for_its_second_its_user_and_its_tenant_only() {
+        let text = r#"
+            @id("until-noon") permit (principal, action == Action::"read", resource)
+            when { resource.name == "acme" && context.now < datetime("2026-01-01T12:00:00Z") };
+        "#;
+        let policies = Policies::new(text, Directory::parse(DIRECTORY).unwrap()).unwrap();
+        let rule = |who: &str, tenant: &str, now: &str| {
+            let ask = Ask::Permission(Permission::Read, None, None);
+            matches!(
+                policies.rule(&user(who), &TenantId::parse(tenant).unwrap(), ask, at(now)),
+                Ruling::Permit(because) if because == ["until-noon"]
+            )
+        };
+        for _ in 0..2 {
+            assert!(rule("ana", "acme", "2026-01-01T11:59:59Z"));
+            assert!(rule("ana", "acme", "2026-01-01T11:59:59.999Z"));
+            assert!(!rule("ana", "hooli", "2026-01-01T11:59:59Z"));
+            assert!(!rule("ana", "acme", "2026-01-01T12:00:00Z"));
+            assert!(!rule("ana", "acme", "2026-01-01T12:00:00.5Z"));
+        }
+        let moment = policies.moment.lock().unwrap();
+        assert_eq!(moment.as_ref().unwrap().rulings.len(), 1, "what was asked in the last second is forgotten");
     }
 
     #[test]

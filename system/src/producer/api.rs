@@ -4,7 +4,7 @@
 //! OpenAPI document: see [`super::openapi`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -63,7 +63,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The API's routes over `producer`.
 pub fn router(producer: Arc<Producer>) -> Router {
-    openapi::routes(endpoints())
+    /// The same in every life of a producer, schemas and all.
+    static ROUTES: LazyLock<Router<Arc<Producer>>> = LazyLock::new(|| openapi::routes(endpoints()));
+    ROUTES
+        .clone()
         .fallback(|| async {
             let detail = format!("GET {} lists what there is", openapi::PATH);
             Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "There is nothing here", detail)
@@ -688,6 +691,25 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::EmbeddedBroker;
+    use crate::rate_limit::RateLimits;
+    use crate::testing::{Bench, credit};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_further_in_the_future_than_clocks_may_be_off_is_refused() {
+        let bench = Bench::new().await;
+        let broker = Arc::new(EmbeddedBroker::open(&bench.world, Default::default()).await.unwrap());
+        let (authority, ledger, clock) = (bench.authority.clone(), bench.ledger().await, bench.world.clock.clone());
+        let now = clock.unix_seconds();
+        let producer = Producer::new(broker, authority, ledger, clock, &RateLimits::default(), bench.keys());
+        for (ahead, refused) in [(FUTURE_MAX_SECONDS, false), (FUTURE_MAX_SECONDS + 1, true)] {
+            let mut body: Value = serde_json::from_str(&credit("acme", "m-1", 5)).unwrap();
+            body["timestamp"] = jiff::Timestamp::from_second(now + ahead).unwrap().to_string().into();
+            let submitted = producer.submitted(body.to_string().into(), "a test").await;
+            let told = submitted.err().map(|problem| format!("{problem:?}"));
+            assert_eq!(told.as_ref().map(|told| told.contains("timestamp")), refused.then_some(true), "{told:?}");
+        }
+    }
 
     #[test]
     fn every_endpoint_is_counted_under_a_name_and_what_is_none_of_ours_under_one_for_all() {

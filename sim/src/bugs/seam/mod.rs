@@ -6,12 +6,14 @@ mod authority;
 mod broker;
 mod disk;
 mod ledger;
+mod network;
 
 pub use audit::BentAudit;
 pub use authority::BentAuthority;
 pub use broker::BentBroker;
 pub use disk::{BentDisk, Memory};
 pub use ledger::BentLedger;
+pub use network::{BentNetwork, OnRead};
 
 /// Something bent, as the trait that it stands for.
 pub struct Bent<T>(pub T);

@@ -21,8 +21,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden")
             && let Some(actor) = actor(case, tenant, message_id)
         {
-            let at = crate::tenantry::world::since_epoch(outcome.at_unix_ms);
-            finding.expect(case.was_away(message_id.as_str(), actor, tenant, at), || {
+            // What the outcome says of when that was is the ledger's clock, which may be off.
+            let (from, until) = case.seen.witness.effect(tenant, message_id);
+            finding.expect(case.was_away(message_id.as_str(), actor, tenant, from, until), || {
                 format!("{message_id}: {actor} was rejected on {tenant}, where nobody had taken their role")
             });
         }

@@ -33,8 +33,9 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             });
         }
         let Some((from, until)) = seen.sent.get(id) else { continue };
-        let outcome = MessageId::parse(id).ok().and_then(|id| case.kept.outcomes.get(&(command.tenant.clone(), id)));
-        let ended = outcome.map(|outcome| crate::tenantry::world::since_epoch(outcome.at_unix_ms));
+        let Ok(message_id) = MessageId::parse(id) else { continue };
+        let outcome = case.kept.outcomes.get(&(command.tenant.clone(), message_id.clone()));
+        let ended = outcome.map(|_| case.seen.witness.effect(&command.tenant, &message_id).1);
         let (from, until) = (*from, ended.unwrap_or(*until));
         let lost = [Some(&command.operator), paired.approver.as_ref()].into_iter().flatten();
         let lost = lost.into_iter().any(|user| revocations.within(user, &command.tenant, from, until));

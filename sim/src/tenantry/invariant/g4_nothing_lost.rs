@@ -1,10 +1,13 @@
 //! G4: after the "accepted", whatever crashes, the command is kept: it has an outcome, waits, or is a dead letter. So is
-//! whatever someone inside has had confirmed.
+//! whatever someone inside has had confirmed. And no run is settled by anyone but its holder.
 
 use super::{Case, Finding};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G4-nothing-lost");
+    // Seen while running: whoever settles a run must hold it, for what another has in work would be taken for done.
+    finding.compared += case.seen.witness.leases.compared;
+    finding.violations.extend(case.seen.witness.leases.violations.iter().cloned());
     let outcomes_by_message = case.outcomes_by_message();
     for (id, client) in &case.seen.clients {
         let (Some(accepted_at), Some(command)) = (client.accepted_at, case.seen.commands.get(id)) else { continue };

@@ -85,20 +85,23 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding
 }
 
-/// Each credit is in the journal, twice: what the tenant got, someone gave.
+/// Each credit is in the journal, twice: what the tenant got, someone gave in the same transaction.
 fn balanced(finding: &mut Finding, case: &Case<'_>, tenant: &TenantId, model: &Tenant) {
     let journal = case.kept.journals.get(tenant).map_or(&[][..], Vec::as_slice);
-    let (mut sums, mut given) = (BTreeMap::new(), Vec::new());
+    let mut given = Vec::new();
     for transaction in journal {
+        let mut sums = BTreeMap::new();
         for Posting { account, currency, amount_minor } in &transaction.postings {
             *sums.entry(currency.to_string()).or_insert(0) += amount_minor;
             if *account == Account::Credit {
-                given.push((transaction.version, amount_minor.unsigned_abs(), currency.to_string()));
+                given.push((transaction.version, i128::from(*amount_minor), currency.to_string()));
             }
         }
+        finding.expect(sums.values().all(|sum| *sum == 0), || {
+            format!("{tenant}: the postings of version {} sum up to {sums:?}", transaction.version)
+        });
     }
-    finding.expect(sums.values().all(|sum| *sum == 0), || format!("{tenant}: all postings sum up to {sums:?}"));
-    finding.expect(given == model.given, || {
-        format!("{tenant}: credits {given:?} in the journal, model {:?}", model.given)
-    });
+    let modelled = model.given.iter().map(|(version, amount, of)| (*version, i128::from(*amount), of.clone()));
+    let modelled: Vec<_> = modelled.collect();
+    finding.expect(given == modelled, || format!("{tenant}: credits {given:?} in the journal, model {modelled:?}"));
 }

@@ -12,9 +12,11 @@ use super::{Case, Finding};
 use crate::tenantry::workload::Command;
 use crate::tenantry::world::since_epoch;
 
-/// Whether a role that `command` rests on was, or was about to be, away when `attempt` was refused.
+/// Whether a role that `command` rests on was, or was about to be, away when `attempt` was refused: an instant of a host's
+/// clock, which may have been off.
 fn was_away(case: &Case<'_>, command: &Command, attempt: &Attempt) -> bool {
-    case.was_away(&command.message_id, &command.operator, &command.tenant, since_epoch(attempt.at_unix_ms))
+    let (at, off) = (since_epoch(attempt.at_unix_ms), case.seen.clocks_off);
+    case.was_away(&command.message_id, &command.operator, &command.tenant, at.saturating_sub(off), at + off)
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {

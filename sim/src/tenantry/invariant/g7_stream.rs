@@ -1,5 +1,6 @@
 //! G7: whoever follows a tenant sees exactly its records of the log, in order, from where they began to the last that they
-//! saw - over all their connections, whatever died in between - and never one of another tenant.
+//! saw - over all their connections, whatever died in between - and never one of another tenant. A run is not at rest before
+//! that is the last there is, unless they may not see it: what a stream holds back for ever is G10's.
 
 use std::collections::BTreeMap;
 

@@ -66,16 +66,11 @@ impl Case<'_> {
         self.seen.forged_bodies.get(id).filter(|_| !self.seen.moved.contains(id))
     }
 
-    /// Whether a role that a command rests on, of its operator or its approver, was away at `at`, or was about to be; `at` is
-    /// an instant of a host's clock, which may have been off.
-    fn was_away(&self, id: &str, operator: &UserId, tenant: &TenantId, at: Duration) -> bool {
-        let (approver, seen) = (self.seen.four_eyes.approver(id), self.seen);
-        let (from, until) = (at.saturating_sub(seen.clocks_off), at + seen.clocks_off);
-        let mut users = [Some(operator), approver].into_iter().flatten();
-        users.any(|user| {
-            let away = seen.revocations.explains(user, tenant, at);
-            away || !seen.clocks_off.is_zero() && seen.revocations.within(user, tenant, from, until)
-        })
+    /// Whether a role that a command rests on, of its operator or its approver, was away at any time between `from` and
+    /// `until`, or was about to be.
+    fn was_away(&self, id: &str, operator: &UserId, tenant: &TenantId, from: Duration, until: Duration) -> bool {
+        let mut users = [Some(operator), self.seen.four_eyes.approver(id)].into_iter().flatten();
+        users.any(|user| self.seen.revocations.within(user, tenant, from, until))
     }
 
     /// Every outcome by its message id, with the tenant it stands at. One each, if all is well.
@@ -112,6 +107,30 @@ impl Finding {
         }
     }
 }
+
+/// Every invariant there is, by its name.
+pub const NAMES: [&str; 20] = [
+    "G1-attack-catalogue",
+    "G1-isolation",
+    "G10-liveness",
+    "G2-authority",
+    "G2-four-eyes",
+    "G3-dead-letters",
+    "G3-one-outcome",
+    "G4-nothing-lost",
+    "G5-order",
+    "G6-billing",
+    "G6-dry-run",
+    "G7-alerts",
+    "G7-attempts-on-record",
+    "G7-steps-on-record",
+    "G7-stream",
+    "G7-tamper-evident",
+    "G7-webhook",
+    "G8-fair-share",
+    "G9-confidentiality",
+    "R4-monitor",
+];
 
 /// Judges by every invariant there is.
 #[must_use]

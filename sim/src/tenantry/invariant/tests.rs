@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tenantry_system::action::Rejection;
 use tenantry_system::audit::{Attempt, AuditEntry, Claimed, Code, Event, Step, StepKind};
 use tenantry_system::billing::Currency;
+use tenantry_system::broker::Lease;
 use tenantry_system::ids::MessageId;
 use tenantry_system::ledger::{Account, PauseGeneration, Posting, TenantState, Transaction};
 use tenantry_system::message::body_sha256;
@@ -119,7 +121,9 @@ fn story() -> Story {
     kept.journals.insert(acme.clone(), given.to_vec());
     let api = [serde_json::json!({}), serde_json::json!([]), serde_json::json!({"EUR": 12}), serde_json::json!({})];
     seen.tenants_by_api.insert(acme, api);
-    seen.taken_in.insert(tenant("acme"), vec![Duration::from_millis(5), Duration::from_millis(105)]);
+    let taken_in = [("m-1", 5), ("m-2", 105)].map(|(id, ms)| (id.to_owned(), Duration::from_millis(ms)));
+    seen.let_through = taken_in.iter().map(|(id, at)| (id.clone(), vec![*at])).collect();
+    seen.taken_in.insert(tenant("acme"), taken_in.into());
     for (operator, at) in [("ana", 5), ("ana", 105)] {
         let operator = UserId::parse(operator).unwrap();
         seen.revocations.applied(&operator, &tenant("acme"), Duration::from_millis(at), 1, 1);
@@ -215,6 +219,30 @@ fn g2_sees_an_effect_on_a_paused_tenant_and_none_before_the_pause_or_after_its_e
     assert_eq!(violated(&paused), ["G2-authority"]);
 }
 
+#[test]
+fn g2_goes_by_the_simulations_time_whatever_the_ledgers_clock_says() {
+    let ms = Duration::from_millis;
+    let (acme, ana) = (tenant("acme"), UserId::parse("ana").unwrap());
+    // ana's role is gone from the start until now, as far as a role that is given back can still be felt.
+    let rejected = |brought: Duration, clock_ms: i64| {
+        let mut story = story();
+        let gone = [(ana.clone(), acme.clone())].into();
+        story.seen.revocations.begin(&gone);
+        story.seen.revocations.in_force(&gone, 2);
+        story.seen.revocations.in_force(&[].into(), 3);
+        story.seen.witness.brought(&acme, &id("m-2"), brought);
+        story.seen.witness.decided(&acme, &id("m-2"), brought + ms(20));
+        let outcome = story.kept.outcomes.get_mut(&(acme.clone(), id("m-2"))).unwrap();
+        outcome.verdict = Err(Rejection::new("forbidden", "gone"));
+        outcome.at_unix_ms += clock_ms;
+        violated(&story).contains(&"G2-authority")
+    };
+    for clock_ms in [-3_600_000, -1, 0, 3_600_000] {
+        assert!(!rejected(ms(100), clock_ms), "a clock that is {clock_ms} ms off rings");
+        assert!(rejected(ms(60_000), clock_ms), "a clock that is {clock_ms} ms off silences");
+    }
+}
+
 /// The same where credit takes two: bob has approved ana's first, and her second ended without an effect.
 fn paired() -> Story {
     let mut paired = story();
@@ -284,12 +312,25 @@ fn g2_sees_an_effect_without_a_second_person_or_after_they_are_gone_and_a_refusa
 #[test]
 fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait() {
     let mut flood = story();
-    // Ten a second, twenty at once, and what may be on its way for half a second.
-    let times = |count: u64| (0..count).map(Duration::from_millis).collect::<Vec<_>>();
     flood.kept.measured.lives["broker"][0].publishes.add(PublishEnd::Accepted, 25);
-    flood.seen.taken_in.insert(tenant("acme"), times(25));
-    assert_eq!(violated(&flood), Vec::<&str>::new());
-    flood.seen.taken_in.insert(tenant("acme"), times(27));
+    // Ten a second and twenty at once: the first twenty in an instant, then one in a hundred milliseconds.
+    let mut taken = |held_up_ms: u64, count: u64| {
+        let ms = Duration::from_millis;
+        let sent = (0..count).map(|index| (format!("f-{index}"), ms(1000 + index.saturating_sub(19) * 100)));
+        flood.seen.let_through = sent.clone().map(|(id, at)| (id, vec![at - ms(held_up_ms)])).collect();
+        flood.seen.taken_in.insert(tenant("acme"), sent.map(|(id, at)| (id, at + ms(1))).collect());
+        violated(&flood)
+    };
+    assert_eq!(taken(0, 24), Vec::<&str>::new());
+    let at_once = |flood: &mut Story, last: &str| {
+        flood.seen.let_through.insert(last.into(), vec![Duration::from_millis(1000)]);
+        let taken_in = flood.seen.taken_in.get_mut(&tenant("acme")).unwrap();
+        taken_in.iter_mut().filter(|(id, _)| id == last).for_each(|(_, at)| *at = Duration::from_millis(1001));
+    };
+    // Whoever waited for auth or for the broker may come with all others at once.
+    assert_eq!(taken(900, 24), Vec::<&str>::new());
+    assert_eq!(taken(0, 24), Vec::<&str>::new());
+    at_once(&mut flood, "f-23");
     assert_eq!(violated(&flood), ["G8-fair-share"]);
 
     let delayed = |slow: u64| {
@@ -344,6 +385,22 @@ fn g4_sees_a_confirmed_command_that_is_nowhere() {
     assert!(violated(&forgotten).contains(&"G4-nothing-lost"));
     forgotten.kept.letters_of.insert((tenant("acme"), id("f-1")));
     assert!(!violated(&forgotten).contains(&"G4-nothing-lost"));
+}
+
+#[test]
+fn g4_sees_a_run_that_is_settled_by_a_lease_that_is_over() {
+    let lease = |token| Lease { tenant: tenant("acme"), token };
+    let mut handed_on = story();
+    let leases = &mut handed_on.seen.witness.leases;
+    leases.out(&lease(1));
+    assert!(!leases.is_over(&lease(1)));
+    leases.settled(&lease(1), false, true);
+    leases.out(&lease(2));
+    assert!(leases.is_over(&lease(1)) && !leases.is_over(&lease(2)));
+    leases.settled(&lease(1), true, false);
+    assert_eq!(violated(&handed_on), Vec::<&str>::new());
+    handed_on.seen.witness.leases.settled(&lease(1), true, true);
+    assert_eq!(violated(&handed_on), ["G4-nothing-lost"]);
 }
 
 #[test]
@@ -622,8 +679,14 @@ fn followed() -> Story {
     followed.kept.events = (30..).zip(log).collect();
     let operator = followed.cast.operators[0].clone();
     let events = vec![(30, "acme".to_owned()), (32, "acme".to_owned())];
-    followed.seen.followed =
-        vec![Followed { operator, tenant: tenant("acme"), begin: Some(29), events, broken: Vec::new() }];
+    followed.seen.followed = vec![Followed {
+        operator,
+        tenant: tenant("acme"),
+        begin: Some(29),
+        events,
+        broken: Vec::new(),
+        refused: false,
+    }];
     followed
 }
 
