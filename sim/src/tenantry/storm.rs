@@ -50,8 +50,10 @@ impl Handed {
             let out = std::mem::take(&mut *self.lock());
             for lease in out.into_values() {
                 let again = Again { reason: "the broker took it back".into(), after_ms: Some(1) };
+                // One that had ended is not there to be taken; and a broker whose store fails dies of it by itself.
                 let taken = broker.settle(&lease, Settlement { ended: Vec::new(), again }).await;
                 if taken == Ok(true) {
+                    evidence.seen().witness.taken_back.insert(lease.tenant.clone(), super::world::now());
                     weather.felt(HOST, &["redelivery_storm"]);
                     evidence.record(HOST, "broker.taken_back", &format!("{lease:?}"));
                     evidence.mark("taken_back");

@@ -88,6 +88,8 @@ pub struct Witness {
     pub delivered: BTreeMap<Message, BTreeSet<u64>>,
     /// When each message went out last, and how often that was sooner after the time before than any pause is long.
     pub hurried: BTreeMap<Message, (Duration, u64)>,
+    /// When a storm took back each tenant's run last: what comes again at once for that is no hurry of the broker's.
+    pub taken_back: BTreeMap<TenantId, Duration>,
     /// Commands brought to the ledger.
     pub applied: BTreeMap<Message, Calls>,
     /// When each command was brought to the ledger first, and when it was first seen to have its outcome.
@@ -138,7 +140,8 @@ impl Witness {
     pub fn deliver(&mut self, tenant: &TenantId, message_id: &MessageId, attempt: u32) {
         let (message, now) = ((tenant.clone(), message_id.clone()), super::world::now());
         let (last, hurried) = self.hurried.entry(message.clone()).or_insert((now, 0));
-        *hurried += u64::from(attempt > 1 && now < *last + HURRY);
+        let by_storm = self.taken_back.get(tenant).is_some_and(|at| at >= last);
+        *hurried += u64::from(attempt > 1 && now < *last + HURRY && !by_storm);
         *last = now;
         self.delivered.entry(message).or_default().insert(attempt.into());
     }
