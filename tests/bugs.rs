@@ -6,8 +6,8 @@ use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::tenantry::section::{self, Scenario};
 use tenantry_tests::{root, tenantry};
 
-/// Seeds that one bug may take here; most take one or two.
-const SEEDS: u64 = 60;
+/// Seeds that one bug may take; most take one or two.
+const SEEDS: u64 = 200;
 
 /// Seeds that one bug may take in a scenario made for it.
 const SEEDS_ELSEWHERE: u64 = 10;
