@@ -361,7 +361,7 @@ mod tests {
         let hosts = ["a", "b", "c"].map(String::from);
         let error = toml::from_str::<RawChaos>(text).unwrap().check(&hosts, suits, DURATION_MS).unwrap_err();
         assert_eq!(error.message, "a redelivery_storm happens to none of these hosts");
-        assert_eq!(error.help, "known hosts for it: b");
+        assert_eq!(error.help, "did you mean \"b\"? known hosts for it: b");
     }
 
     #[test]
