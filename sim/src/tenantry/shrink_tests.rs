@@ -177,7 +177,7 @@ fn a_violation_of_hundreds_of_entries_comes_down_to_a_few() {
 #[test]
 fn a_limit_that_nobody_keeps_comes_down_to_two_commands() {
     let text = r#"
-name = "open"
+name = "lying"
 description = "Nobody keeps the limit."
 duration_ms = 900
 [topology]
