@@ -148,9 +148,13 @@ impl Weather {
         })
     }
 
-    /// Whether this very fault is open.
+    /// Whether this entry of the plan is open: the time of one that waited for an event is only known since that came.
     pub fn is_open(&self, fault: &Fault) -> bool {
-        self.lock().open.iter().any(|open| open.fault == *fault)
+        let is = |open: &Fault| match fault.when {
+            Some(_) => (&open.when, &open.kind, open.for_) == (&fault.when, &fault.kind, fault.for_),
+            None => open == fault,
+        };
+        self.lock().open.iter().any(|open| is(&open.fault))
     }
 
     /// By how many milliseconds the clock of `host` is ahead at `now`; below zero it is behind.
@@ -230,6 +234,7 @@ impl Weather {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fault::When;
 
     fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -270,6 +275,24 @@ mod tests {
         weather.end(&fault);
         weather.felt("a", &["disk_full"]);
         assert!(weather.effects().is_empty(), "{weather:?}");
+    }
+
+    #[test]
+    fn an_entry_is_open_also_when_an_event_gave_it_its_time() {
+        let when = When { event: "broker.published".into(), of: None, nth: 3, after_ms: 5 };
+        let planned =
+            Fault { at: ms(0), for_: ms(9), kind: FaultKind::DiskFull { host: "a".into() }, when: Some(when) };
+        let weather = Weather::default();
+        assert!(!weather.is_open(&planned));
+        let came = Fault { at: ms(705), ..planned.clone() };
+        weather.begin(&came, ms(705));
+        assert!(weather.is_open(&planned));
+        let timed = Fault { when: None, ..planned.clone() };
+        assert!(!weather.is_open(&timed), "one that comes by the clock is another one");
+        weather.end(&came);
+        assert!(!weather.is_open(&planned));
+        weather.begin(&timed, ms(0));
+        assert!(weather.is_open(&timed) && !weather.is_open(&Fault { at: ms(1), ..timed }));
     }
 
     #[test]
