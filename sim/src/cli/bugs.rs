@@ -26,6 +26,13 @@ const NONE: &str = "-";
 /// A run that takes longer, in real time, is given up.
 const HANG: Duration = Duration::from_secs(300);
 
+/// A finding of so few entries is small. A race may leave more behind: taking anything away makes all else come sooner, and
+/// what met no longer meets. Then another finding often does better.
+const SMALL: usize = 5;
+
+/// So many findings of a bug are made small, at most, until one is.
+const FINDINGS_MAX: usize = 3;
+
 /// Which bugs to hunt, and how far.
 #[derive(clap::Args)]
 pub(super) struct Bugs {
@@ -41,7 +48,8 @@ pub(super) struct Bugs {
     /// So many seeds without any bug, none of which may find anything.
     #[arg(long, value_name = "N", default_value_t = 200)]
     clean: u64,
-    /// Runs that making one finding small may take; 0 leaves it as it is.
+    /// Runs that making one finding small may take; 0 leaves it as it is. Where more than 5 entries are left of one, the next
+    /// is tried, up to three.
     #[arg(long, value_name = "N", default_value_t = 300)]
     shrink: u64,
     /// Bugs at once [default: as many as there are cores].
@@ -134,13 +142,19 @@ impl Bugs {
 
     /// Hunts one bug, and makes small what was found.
     fn hunt(&self, bug: Bug, scenario: &Scenario) -> Told {
-        let hunted = hunt(bug, scenario, &Limits { from: 1, seeds: self.seeds.get(), hang: HANG });
-        let found = hunted.found.as_ref().filter(|_| self.shrink > 0);
-        let shrunk = found.map(|(_, setup)| {
-            let shrunk = shrink(setup, bug.promise(), &Budget { runs: self.shrink, threads: 1 });
-            (shrunk.entries, shrunk.entries_before)
-        });
-        Told { hunted, shrunk }
+        let from = |from| Limits { from, seeds: self.seeds.get().saturating_sub(from - 1), hang: HANG };
+        let hunted = hunt(bug, scenario, &from(1));
+        let (mut smallest, mut found) = (None, hunted.found.clone().filter(|_| self.shrink > 0));
+        for findings in 1..=FINDINGS_MAX {
+            let Some((_, setup)) = found.take() else { break };
+            let shrunk = shrink(&setup, bug.promise(), &Budget { runs: self.shrink, threads: 1 });
+            let shrunk = (shrunk.entries, shrunk.entries_before);
+            smallest = Some(smallest.map_or(shrunk, |smallest: (usize, usize)| smallest.min(shrunk)));
+            if shrunk.0 > SMALL && findings < FINDINGS_MAX {
+                found = hunt(bug, scenario, &from(setup.plan.seed + 1)).found;
+            }
+        }
+        Told { hunted, shrunk: smallest }
     }
 }
 

@@ -38,7 +38,10 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
     for (at_ms, forgery) in forgeries {
         sleep_until(begin + Duration::from_millis(at_ms)).await;
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds());
-        let envelope = envelope(&*authority, token, &forgery, &evidence).await;
+        let Some(envelope) = envelope(&*authority, token, &forgery, &evidence).await else {
+            evidence.seen().forgeries -= 1;
+            continue;
+        };
         let id = message_id(&forgery.command);
         let lane = forgery.lane();
         loop {
@@ -68,11 +71,16 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
     }
 }
 
-/// What is published.
-async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, evidence: &Evidence) -> Envelope {
+/// What is published; nothing, where there is nothing to steal.
+async fn envelope(
+    authority: &dyn Authority,
+    token: String,
+    forgery: &Forgery,
+    evidence: &Evidence,
+) -> Option<Envelope> {
     let (published, victims) = (forgery.published(), &forgery.command);
     let own = Command { tenant: forgery.own_tenant.clone(), ..victims.clone() };
-    let sent = |body: String, grant| Envelope { body: body.into(), grant, trace: None };
+    let sent = |body: String, grant| Some(Envelope { body: body.into(), grant, trace: None });
     let body = match forgery.trick {
         Trick::AlienSignature | Trick::NoAlgorithm => {
             let genuine = grant_for(authority, token, &own, &own.body()).await;
@@ -86,7 +94,7 @@ async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, e
             return sent(published.body(), grant_for(authority, token, &own, &own.body()).await);
         }
         Trick::ReadGrant => return sent(own.body(), granted(authority, token, &own, Purpose::Read).await),
-        Trick::MovedCiphertext => own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await.to_string()),
+        Trick::MovedCiphertext => own.body().replace(r#""-""#, &stolen(evidence, &own.tenant).await?.to_string()),
         // The first reader takes the one for it, the second the other.
         Trick::DuplicateKey => own.body().replacen('{', &format!(r#"{{"tenant_id":"{}","#, victims.tenant), 1),
         Trick::LookAlike => own.body().replacen(own.tenant.as_str(), &own.tenant.as_str().to_ascii_uppercase(), 1),
@@ -95,14 +103,18 @@ async fn envelope(authority: &dyn Authority, token: String, forgery: &Forgery, e
     sent(body, grant)
 }
 
-/// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`.
-async fn stolen(evidence: &Evidence, own: &TenantId) -> serde_json::Value {
+/// A ciphertext that someone sent: another tenant's if there is one, else of another message of `own`. None where nobody
+/// has sent one and nobody will.
+async fn stolen(evidence: &Evidence, own: &TenantId) -> Option<serde_json::Value> {
     loop {
         {
             let seen = evidence.seen();
             let others = seen.sealed.iter().rev().find(|(tenant, _)| tenant != own);
             if let Some((_, secret)) = others.or(seen.sealed.last()) {
-                return secret.clone();
+                return Some(secret.clone());
+            }
+            if seen.operators_done {
+                return None;
             }
         }
         sleep(AGAIN).await;

@@ -271,7 +271,7 @@ impl Operators {
             let (operators, at_once) = (self.clone(), at_once.clone());
             reading.spawn(async move {
                 let _turn = at_once.acquire_owned().await.expect("never closed");
-                let status = operators.status(&command).await;
+                let status = operators.status(&command.operator, &command.tenant, &command.message_id).await;
                 operators.client_of(&command, |client| client.reported = Some(status));
             });
         }
@@ -310,12 +310,11 @@ impl Operators {
         body.get(key).map(without_hashes).unwrap_or_default()
     }
 
-    /// The terminal status that the API reports of `command`.
-    async fn status(&self, command: &Command) -> String {
-        let (id, tenant) = (&command.message_id, &command.tenant);
+    /// The terminal status that the API reports of a message to `operator`.
+    pub(super) async fn status(&self, operator: &UserId, tenant: &TenantId, id: &str) -> String {
         let path = format!("/v1/commands/{id}?tenant_id={tenant}&wait_ms={STATUS_WAIT_MS}");
         loop {
-            let body = self.get(&command.operator, &path).await;
+            let body = self.get(operator, &path).await;
             match body.get("status").and_then(|status| status.as_str()) {
                 Some("pending") => {}
                 Some(status) => return status.to_owned(),

@@ -72,5 +72,9 @@ impl Operators {
         });
         let now = super::world::now();
         self.evidence.seen().triaged.push((triage.clone(), told, begun, now));
+        if told == Told::Replayed {
+            // Whoever reads the tenant afterwards is to see its effect.
+            self.status(&triage.operator, &triage.tenant, &triage.message_id).await;
+        }
     }
 }
