@@ -10,6 +10,7 @@
 //! [`time`] has its points.
 
 pub mod causal;
+pub mod compare;
 pub mod github;
 pub mod hlog;
 pub mod html;
