@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 use super::bootstrap::{PAIRS_MIN, Pair, Statistic, Untold, quantiles, shifts};
 use super::length::{Clock, Length, VirtualLength, WallLength, rounded};
 use super::side::{CompareError, Run, Runs, Side};
-use super::wall::{WHOLE, check_turns};
+use super::wall::{STAGES, WHOLE, check_turns};
 use super::{
     Changed, CompareVerdict, Compared, Comparison, Method, Percentile, Row, SURE_PERCENT, Says, ScenarioComparison,
     Shift, SideRecord, VERSION,
@@ -141,14 +141,21 @@ impl Comparing<'_> {
         }
     }
 
-    /// Scenarios that only one side has.
+    /// Scenarios that only one side has, and generators that were the bottleneck.
     fn notes(&self) -> Vec<String> {
         let only = |side: &Side, which: &str| {
             let own = side.scenarios.iter().map(|runs| runs.scenario.as_str());
             let own: Vec<_> = own.filter(|name| !self.both.iter().any(|(both, _)| both.scenario == *name)).collect();
             (!own.is_empty()).then(|| format!("Only {which} ran, so nothing is said of: {}.", own.join(", ")))
         };
-        only(self.base, "base").into_iter().chain(only(self.new, "new")).collect()
+        let stalled = |side: &Side, which: &str| {
+            let all = || side.scenarios.iter().flat_map(|runs| &runs.runs);
+            let (number, of) = (all().filter(|run| run.bottleneck.is_some()).count(), all().count());
+            let first = all().find_map(|run| run.bottleneck.as_deref())?;
+            Some(format!("In {number} of {of} runs of {which} the generator itself was the bottleneck: {first}"))
+        };
+        let told = [only(self.base, "base"), only(self.new, "new")];
+        told.into_iter().chain([stalled(self.base, "base"), stalled(self.new, "new")]).flatten().collect()
     }
 
     fn scenario<L: Steps>(&self, base: &Runs, new: &Runs, gates: f64) -> ScenarioComparison<L> {
@@ -394,7 +401,8 @@ fn length<L: Steps>(steps: f64) -> L {
 
 /// Parts of the way in its order, those with other names after them.
 fn in_order<'n>(names: &BTreeSet<&'n str>) -> Vec<&'n str> {
-    let place = |name: &str| Stage::ALL.iter().position(|stage| stage.name() == name).unwrap_or(Stage::ALL.len());
+    let known: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).chain(STAGES.map(|(name, _)| name)).collect();
+    let place = |name: &str| known.iter().position(|known| *known == name).unwrap_or(known.len());
     let mut names: Vec<&str> = names.iter().copied().collect();
     names.sort_by_key(|name| place(name));
     names
@@ -402,6 +410,7 @@ fn in_order<'n>(names: &BTreeSet<&'n str>) -> Vec<&'n str> {
 
 /// A part of the way, as people read it.
 pub(crate) fn words(stage: &str) -> String {
-    let known = Stage::ALL.into_iter().find(|known| known.name() == stage);
-    known.map_or_else(|| stage.replace('_', " "), |stage| stage.words().to_owned())
+    let all = Stage::ALL.map(|stage| (stage.name(), stage.words()));
+    let known = all.iter().chain(&STAGES).find(|(name, _)| *name == stage);
+    known.map_or_else(|| stage.replace('_', " "), |(_, words)| (*words).to_owned())
 }

@@ -34,7 +34,7 @@ pub use judge::compare;
 pub(crate) use judge::words as stage_words;
 pub use length::{Length, VirtualLength, WallLength};
 pub use side::{CompareError, Record, Side};
-pub use wall::WallRun;
+pub use wall::{WallGenerator, WallRun, WallStage};
 
 use crate::record::Commands;
 use crate::suite::{Build, Source};

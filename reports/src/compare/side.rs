@@ -1,5 +1,7 @@
 //! One side of a comparison: the runs of its records, and what makes them comparable with another's.
 
+use serde_json::Value;
+
 use crate::merge::{MergeError, Part, merge};
 use crate::record::{Commands, RunRecord};
 use crate::report::{RunReport, Stage};
@@ -144,7 +146,7 @@ pub enum CompareError {
         /// The new one's.
         new: String,
     },
-    /// Wall runs that do not take turns.
+    /// Wall runs that do not take turns, or are of other loads.
     #[error("{0}")]
     Turns(String),
 }
@@ -164,6 +166,8 @@ pub struct Side {
 pub(super) struct Runs {
     pub(super) scenario: String,
     pub(super) source: Option<Source>,
+    /// What was asked of the generator of a load, which must be the same on both sides.
+    pub(super) load: Option<Value>,
     pub(super) runs: Vec<Run>,
 }
 
@@ -180,6 +184,8 @@ pub(super) struct Run {
     pub(super) reproduce: String,
     /// Latencies by the part of the way, in steps.
     pub(super) stages: Vec<(String, Counts)>,
+    /// Of a wall run, why its generator and not the system was slow, if so.
+    pub(super) bottleneck: Option<String>,
     /// When a wall run began and ended, in milliseconds since 1970.
     pub(super) span_ms: (u64, u64),
 }
@@ -232,7 +238,7 @@ impl Side {
                 return Err(CompareError::NotAll { side, scenario, kept, seeds: summary.seeds });
             }
             let runs = own().map(|run| of_record(&side, run)).collect::<Result<Vec<_>, _>>()?;
-            scenarios.push(Runs { scenario, source: summary.source.clone(), runs });
+            scenarios.push(Runs { scenario, source: summary.source.clone(), load: None, runs });
         }
         Self { files, build: suite.build, clock: Clock::Virtual, scenarios }.ordered(side)
     }
@@ -247,7 +253,12 @@ impl Side {
             }
             let (scenario, source) = (report.record.scenario.clone(), report.conditions.source.clone());
             let place = scenarios.iter().position(|runs| runs.scenario == scenario).unwrap_or_else(|| {
-                scenarios.push(Runs { scenario: scenario.clone(), source: source.clone(), runs: Vec::new() });
+                scenarios.push(Runs {
+                    scenario: scenario.clone(),
+                    source: source.clone(),
+                    load: None,
+                    runs: Vec::new(),
+                });
                 scenarios.len() - 1
             });
             let apart = match (build.as_ref() == Some(&report.build), scenarios[place].source == source) {
@@ -305,6 +316,7 @@ fn of(record: &RunRecord) -> Run {
         commands: record.commands,
         reproduce: record.reproduce.clone(),
         stages: Vec::new(),
+        bottleneck: None,
         span_ms: (0, 0),
     }
 }

@@ -240,3 +240,36 @@ fn live_runs_take_turns_at_least_five_a_side() {
     let over = told(&[0, 2, 4, 6, 8], &[1, 3, 5, 6, 9]).unwrap_err();
     assert!(over.contains("was not over when one of"), "{over}");
 }
+
+#[test]
+fn the_report_of_a_load_is_read_and_another_load_is_refused() {
+    let json = r#"{ "version": 1, "time": "wall", "scenario": "smoke", "description": "", "seed": 1, "verdict": "threshold", "notes": [],
+        "build": { "version": "0.1.0", "profile": "release", "target": "x86_64-linux" }, "began_unix_ms": 5, "ended_unix_ms": 9,
+        "plan": { "rate": 200.0 }, "commands": { "accepted": 4, "applied": 4, "rejected": 0, "dead_lettered": 0 },
+        "latency": [{ "stage": "total", "summary_wall_us": { "count": 3 }, "counts_wall_us": "1400*2 1500*1" },
+                    { "stage": "total", "tenant": "acme", "counts_wall_us": "1400*1" }],
+        "generator": { "waited_for_slot": 0, "bottleneck": "it had no processor left" }, "reproduce": "tenantry load smoke" }"#;
+    let read: WallRun = serde_json::from_str(json).unwrap();
+    assert_eq!(read.latency[0].counts_wall_us, [(1_400, 2), (1_500, 1)]);
+    assert!(serde_json::from_str::<WallRun>(&json.replace("1400*2", "1400x2")).is_err());
+    let side = |name: &str, rate: u64, stalled: bool| {
+        let first = u64::from(name == "new");
+        let runs = (0..5).map(|run| {
+            let mut wall = wall(run * 2 + first, name, 0);
+            wall.plan = serde_json::json!({ "rate": rate });
+            wall.generator.bottleneck = stalled.then(|| "it had no processor left.".to_owned());
+            (format!("{run}.json"), Record::Wall(Box::new(wall)))
+        });
+        Side::of(name, runs.collect()).unwrap()
+    };
+    let told = compare(&side("base", 200, false), &side("new", 300, false), Method::default()).unwrap_err().to_string();
+    assert!(
+        told.contains("base under {\"rate\":200}, new under {\"rate\":300}; run both builds under the same load"),
+        "{told}"
+    );
+    let Compared::Wall(of) = compare(&side("base", 200, false), &side("new", 200, true), Method::default()).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(of.notes, ["In 5 of 5 runs of new the generator itself was the bottleneck: it had no processor left."]);
+}

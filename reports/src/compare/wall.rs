@@ -4,47 +4,106 @@
 //! two neighbours are a pair: a slow hour then slows both of them. The second order is the better one: what gets slower and slower
 //! all the while counts for neither.
 
-use std::collections::BTreeMap;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use serde_json::Value;
 
 use crate::record::Commands;
 use crate::suite::{Build, Source};
-use crate::verdict::Verdict;
+use crate::verdict::{SuiteVerdict, Verdict};
 
 use super::bootstrap::{Counts, PAIRS_MIN};
 use super::length::Clock;
 use super::side::{CompareError, Run, Runs, Side};
 
-/// One run against a live system, as far as it is compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Version of the document of a load that is read.
+const VERSION: u32 = 1;
+
+/// One run against a live system, as far as it is compared: read from the JSON report of a load.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct WallRun {
+    /// Version of the document.
+    pub version: u32,
     /// What ran.
     pub build: Build,
     /// The scenario whose workload it was.
     pub scenario: String,
     /// What that was read from.
+    #[serde(default)]
     pub source: Option<Source>,
     /// How it was judged.
-    pub verdict: Verdict,
+    pub verdict: SuiteVerdict,
     /// When its measured part began, in milliseconds since 1970.
     pub began_unix_ms: u64,
     /// When that ended.
     pub ended_unix_ms: u64,
+    /// What was asked of the generator: another load is not comparable.
+    pub plan: Value,
     /// How its commands ended.
     pub commands: Commands,
-    /// Latencies in wall microseconds, ascending, with how many were measured, by the part of the way: the whole way under
-    /// `total`.
-    pub latency_wall_us: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Latencies by the part of the way.
+    pub latency: Vec<WallStage>,
+    /// How the generator itself did.
+    pub generator: WallGenerator,
     /// The command line that runs it again.
     pub reproduce: String,
 }
 
-/// What the whole way is called: from when a command was meant to be sent to its end.
+/// The latencies of one part of the way: of all commands, or of one tenant's or one action's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct WallStage {
+    /// Which part: the whole way is `total`.
+    pub stage: String,
+    /// Of this tenant's commands only.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Of commands of this action only.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Wall microseconds, ascending, with how many were measured; written as `1400*3 1500*97`.
+    #[serde(deserialize_with = "written")]
+    pub counts_wall_us: Vec<(u64, u64)>,
+}
+
+/// How the generator of a load did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct WallGenerator {
+    /// In words, if it was the bottleneck itself.
+    #[serde(default)]
+    pub bottleneck: Option<String>,
+}
+
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(u64, u64)>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let pair = |pair: &str| {
+        let (us, times) = pair.split_once('*')?;
+        Some((us.parse().ok()?, times.parse().ok()?))
+    };
+    let pairs: Option<Vec<(u64, u64)>> = text.split_whitespace().map(pair).collect();
+    let mut pairs =
+        pairs.ok_or_else(|| D::Error::custom("a distribution is written as 1400*3 1500*97: microseconds*times"))?;
+    pairs.sort_unstable();
+    Ok(pairs)
+}
+
+/// What the whole way is called: from when a command was meant to be sent until it was confirmed.
 pub(super) const WHOLE: &str = "total";
+
+/// Parts of the way in their order, as machines and as people read them.
+pub(super) const STAGES: [(&str, &str); 4] = [
+    (WHOLE, "intended -> confirmed"),
+    ("schedule_delay", "intended -> sent"),
+    ("service_time", "sent -> confirmed"),
+    ("outcome", "intended -> outcome"),
+];
 
 pub(super) fn side(side: String, files: Vec<String>, mut walls: Vec<WallRun>) -> Result<Side, CompareError> {
     walls.sort_by_key(|run| run.began_unix_ms);
     let apart = |error: String| CompareError::Apart { side: side.clone(), error };
     let Some(first) = walls.first() else { return Err(CompareError::Empty(side)) };
+    if let Some(found) = walls.iter().map(|run| run.version).find(|version| *version != VERSION) {
+        return Err(CompareError::Version { side, found, known: VERSION });
+    }
     let build = first.build.clone();
     if walls.iter().any(|run| run.build != build) {
         return Err(apart("they are of different builds".to_owned()));
@@ -53,23 +112,34 @@ pub(super) fn side(side: String, files: Vec<String>, mut walls: Vec<WallRun>) ->
     for wall in walls {
         let place = scenarios.iter().position(|runs| runs.scenario == wall.scenario).unwrap_or_else(|| {
             let (scenario, source) = (wall.scenario.clone(), wall.source.clone());
-            scenarios.push(Runs { scenario, source, runs: Vec::new() });
+            scenarios.push(Runs { scenario, source, load: Some(wall.plan.clone()), runs: Vec::new() });
             scenarios.len() - 1
         });
         let of = &mut scenarios[place];
         if of.source != wall.source {
             return Err(apart(format!("they ran different scenarios under the name {:?}", of.scenario)));
         }
-        let stages: Vec<(String, Counts)> = wall.latency_wall_us.into_iter().collect();
+        if of.load.as_ref() != Some(&wall.plan) {
+            return Err(apart(format!("their loads on {:?} are not the same", of.scenario)));
+        }
+        let whole = wall.latency.into_iter().filter(|of| of.tenant.is_none() && of.action.is_none());
+        let stages: Vec<(String, Counts)> = whole.map(|of| (of.stage, of.counts_wall_us)).collect();
         let seed = of.runs.len() as u64 + 1;
         of.runs.push(Run {
             seed,
-            verdict: wall.verdict,
+            verdict: match wall.verdict {
+                // Its own thresholds are its own matter.
+                SuiteVerdict::Pass | SuiteVerdict::Threshold => Verdict::Pass,
+                SuiteVerdict::Inconclusive => Verdict::Inconclusive,
+                SuiteVerdict::Violated => Verdict::Violated,
+                SuiteVerdict::Nondeterministic | SuiteVerdict::Failed => Verdict::Failed,
+            },
             violated: Vec::new(),
             digest: None,
             commands: wall.commands,
             reproduce: wall.reproduce,
             stages,
+            bottleneck: wall.generator.bottleneck,
             span_ms: (wall.began_unix_ms, wall.ended_unix_ms),
         });
     }
@@ -80,6 +150,15 @@ pub(super) fn side(side: String, files: Vec<String>, mut walls: Vec<WallRun>) ->
 pub(super) fn check_turns(base: &Runs, new: &Runs) -> Result<(), CompareError> {
     let scenario = &base.scenario;
     let (ours, theirs) = (base.runs.len(), new.runs.len());
+    if base.load != new.load {
+        let words = |load: &Option<Value>| load.as_ref().map(Value::to_string).unwrap_or_default();
+        let what = "run both builds under the same load";
+        return Err(CompareError::Turns(format!(
+            "{scenario} ran under another load on each side: base under {}, new under {}; {what}",
+            words(&base.load),
+            words(&new.load)
+        )));
+    }
     let right = format!("run them in turn, best base, new, new, base, at least {PAIRS_MIN} of each");
     if ours != theirs || ours < PAIRS_MIN {
         let what = format!("{scenario} ran {ours} times as base and {theirs} times as new; {right}");

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::{Compared, Method, Record, Side, WallRun, compare};
+use crate::compare::{Compared, Method, Record, Side, WallGenerator, WallRun, WallStage, compare};
 use crate::latency::{VirtualCounts, VirtualLatency};
 use crate::record::Commands;
 use crate::report::Stage;
 use crate::suite::{Build, FinishedRun, Source, SuiteRecord};
-use crate::verdict::Verdict;
+use crate::verdict::{SuiteVerdict, Verdict};
 
 /// A number that looks random and is the same on every machine.
 fn noise(of: u64, below: u64) -> u64 {
@@ -107,20 +107,24 @@ pub fn wall(turn: u64, commit: &str, later_us: u64) -> WallRun {
         }
         counts.into_iter().collect()
     };
+    let stage =
+        |stage: &str, counts_wall_us| WallStage { stage: stage.into(), tenant: None, action: None, counts_wall_us };
     WallRun {
+        version: 1,
         build: Build { commit: Some(commit.into()), ..super::build() },
         scenario: "smoke".into(),
         source: Some(Source { file: "scenarios/smoke.toml".into(), digest: "d-smoke".into() }),
-        verdict: Verdict::Pass,
+        verdict: SuiteVerdict::Pass,
         began_unix_ms: 1_790_000_000_000 + turn * 40_000,
         ended_unix_ms: 1_790_000_000_000 + turn * 40_000 + 30_000,
+        plan: serde_json::json!({ "arrivals": "200 a second, Poisson", "rate": 200.0 }),
         commands: Commands { accepted: 4_000, applied: 4_000, ..Commands::default() },
-        latency_wall_us: [
-            ("schedule_delay".to_owned(), counts(5, 30)),
-            ("service_time".to_owned(), counts(2_100 + later_us, 900)),
-            ("total".to_owned(), counts(2_120 + later_us, 920)),
-        ]
-        .into(),
+        latency: vec![
+            stage("total", counts(2_120 + later_us, 920)),
+            stage("schedule_delay", counts(5, 30)),
+            stage("service_time", counts(2_100 + later_us, 900)),
+        ],
+        generator: WallGenerator::default(),
         reproduce: "tenantry load smoke --rate 200".into(),
     }
 }

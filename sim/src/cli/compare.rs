@@ -19,7 +19,8 @@ use super::output::{check_files, print, put, write};
                         harness failed where it did not before."
 )]
 pub(super) struct Compare {
-    /// What to compare with: a record that --json wrote, the folder of a --report, or a folder of records.
+    /// What to compare with: a record that --json wrote, the folder of a --report, or a folder of records, such as of loads that
+    /// took turns with those of NEW.
     #[arg(value_name = "BASE")]
     base: PathBuf,
     /// What to compare.
@@ -153,6 +154,7 @@ fn side(called: &Path, files: Vec<PathBuf>) -> Result<Side, miette::Report> {
 struct Kind {
     summary: Option<IgnoredAny>,
     record: Option<IgnoredAny>,
+    time: Option<String>,
 }
 
 fn read(path: &Path) -> Result<Record, miette::Report> {
@@ -164,6 +166,9 @@ fn read(path: &Path) -> Result<Record, miette::Report> {
     match kind {
         Kind { summary: Some(_), .. } => Ok(Record::Suite(serde_json::from_slice(&text).map_err(wrong)?)),
         Kind { record: Some(_), .. } => Ok(Record::Run(serde_json::from_slice(&text).map_err(wrong)?)),
+        Kind { time: Some(time), .. } if time == "wall" => {
+            Ok(Record::Wall(serde_json::from_slice(&text).map_err(wrong)?))
+        }
         _ => Err(miette::miette!(help = help, "{file} is no record of runs: it has neither runs nor one run in full")),
     }
 }
