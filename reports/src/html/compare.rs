@@ -10,7 +10,7 @@ use super::reproduced::build_rows;
 use super::shell::{Cell, absent, command, figure, page, section, table, words};
 use crate::compare::text::{headline, interval as told, legend, ms, says, shift, side};
 use crate::compare::{
-    Changed, CompareVerdict, Compared, Comparison, Length, Row, SURE_PERCENT, Says, ScenarioComparison, stage_words,
+    Changed, CompareVerdict, Compared, Comparison, Length, Row, SURE_PERCENT, ScenarioComparison, stage_words,
 };
 use crate::text::{count, grouped};
 
@@ -160,8 +160,9 @@ fn judged<L: Length>(of: &Comparison<L>) -> Markup {
 }
 
 fn shifted<L: Length>(of: &Comparison<L>) -> Markup {
-    let (same, others): (Vec<_>, Vec<_>) =
+    let (same, mut others): (Vec<_>, Vec<_>) =
         of.scenarios.iter().partition(|scenario| scenario.verdict == CompareVerdict::Same);
+    others.sort_by_key(|scenario| std::cmp::Reverse(scenario.verdict));
     html! {
         p { (legend(of)) }
         @if !others.is_empty() {
@@ -185,7 +186,7 @@ fn figures_of<L: Length>(scenario: &ScenarioComparison<L>, index: usize) -> Mark
             Some(Interval {
                 name: name(row),
                 at,
-                bad: row.gate && is_bad(scenario.verdict) && row.says == Says::Slower,
+                bad: row.gate && scenario.verdict == CompareVerdict::Regression,
                 told: says(row),
             })
         })
