@@ -251,12 +251,13 @@ fn two_records_are_compared_and_what_is_no_pair_is_refused() {
     desk.write("calm.toml", &calm("calm", ""));
     // The same scenario over slower links: what another build would be that has to wait longer.
     let slow = calm("calm", "").replace("[workload]", "[network]\nlatency_ms = { min = 7, max = 10 }\n[workload]");
-    desk.write("slow.toml", &slow);
+    std::fs::create_dir(desk.path("slow")).unwrap();
+    desk.write("slow/calm.toml", &slow);
     for (scenario, seeds, json) in [
         ("calm.toml", "1..12", "base.json"),
         ("calm.toml", "1..12", "again.json"),
         ("calm.toml", "13..24", "others.json"),
-        ("slow.toml", "1..12", "slow.json"),
+        ("slow/calm.toml", "1..12", "slow.json"),
     ] {
         let ended = desk.tenantry(&["run", scenario, "--seeds", seeds, "--json", json]);
         assert_eq!(ended.code, 0, "{}", ended.stderr);
