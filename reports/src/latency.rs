@@ -5,7 +5,7 @@
 //! machine is. Wall time, which does, must never mix with it: the two have types of their own.
 //!
 //! Written down, a distribution is one line of text, `14*3 15*97`: 14 ms three times, 15 ms 97 times. So a record can be
-//! merged with another later, as percentiles can't.
+//! merged with another later, as percentiles can't. [`VirtualCounts`] holds just that.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -30,6 +30,28 @@ pub struct VirtualLatency {
 
 // A histogram holds whole numbers only.
 impl Eq for VirtualLatency {}
+
+/// A distribution as it is written down, and no larger: a [`VirtualLatency`] is ready for whatever comes and takes 100 KiB for it,
+/// too much to be kept of each of ten thousand runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VirtualCounts {
+    /// Lengths, ascending, and how many of each were measured.
+    counts: Vec<(VirtualMs, u64)>,
+}
+
+impl VirtualCounts {
+    /// Lengths in virtual milliseconds, ascending, each with how many were measured.
+    #[must_use]
+    pub fn counts(&self) -> &[(VirtualMs, u64)] {
+        &self.counts
+    }
+}
+
+impl From<&VirtualLatency> for VirtualCounts {
+    fn from(latency: &VirtualLatency) -> Self {
+        Self { counts: latency.counts().collect() }
+    }
+}
 
 /// What a report shows of a distribution, in whole virtual milliseconds. All are zero when `count` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -172,9 +194,39 @@ impl VirtualLatency {
 
 impl Serialize for VirtualLatency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let buckets = self.histogram.iter_recorded();
-        let pairs = buckets.map(|bucket| format!("{}*{}", bucket.value_iterated_to(), bucket.count_at_value()));
-        serializer.serialize_str(&pairs.collect::<Vec<_>>().join(" "))
+        serializer.serialize_str(&written(self.counts()))
+    }
+}
+
+/// `14*3 15*97`.
+fn written(counts: impl Iterator<Item = (VirtualMs, u64)>) -> String {
+    counts.map(|(ms, times)| format!("{}*{times}", ms.0)).collect::<Vec<_>>().join(" ")
+}
+
+impl Serialize for VirtualCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&written(self.counts.iter().copied()))
+    }
+}
+
+impl<'de> Deserialize<'de> for VirtualCounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Read as every other distribution is: in order, and in the same buckets.
+        VirtualLatency::deserialize(deserializer).map(|latency| Self::from(&latency))
+    }
+}
+
+impl JsonSchema for VirtualCounts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "VirtualCounts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        VirtualLatency::json_schema(generator)
     }
 }
 
@@ -231,6 +283,9 @@ mod tests {
             let json = serde_json::to_string(&latency).unwrap();
             assert_eq!(serde_json::from_str::<VirtualLatency>(&json).unwrap(), latency, "{json}");
         }
+        let counts = VirtualCounts::from(&of([15, 14, 15].into_iter()));
+        assert_eq!(serde_json::to_string(&counts).unwrap(), r#""14*1 15*2""#);
+        assert_eq!(serde_json::from_str::<VirtualCounts>(r#""15*2 14*1""#).unwrap(), counts);
         for wrong in [r#""14""#, r#""14*""#, r#""14*x""#, r#""-1*2""#, "7"] {
             assert!(serde_json::from_str::<VirtualLatency>(wrong).is_err(), "{wrong} was accepted");
         }

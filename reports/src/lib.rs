@@ -6,10 +6,12 @@
 //!
 //! A [`record::RunRecord`] is one scenario with one seed; a [`suite::SuiteRecord`] is all of them, summed up and judged
 //! by the rules of [`verdict`]; [`mod@merge`] makes one of several machines' parts. A [`report::RunReport`] is one run in full:
-//! its plan, its latencies by stage, and its messages in [`causal`] order. [`latency`] counts virtual time, which is no speed;
+//! its plan, its latencies by stage, and its messages in [`causal`] order. A [`compare::Comparison`] sets two sides of records
+//! beside each other. [`latency`] counts virtual time, which is no speed;
 //! [`time`] has its points.
 
 pub mod causal;
+pub mod compare;
 pub mod github;
 pub mod hlog;
 pub mod html;
@@ -20,6 +22,7 @@ pub mod markdown;
 pub mod merge;
 pub mod record;
 pub mod report;
+pub mod run_markdown;
 pub mod run_text;
 pub mod samples;
 pub mod suite;

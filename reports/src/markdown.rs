@@ -36,13 +36,13 @@ pub fn render(suite: &SuiteRecord) -> String {
     out
 }
 
-fn line(cells: &[impl AsRef<str>], out: &mut String) {
+pub(crate) fn line(cells: &[impl AsRef<str>], out: &mut String) {
     let cells: Vec<String> = cells.iter().map(|cell| cell.as_ref().replace('|', r"\|")).collect();
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }
 
 /// A block of `text` as it is. Its fence is longer than any run of backticks in it.
-fn fenced(language: &str, text: &str, out: &mut String) {
+pub(crate) fn fenced(language: &str, text: &str, out: &mut String) {
     let mut fence = "```".to_owned();
     while text.contains(&fence) {
         fence.push('`');

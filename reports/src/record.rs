@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::latency::LatencySummary;
+use crate::latency::{LatencySummary, VirtualCounts};
+use crate::report::Stage;
 use crate::verdict::Verdict;
 
 /// Violations of one invariant that a record tells in words; the rest are counted.
@@ -43,6 +44,9 @@ pub struct RunRecord {
     pub invariants: Vec<InvariantRecord>,
     /// From sending a command to its effect, in virtual milliseconds: protocol delay, not speed.
     pub latency_virtual_ms: LatencySummary,
+    /// The distributions behind it, by the part of a command's way, in virtual milliseconds: what runs are compared by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages_virtual_ms_counts: BTreeMap<Stage, VirtualCounts>,
     /// What failed in the harness itself; absent unless the verdict is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -5,27 +5,19 @@
 use std::fmt::Write;
 
 use crate::latency::{VirtualPercentiles, samples_needed};
-use crate::report::{RefusedAt, RunReport, Stage, StageLatency};
+use crate::report::{FaultWindow, RefusedAt, RunReport, Stage, StageLatency};
 use crate::text::{count, grouped, run_details};
 use crate::time::{VIRTUAL_TIME, VirtualMs};
 use crate::verdict::Verdict;
 
 /// Columns of the table of latencies.
-const HEADER: [&str; 9] = ["stage", "of", "count", "min", "p50", "p90", "p99", "p99.9", "max"];
+pub(crate) const HEADER: [&str; 9] = ["stage", "of", "count", "min", "p50", "p90", "p99", "p99.9", "max"];
 
 /// The text, with a newline at its end. If the run did not pass, the last line is the command that runs it again.
 #[must_use]
 pub fn render(report: &RunReport) -> String {
     let record = &report.record;
-    let mut out = format!("{}, seed {}: {}\n", record.scenario, record.seed, record.verdict);
-    let compared: u64 = record.invariants.iter().map(|invariant| invariant.compared).sum();
-    let over = count(record.invariants.len() as u64, "invariant");
-    let _ = writeln!(
-        out,
-        "{} over {over}, in {} of virtual time.",
-        count(compared, "comparison"),
-        VirtualMs(record.virtual_ms)
-    );
+    let mut out = format!("{}, seed {}: {}\n{}\n", record.scenario, record.seed, record.verdict, headline(report));
     if record.verdict != Verdict::Pass {
         run_details(record).lines().for_each(|line| out.extend(["  ", line, "\n"]));
     }
@@ -38,16 +30,36 @@ pub fn render(report: &RunReport) -> String {
     out
 }
 
+/// What it proves, and of how much time.
+pub(crate) fn headline(report: &RunReport) -> String {
+    let record = &report.record;
+    let compared: u64 = record.invariants.iter().map(|invariant| invariant.compared).sum();
+    let over = count(record.invariants.len() as u64, "invariant");
+    format!("{} over {over}, in {} of virtual time.", count(compared, "comparison"), VirtualMs(record.virtual_ms))
+}
+
+/// Every stage over all, then by tenant, then by action: cells under [`HEADER`].
+pub(crate) fn rows(report: &RunReport) -> Vec<[String; HEADER.len()]> {
+    let of = |stage| report.stage(stage).into_iter().chain(report.tenants(stage)).chain(report.actions(stage));
+    Stage::ALL.into_iter().flat_map(of).map(row).collect()
+}
+
+/// How many samples it would take, if some percentile has too few.
+pub(crate) fn needed(rows: &[[String; HEADER.len()]]) -> Option<String> {
+    let needed = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+    let needed: Vec<_> = needed.iter().map(|(name, at)| format!("{name} {}", grouped(samples_needed(*at)))).collect();
+    let some = rows.iter().any(|row| row.contains(&UNSUPPORTED.to_owned()));
+    some.then(|| format!("{UNSUPPORTED} is what too few samples don't support; it would take {}.", needed.join(", ")))
+}
+
 fn latencies(report: &RunReport, out: &mut String) {
-    let mut rows = vec![HEADER.map(str::to_owned)];
-    for stage in Stage::ALL {
-        let of_stage = report.stage(stage).into_iter().chain(report.tenants(stage)).chain(report.actions(stage));
-        rows.extend(of_stage.map(row));
-    }
-    if rows.len() == 1 {
+    let mut rows = rows(report);
+    if rows.is_empty() {
         out.push_str("\nNo command came so far that anything could be measured.\n");
         return;
     }
+    let needed = needed(&rows);
+    rows.insert(0, HEADER.map(str::to_owned));
     let _ = writeln!(out, "\nLatency in virtual ms: {VIRTUAL_TIME}.");
     let widths: [usize; HEADER.len()] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
@@ -58,12 +70,7 @@ fn latencies(report: &RunReport, out: &mut String) {
         }
         out.extend([line.trim_end(), "\n"]);
     }
-    let needed = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
-    let needed: Vec<_> = needed.iter().map(|(name, at)| format!("{name} {}", grouped(samples_needed(*at)))).collect();
-    if rows.iter().any(|row| row.contains(&UNSUPPORTED.to_owned())) {
-        let _ =
-            writeln!(out, "{UNSUPPORTED} is what too few samples don't support; it would take {}.", needed.join(", "));
-    }
+    needed.iter().for_each(|sentence| out.extend([sentence, "\n"]));
 }
 
 /// Stands for a percentile that its samples don't support.
@@ -83,29 +90,38 @@ fn faults(report: &RunReport, out: &mut String) {
         return;
     }
     out.push_str("\nFaults:\n");
-    for fault in &report.faults {
-        let felt =
-            if fault.felt == 0 { "felt by nobody".to_owned() } else { format!("felt {}", count(fault.felt, "time")) };
-        let _ = writeln!(out, "  {} to {}: {}, {felt}", fault.from_us, fault.to_us, fault.words);
-    }
+    report.faults.iter().for_each(|fault| out.extend(["  ", &fault_line(fault), "\n"]));
+}
+
+/// A fault's window in a line.
+pub(crate) fn fault_line(fault: &FaultWindow) -> String {
+    let felt =
+        if fault.felt == 0 { "felt by nobody".to_owned() } else { format!("felt {}", count(fault.felt, "time")) };
+    format!("{} to {}: {}, {felt}", fault.from_us, fault.to_us, fault.words)
 }
 
 fn refusals(report: &RunReport, out: &mut String) {
     if !report.refusals.is_empty() {
         out.push_str("\nRefused:\n");
     }
-    for refusal in &report.refusals {
+    refusal_lines(report).iter().for_each(|line| out.extend(["  ", line, "\n"]));
+}
+
+/// What was refused where, and which attacks were, in lines.
+pub(crate) fn refusal_lines(report: &RunReport) -> Vec<String> {
+    let refusals = report.refusals.iter().map(|refusal| {
         let at = match refusal.at {
             RefusedAt::Door => "at the door",
             RefusedAt::Ledger => "by the ledger",
             RefusedAt::DeadLetter => "as a dead letter",
         };
-        let _ = writeln!(out, "  {at}, {}: {}", refusal.reason, grouped(refusal.count));
-    }
-    for attack in &report.attacks {
+        format!("{at}, {}: {}", refusal.reason, grouped(refusal.count))
+    });
+    let attacks = report.attacks.iter().map(|attack| {
         let (tried, refused) = (grouped(attack.tried), grouped(attack.refused));
-        let _ = writeln!(out, "  attack {}: {tried} tried, {refused} refused", attack.kind);
-    }
+        format!("attack {}: {tried} tried, {refused} refused", attack.kind)
+    });
+    refusals.chain(attacks).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Runs and suites made by hand, for tests of whoever shows them.
 
+pub mod compare;
 pub mod report;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::latency::VirtualLatency;
+use crate::latency::{VirtualCounts, VirtualLatency};
 use crate::record::{Commands, InvariantRecord, RunRecord};
+use crate::report::Stage;
 use crate::suite::{Build, FinishedRun, SuiteRecord};
 use crate::verdict::Verdict;
 
@@ -32,6 +34,7 @@ fn run(scenario: &str, seed: u64, invariants: Vec<InvariantRecord>, error: Optio
         marks: BTreeMap::new(),
         invariants,
         latency_virtual_ms: latency.summary(),
+        stages_virtual_ms_counts: [(Stage::SentToEffect, VirtualCounts::from(&latency))].into(),
         error: error.map(str::to_owned),
         reproduce: format!("tenantry run {scenario} --seed {seed}"),
     };

@@ -41,7 +41,7 @@ fn chromium(folder: &Path, page: &Path, arguments: &[&str]) -> Output {
 
 /// Whose samples are kept in the repository: made by hand, for those of a real simulation would change with every change of the
 /// system.
-const KEPT: [&str; 3] = ["suite", "run_passed", "run_violated"];
+const KEPT: [&str; 5] = ["suite", "run_passed", "run_violated", "compare", "compare_live"];
 
 /// A hundred seeds of two scenarios and ten of a third, one of which breaks a promise.
 fn suite() -> SuiteRecord {
@@ -63,6 +63,9 @@ fn pages() -> Vec<(&'static str, String)> {
         ("suite_failed", html::suite(&samples::failing_suite(), link)),
         ("run_passed", html::run(&samples::report::passed())),
         ("run_violated", html::run(&samples::report::violated())),
+        ("compare", html::compare(&samples::compare::worse())),
+        ("compare_same", html::compare(&samples::compare::same())),
+        ("compare_live", html::compare(&samples::compare::live())),
     ]
 }
 

@@ -239,3 +239,78 @@ fn where_nobody_watches_a_counter_no_line_overwrites_itself() {
     let ended = desk.tenantry(&["run", "lying.toml", "--seed", "1"]);
     assert_eq!(ended.stderr, "lying seed 1: violated\n");
 }
+
+/// What an error says, however it was broken into lines.
+fn words(stderr: &str) -> String {
+    stderr.replace(['│', '×'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn two_records_are_compared_and_what_is_no_pair_is_refused() {
+    let desk = Desk::new();
+    desk.write("calm.toml", &calm("calm", ""));
+    // The same scenario over slower links: what another build would be that has to wait longer.
+    let slow = calm("calm", "").replace("[workload]", "[network]\nlatency_ms = { min = 7, max = 10 }\n[workload]");
+    std::fs::create_dir(desk.path("slow")).unwrap();
+    desk.write("slow/calm.toml", &slow);
+    for (scenario, seeds, json) in [
+        ("calm.toml", "1..12", "base.json"),
+        ("calm.toml", "1..12", "again.json"),
+        ("calm.toml", "13..24", "others.json"),
+        ("slow/calm.toml", "1..12", "slow.json"),
+    ] {
+        let ended = desk.tenantry(&["run", scenario, "--seeds", seeds, "--json", json]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+    let same = desk.tenantry(&["compare", "base.json", "again.json"]);
+    assert_eq!(same.code, 0, "{}", same.stderr);
+    assert!(
+        same.stdout.starts_with("The same: all 12 pairs of 1 scenario are equal to the last event."),
+        "{}",
+        same.stdout
+    );
+    let others = desk.tenantry(&["compare", "base.json", "others.json"]);
+    assert_eq!((others.code, others.stdout.as_str()), (2, ""));
+    assert!(words(&others.stderr).contains("base has 12 from 1 to 12, new has 12 from 13 to 24"), "{}", others.stderr);
+    let other = desk.tenantry(&["compare", "base.json", "slow.json"]);
+    assert_eq!(other.code, 2);
+    assert!(words(&other.stderr).contains("calm is another scenario on each side"), "{}", other.stderr);
+
+    let (base, mut slow) = (desk.json("base.json"), desk.json("slow.json"));
+    slow["summary"][0]["source"] = base["summary"][0]["source"].clone();
+    desk.write("slow.json", &slow.to_string());
+    let few = desk.tenantry(&["compare", "base.json", "slow.json"]);
+    assert_eq!(few.code, 4, "{}", few.stdout);
+    assert!(few.stdout.contains("it takes 1,000 commands, and there are"), "{}", few.stdout);
+    let slower =
+        desk.tenantry(&["compare", "base.json", "slow.json", "--gate", "p50", "--report", "told", "--json", "-"]);
+    assert_eq!(slower.code, 3, "{}", slower.stdout);
+    let told: Value = serde_json::from_str(&slower.stdout).unwrap();
+    assert_eq!((&told["time"], &told["verdict"]), (&"virtual".into(), &"regression".into()));
+    let rows = told["scenarios"][0]["latency"].as_array().unwrap();
+    let gate = rows.iter().find(|row| row["gate"] == true).unwrap();
+    // Six ms more at each of several hops.
+    assert!(gate["shift"]["low_ms"].as_f64().unwrap() > 6.0, "{gate}");
+    for file in ["index.html", "comparison.json", "summary.txt", "summary.md"] {
+        assert!(desk.text(&format!("told/{file}")).contains("calm"), "{file}");
+    }
+    let back = desk.tenantry(&["compare", "slow.json", "base.json", "--gate", "p50"]);
+    assert_eq!(back.code, 0, "the base comes first: {}", back.stdout);
+    assert!(back.stdout.contains("faster"), "{}", back.stdout);
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_what_would_be_right() {
+    let desk = Desk::new();
+    desk.write("wrong.json", "{}");
+    desk.write("base.json", "[1]");
+    for (arguments, told) in [
+        (["wrong.json", "wrong.json"], "wrong.json is no record of runs: it has neither runs nor one run in full"),
+        (["base.json", "wrong.json"], "base.json is no record of runs"),
+        (["gone.json", "wrong.json"], "there is no record or folder called gone.json"),
+    ] {
+        let ended = desk.tenantry(&["compare", arguments[0], arguments[1]]);
+        assert_eq!(ended.code, 2, "{arguments:?}");
+        assert!(words(&ended.stderr).contains(told), "{arguments:?}: {}", ended.stderr);
+    }
+}

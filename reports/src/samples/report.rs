@@ -152,6 +152,7 @@ fn made(scenario: &str, seed: u64, faults: bool) -> RunReport {
         faults: fault_counts,
         marks: counted(&[("redelivered", 90), ("duplicate_apply", 3), ("run_of_several", 44)]),
         latency_virtual_ms: all.counts_virtual_ms.summary(),
+        stages_virtual_ms_counts: BTreeMap::new(),
         invariants,
         error: None,
         reproduce: format!("tenantry run {scenario} --seed {seed}"),

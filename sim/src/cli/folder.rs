@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/index.html  record.json  summary.txt  summary.md  junit.xml     the suite
-//! DIR/runs/<scenario>-<seed>.html  .json  .txt  .hlog     a run, its latencies as text and for HdrHistogram's tools
+//! DIR/runs/<scenario>-<seed>.html  .json  .txt  .md  .hlog     a run, its latencies as text and for HdrHistogram's tools
 //! ```
 //!
 //! Runs are kept without their events, for there may be thousands. One of interest is simply run again with them: it is the same
@@ -14,7 +14,7 @@ use tenantry_reports::record::RunRecord;
 use tenantry_reports::report::RunReport;
 use tenantry_reports::suite::SuiteRecord;
 use tenantry_reports::verdict::Verdict;
-use tenantry_reports::{hlog, html, json, junit, markdown, run_text, text};
+use tenantry_reports::{hlog, html, json, junit, markdown, run_markdown, run_text, text};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
@@ -80,6 +80,21 @@ impl Folder {
         Ok(())
     }
 
+    /// The folder at `report`, if there is to be one.
+    pub(super) fn at(report: Option<PathBuf>) -> Self {
+        Self { report }
+    }
+
+    /// Runs `shrunk` again with its events and writes it in full, its plan beside the `original`'s that it was shrunk from.
+    pub(super) fn write_shrunk(&self, found: &Found, original: &Setup, shrunk: &Setup) -> Result<(), miette::Report> {
+        let Some(folder) = &self.report else { return Ok(()) };
+        let mut ended = shrunk.run(true);
+        ended.finished.record.reproduce = reproduce(found, shrunk.plan.seed, None);
+        let mut report = of(found, shrunk, &ended);
+        report.plan.original = Some(report::plan_entries(original));
+        write_run(folder, &report)
+    }
+
     /// Writes one run in full, which has ended with its events.
     pub(super) fn write_one(&self, found: &Found, setup: &Setup, ended: &Ended) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
@@ -114,6 +129,7 @@ fn write_run(folder: &Path, report: &RunReport) -> Result<(), miette::Report> {
     write(&path("json"), &json)?;
     write(&path("hlog"), log.as_bytes())?;
     write(&path("html"), html::run(report).as_bytes())?;
+    write(&path("md"), run_markdown::render(report).as_bytes())?;
     write(&path("txt"), run_text::render(report).as_bytes())
 }
 

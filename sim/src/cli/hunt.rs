@@ -181,6 +181,7 @@ fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> Finished
         marks: BTreeMap::new(),
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),
+        stages_virtual_ms_counts: BTreeMap::new(),
         error: Some(error),
         reproduce: reproduce(found, seed, bug),
     };

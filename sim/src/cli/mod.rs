@@ -4,6 +4,7 @@
 //! inconclusive, 5 nondeterminism, 70 internal.
 
 mod bugs;
+mod compare;
 mod completions;
 mod find;
 mod folder;
@@ -43,6 +44,8 @@ enum Command {
     Hunt(hunt::Hunt),
     /// Merge the records of several machines, and judge them as one.
     Merge(merge::Merge),
+    /// Compare two records: what shifted, how far, and how sure that is.
+    Compare(compare::Compare),
     /// Make a violation small: the fewest faults and acts that still break the same invariant.
     Shrink(shrink::Shrink),
     /// Run a violation again, tell its story, and say whether it is the same.
@@ -66,6 +69,7 @@ impl Cli {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
             Command::Merge(merge) => merge.execute(),
+            Command::Compare(compare) => compare.execute(),
             Command::Shrink(shrink) => shrink.execute(),
             Command::Replay(replay) => replay.execute(),
             Command::Bugs(bugs) => bugs.execute(),

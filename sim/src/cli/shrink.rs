@@ -17,6 +17,7 @@ use tenantry_sim::tenantry::shrink::{HARNESS, Limits, Shrunk, shrink_telling};
 use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
+use super::folder::Folder;
 use super::output::{check_files, print, program, quoted, threads, write};
 
 /// What to make small.
@@ -45,6 +46,9 @@ pub(super) struct Shrink {
     /// Write what was found as JSON to this file; `-` is stdout, instead of the text.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what is left in full into this folder, as `run --report` does, its plan beside the one it was shrunk from.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 impl Shrink {
@@ -62,6 +66,8 @@ impl Shrink {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
         self.check()?;
+        let folder = Folder::at(self.report.clone());
+        folder.check()?;
         let setup = Setup::expand(&found.scenario, seed).with(self.bug);
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
@@ -74,6 +80,8 @@ impl Shrink {
             let _ = writeln!(std::io::stderr(), "{entries} entries are left after {runs} runs");
         });
         let file = self.write(&found, seed, &invariant, &shrunk)?;
+        let kept = read(&file)?;
+        folder.write_shrunk(&kept, &setup, &Setup::expand(&kept.scenario, seed).with(self.bug))?;
         let replay = format!("{} replay {}", program(), quoted(&file.display().to_string()));
         let entries = entries(&shrunk.setup);
         let simpler: Vec<_> = shrunk.simpler.iter().map(|simpler| simpler.told()).collect();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tenantry_reports::latency::VirtualLatency;
 use tenantry_reports::record::{Commands, InvariantRecord, RunRecord};
+use tenantry_reports::report::Stage;
 use tenantry_reports::suite::FinishedRun;
 use tenantry_reports::verdict::Verdict;
 use tenantry_system::alerting::DEFAULT_RULES;
@@ -376,6 +377,10 @@ impl Setup {
                 invariants.push(InvariantRecord::new(guarded));
             }
         }
+        let mut confirmed = VirtualLatency::new();
+        for client in seen.clients.values() {
+            client.accepted_at.iter().for_each(|at| confirmed.record(at.saturating_sub(client.sent_at)));
+        }
         let mut latency = VirtualLatency::new();
         for (id, effects) in &seen.effects {
             if let (Some(client), Some(effect)) = (seen.clients.get(id), effects.first()) {
@@ -403,6 +408,9 @@ impl Setup {
             marks: seen.marks.clone(),
             invariants,
             latency_virtual_ms: latency.summary(),
+            stages_virtual_ms_counts: [(Stage::SentToConfirmed, &confirmed), (Stage::SentToEffect, &latency)]
+                .map(|(stage, latency)| (stage, latency.into()))
+                .into(),
             error,
             reproduce: format!("tenantry run {scenario} --seed {seed}"),
             scenario,

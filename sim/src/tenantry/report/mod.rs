@@ -77,7 +77,7 @@ pub fn of(setup: &Setup, ended: &Ended, about: About) -> RunReport {
         latency: ways.latency(),
         series: ways.series(VirtualMs(record.virtual_ms)),
         refusals: ways.refusals(record.commands.dead_lettered),
-        attacks: attacks(setup, &ways),
+        attacks: attacks(setup, &ways, &ended.trace),
         fairness: fairness(setup, &ways),
         violations: violations.collect(),
         plan,
@@ -212,9 +212,19 @@ fn violation(
     Violation { invariant: invariant.to_owned(), commands, tenants, events, at_us, words: told }
 }
 
-/// Forgeries by trick. One that had no effect was refused.
-fn attacks(setup: &Setup, ways: &Ways) -> Vec<Attack> {
+/// The catalogue's attacks, each with the ways in that it was tried at, and forgeries by trick. One that had no effect was refused.
+fn attacks(setup: &Setup, ways: &Ways, trace: &[crate::engine::trace::TraceEntry]) -> Vec<Attack> {
     let mut attacks: BTreeMap<String, Attack> = BTreeMap::new();
+    for event in trace.iter().filter(|event| event.kind == "attack") {
+        let Some((kind, verdict)) = catalogued(&event.detail) else { continue };
+        if verdict.starts_with("NotApplicable") {
+            continue;
+        }
+        let fresh = || Attack { kind: kind.to_owned(), tried: 0, refused: 0 };
+        let attack = attacks.entry(kind.to_owned()).or_insert_with(fresh);
+        attack.tried += 1;
+        attack.refused += u64::from(!verdict.starts_with("Breach"));
+    }
     for (_, act) in setup.plan.acts() {
         let Act::Forge(forgery) = act else { continue };
         let id = forgery.command.message_id.as_str();
@@ -230,6 +240,13 @@ fn attacks(setup: &Setup, ways: &Ways) -> Vec<Attack> {
     attacks.into_values().collect()
 }
 
+/// An attack of the catalogue and what became of it, of an event's `ATTACK by ENTRY with ACTION: VERDICT`.
+fn catalogued(detail: &str) -> Option<(&str, &str)> {
+    let (kind, rest) = detail.split_once(" by ")?;
+    let (_, verdict) = rest.split_once(" with ")?.1.split_once(": ")?;
+    Some((kind, verdict))
+}
+
 fn fairness(setup: &Setup, ways: &Ways) -> Fairness {
     let shares: BTreeMap<&str, TenantShare> = ways.shares();
     let quiet_p99_ms_max = setup.quiet_p99_ms_max.map(VirtualMs);
@@ -237,4 +254,17 @@ fn fairness(setup: &Setup, ways: &Ways) -> Fairness {
     let noisy = quiet_p99_ms_max.and_then(|_| setup.cast.tenants.first()).map(|tenant| tenant.as_str());
     let share = |(tenant, share): (&str, TenantShare)| TenantShare { noisy: noisy == Some(tenant), ..share };
     Fairness { tenants: shares.into_iter().map(share).collect(), quiet_p99_ms_max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_of_the_catalogue_is_read_with_what_became_of_it() {
+        let told = r#"forged tenant by HTTP with Some("issue_credit"): Breach("acme: 1 -> 2")"#;
+        assert_eq!(catalogued(told), Some(("forged tenant", r#"Breach("acme: 1 -> 2")"#)));
+        assert_eq!(catalogued("wrong audience by the broker with None: Refused"), Some(("wrong audience", "Refused")));
+        assert_eq!(catalogued("nothing of the kind"), None);
+    }
 }
