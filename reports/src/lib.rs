@@ -7,7 +7,7 @@
 //! A [`record::RunRecord`] is one scenario with one seed; a [`suite::SuiteRecord`] is all of them, summed up and judged
 //! by the rules of [`verdict`]; [`mod@merge`] makes one of several machines' parts. A [`report::RunReport`] is one run in full:
 //! its plan, its latencies by stage, and its messages in [`causal`] order. [`latency`] counts virtual time, which is no speed;
-//! [`time`] has its points.
+//! [`time`] has its points. A [`load::LoadReport`] is of a live system, in [`wall`] time, which nothing mixes with the other.
 
 pub mod causal;
 pub mod github;
@@ -16,6 +16,8 @@ pub mod html;
 pub mod json;
 pub mod junit;
 pub mod latency;
+pub mod load;
+pub mod load_text;
 pub mod markdown;
 pub mod merge;
 pub mod record;
@@ -26,3 +28,4 @@ pub mod suite;
 pub mod text;
 pub mod time;
 pub mod verdict;
+pub mod wall;

@@ -1,5 +1,6 @@
 //! Runs and suites made by hand, for tests of whoever shows them.
 
+pub mod load;
 pub mod report;
 
 use std::collections::BTreeMap;

@@ -1,13 +1,15 @@
 //! A report as one HTML file that needs nothing else: no network, no script, no font.
 //!
-//! Two pages: [`suite()`] of all runs of one call, and [`run()`] of one. Both begin with the verdict in one sentence, what
+//! Three pages: [`suite()`] of all runs of one call, [`run()`] of one, and [`load()`] of a load against a live system. Both begin with the verdict in one sentence, what
 //! it proves, and the command that shows it again. Charts are SVG whose meaning stands in attributes: a page whose styles are
 //! blocked says the same. Behind each chart stand its numbers as a table. What is empty says why, in place of an empty chart.
 //!
-//! All times are virtual: protocol delay in steps of one millisecond, never speed.
+//! Times of the first two are virtual: protocol delay in steps of one millisecond, never speed. Those of the third are of the
+//! wall. No page has both.
 
 mod diagram;
 mod heat;
+mod load;
 mod past;
 mod plan;
 mod plot;
@@ -22,6 +24,7 @@ mod suite;
 
 use maud::{Markup, html};
 
+pub use load::render as load;
 pub use run::render as run;
 pub use shell::POLICY;
 pub use suite::render as suite;
