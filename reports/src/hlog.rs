@@ -67,7 +67,7 @@ pub fn render_load(report: &LoadReport) -> Result<String, HlogError> {
     let unencoded = |error: IntervalLogWriterError<_>| HlogError(format!("{error:?}"));
     let mut log = IntervalLogWriterBuilder::new()
         .add_comment(&format!("[Tenantry: load of {}, seed {}]", report.scenario, report.seed))
-        .add_comment(&format!("[Wall microseconds: {WALL_TIME}; no virtual time]"))
+        .add_comment(&format!("[Wall microseconds: {WALL_TIME}]"))
         .begin_log_with(&mut bytes, &mut serializer)?;
     let length = Duration::from_millis(report.series.interval_ms.0);
     for interval in &report.series.intervals {

@@ -41,7 +41,7 @@ fn chromium(folder: &Path, page: &Path, arguments: &[&str]) -> Output {
 
 /// Whose samples are kept in the repository: made by hand, for those of a real simulation would change with every change of the
 /// system.
-const KEPT: [&str; 3] = ["suite", "run_passed", "run_violated"];
+const KEPT: [&str; 4] = ["suite", "run_passed", "run_violated", "load"];
 
 /// A hundred seeds of two scenarios and ten of a third, one of which breaks a promise.
 fn suite() -> SuiteRecord {
@@ -63,6 +63,8 @@ fn pages() -> Vec<(&'static str, String)> {
         ("suite_failed", html::suite(&samples::failing_suite(), link)),
         ("run_passed", html::run(&samples::report::passed())),
         ("run_violated", html::run(&samples::report::violated())),
+        ("load", html::load(&samples::load::load())),
+        ("load_searched", html::load(&samples::load::searched())),
     ]
 }
 

@@ -77,14 +77,14 @@ impl Heat {
                 rect x=(unit(from)) y=(unit(top)) width=(unit((to - from - 0.4).max(0.6))) height=(unit((bottom - top - 0.4).max(0.6)))
                     fill-opacity=(format!("{:.2}", ink(times))) {
                     title {
-                        (count(times, "command")) ", " (latency(class)) " to " (latency(class + 1)) " " (units.latency_unit) ", at "
+                        (count(times, "command")) ", " (latency(class)) " to " (latency(class + 1)) " ms, " (units.counted) " "
                         (label(column * self.column_ms)) " to " (label((column + 1) * self.column_ms)) " ms"
                     }
                 }
             }
             (plot.time_axis())
         };
-        svg(id, HEIGHT, "Latency over time", description, &inner)
+        svg(id, HEIGHT, units.latency_over, description, &inner)
     }
 }
 

@@ -36,8 +36,10 @@ pub(super) struct Units {
     pub(super) latency: &'static str,
     /// How it shows a value.
     pub(super) latency_label: fn(u64) -> String,
-    /// What stands after a value in a hover.
-    pub(super) latency_unit: &'static str,
+    /// Names a heat map of them.
+    pub(super) latency_over: &'static str,
+    /// By which of a command's times it stands in its column.
+    pub(super) counted: &'static str,
 }
 
 /// Virtual time: latencies are whole milliseconds.
@@ -46,7 +48,8 @@ pub(super) const VIRTUAL: Units = Units {
     time_label: label,
     latency: "virtual ms",
     latency_label: label,
-    latency_unit: "ms",
+    latency_over: "Latency over virtual time",
+    counted: "ended at",
 };
 
 /// Wall time: latencies are microseconds, shown as milliseconds.
@@ -61,7 +64,8 @@ pub(super) const WALL: Units = Units {
         us if us.is_multiple_of(1000) => label(us / 1000),
         us => in_ms(WallUs(us)),
     },
-    latency_unit: "ms",
+    latency_over: "Latency over wall time",
+    counted: "meant to be sent at",
 };
 
 /// When a fault was on, in milliseconds of the chart's time.

@@ -252,10 +252,9 @@ impl Load {
                 total_wall_us: report.stage(WallStage::Total).map(|of| of.summary_wall_us).unwrap_or_default(),
                 bottleneck: report.generator.bottleneck.clone(),
             });
-            let ended = !matches!(report.verdict, SuiteVerdict::Pass | SuiteVerdict::Threshold) && stop.is_cancelled();
             let broken = report.verdict >= SuiteVerdict::Violated;
             last = Some(report);
-            if ended || broken {
+            if broken || stop.is_cancelled() {
                 break;
             }
         }
