@@ -138,11 +138,21 @@ pub(crate) fn unsupported(report: &LoadReport) -> Vec<String> {
         let count = latency.summary_wall_us.count;
         NAMED.into_iter().find(|(_, quantile)| count < samples_needed(*quantile)).map(|missing| (missing, count))
     };
-    let whole = WallStage::ALL.into_iter().filter_map(|stage| Some((stage, missing(report.stage(stage)?)?)));
+    let mut whole: Vec<((&str, f64, u64), Vec<&str>)> = Vec::new();
+    for (stage, ((name, quantile), count)) in
+        WallStage::ALL.into_iter().filter_map(|stage| Some((stage, missing(report.stage(stage)?)?)))
+    {
+        // Stages that lack the same are named together.
+        match whole.iter_mut().find(|(lack, _)| *lack == (name, quantile, count)) {
+            Some((_, stages)) => stages.push(stage.words()),
+            None => whole.push(((name, quantile, count), vec![stage.words()])),
+        }
+    }
     let mut told: Vec<_> = whole
-        .map(|(stage, ((name, quantile), count))| {
-            let (needs, has) = (grouped(samples_needed(quantile)), grouped(count));
-            format!("{}: {name} needs {needs} samples, has {has}.", stage.words())
+        .iter()
+        .map(|((name, quantile, count), stages)| {
+            let (needs, has) = (grouped(samples_needed(*quantile)), grouped(*count));
+            format!("{name} needs {needs} samples, has {has}: {}.", stages.join(", "))
         })
         .collect();
     if told.is_empty() && report.latency.iter().any(|latency| missing(latency).is_some()) {
@@ -163,11 +173,10 @@ fn row(latency: &WallStageLatency) -> [String; HEADER.len()] {
 fn generator(report: &LoadReport, out: &mut String) {
     let generator = &report.generator;
     let share = generator.processor_share.map(|share| format!("{:.0} % of a processor, ", share * 100.0));
-    let late = generator.late_wall_us.p99.or(generator.late_wall_us.max);
-    let late = late.map(|late| format!("woke at most {late} late for 99 in 100, ")).unwrap_or_default();
+    let late = woke(&generator.late_wall_us);
     let _ = writeln!(
         out,
-        "\nThe generator: {}{late}at most {} requests under way of {}, {} waited for a free place.",
+        "\nThe generator: {}woke {late}, at most {} requests under way of {}, {} waited for a free place.",
         share.unwrap_or_default(),
         grouped(generator.in_flight_max),
         grouped(report.plan.in_flight_max),
@@ -176,6 +185,15 @@ fn generator(report: &LoadReport, out: &mut String) {
     if let Some(bottleneck) = &generator.bottleneck {
         let _ =
             writeln!(out, "IT WAS THE BOTTLENECK ITSELF: {bottleneck}. The figures say more of it than of the system.");
+    }
+}
+
+/// How late the generator woke.
+pub(crate) fn woke(late: &WallPercentiles) -> String {
+    match (late.p99, late.max) {
+        (Some(p99), _) => format!("at most {p99} late for 99 in 100"),
+        (None, Some(max)) => format!("at most {max} late"),
+        (None, None) => "never".to_owned(),
     }
 }
 
@@ -238,7 +256,7 @@ mod tests {
         let total =
             text.lines().find(|line| line.starts_with("intended -> confirmed") && line.contains(" all ")).unwrap();
         assert_eq!(total.split_whitespace().filter(|word| *word == "-").count(), 1, "{text}");
-        assert!(text.contains("intended -> confirmed: p99.9 needs 3,000 samples, has 1,800."), "{text}");
+        assert!(text.contains("p99.9 needs 3,000 samples, has 1,800: intended -> confirmed, "), "{text}");
     }
 
     #[test]

@@ -54,8 +54,11 @@ impl WallUs {
 impl fmt::Display for WallMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self.0 {
-            0..10_000 => format!("{} ms", grouped(self.0)),
-            ms => format!("{}.{} s", grouped(ms / 1000), ms % 1000 / 100),
+            ms @ 0..1_000 => format!("{ms} ms"),
+            ms => {
+                let told = format!("{}.{:02}", grouped(ms / 1000), ms % 1000 / 10);
+                format!("{} s", told.trim_end_matches('0').trim_end_matches('.'))
+            }
         })
     }
 }
@@ -268,6 +271,9 @@ mod tests {
             [42, 420, 4_250, 42_900, 4_200_000].map(|us| in_ms(WallUs(us))),
             ["0.04", "0.42", "4.2", "42.9", "4,200"]
         );
-        assert_eq!([WallMs(900).to_string(), WallMs(12_340).to_string()], ["900 ms", "12.3 s"]);
+        assert_eq!(
+            [900, 1_250, 12_345, 20_000].map(|ms| WallMs(ms).to_string()),
+            ["900 ms", "1.25 s", "12.34 s", "20 s"]
+        );
     }
 }

@@ -9,7 +9,7 @@ use super::series::{self, Step};
 use super::shell::{Cell, absent, command, figure, page, section, table, undrawn, words};
 use super::spectrum;
 use crate::load::{LoadReport, WallInterval, WallStage, WallStageLatency};
-use crate::load_text::{fault, found, unsupported};
+use crate::load_text::{fault, found, unsupported, woke};
 use crate::text::{count, grouped};
 use crate::verdict::SuiteVerdict;
 use crate::wall::{WallLatency, WallMs, WallUs, in_ms};
@@ -132,7 +132,7 @@ fn search(report: &LoadReport) -> Markup {
 }
 
 fn ms(us: Option<WallUs>) -> Cell {
-    us.map_or(Cell::None, |us| Cell::Words(html! { (in_ms(us)) }))
+    us.map_or(Cell::None, |us| Cell::Figure(in_ms(us)))
 }
 
 fn row(name: &str, latency: &WallStageLatency) -> Vec<Cell> {
@@ -302,10 +302,10 @@ fn shares(report: &LoadReport) -> Markup {
     }
     html! {
         p { "From when a command was meant to be sent until it was confirmed." }
-        div class="charts" {
-            div { h3 { "By tenant" } (table("Latency by tenant", &HEAD, &tenants)) }
-            div { h3 { "By action" } (table("Latency by action", &HEAD, &actions)) }
-        }
+        h3 { "By tenant" }
+        (table("Latency by tenant", &HEAD, &tenants))
+        h3 { "By action" }
+        (table("Latency by action", &HEAD, &actions))
     }
 }
 
@@ -325,7 +325,6 @@ fn environment(report: &LoadReport) -> Markup {
     let share = generator
         .processor_share
         .map_or_else(|| "unknown".to_owned(), |share| format!("{:.0} % of one", share * 100.0));
-    let late = generator.late_wall_us.p99.or(generator.late_wall_us.max);
     let rows = [
         ("target", report.target.words.clone()),
         ("arrivals", plan.arrivals.clone()),
@@ -334,10 +333,7 @@ fn environment(report: &LoadReport) -> Markup {
         ("outcomes followed", format!("{:.0} % of the confirmed, by a question that waits", plan.followed * 100.0)),
         ("requests under way", format!("at most {} of {}", generator.in_flight_max, plan.in_flight_max)),
         ("waited for a free place", grouped(generator.waited_for_slot)),
-        (
-            "the generator woke late",
-            late.map_or_else(|| "never".to_owned(), |late| format!("99 in 100 by at most {late}")),
-        ),
+        ("the generator woke", woke(&generator.late_wall_us)),
         ("the generator's processor", share),
         ("processors", report.target.cores.to_string()),
         ("began", format!("{} ms after 1970", grouped(report.began_unix_ms))),
@@ -365,11 +361,8 @@ mod tests {
     #[test]
     fn kills_are_bands_and_their_recovery_is_told() {
         let page = render(&load());
-        assert!(
-            page.contains(
-                "broker was killed at 14.0 s and started again at 15.0 s: confirmations as fast as before after 1250 ms"
-            ) || page.contains("after 1,250 ms")
-        );
+        let told = "broker was killed at 14 s and started again at 15 s: confirmations as fast as before after 1.25 s";
+        assert!(page.contains(told), "{page}");
         assert!(page.matches("class=\"band\"").count() >= 10, "five charts, two kills each");
     }
 

@@ -60,6 +60,8 @@ pub(super) enum Cell {
     Words(Markup),
     /// Numbers stand right.
     Number(u64),
+    /// A figure that is no whole number stands right as well.
+    Figure(String),
     /// A number that nobody has: a percentile of nothing.
     None,
 }
@@ -103,6 +105,7 @@ fn shown(cell: &Cell, heads: bool) -> Markup {
         (Cell::Words(words), false) => html! { td class="w" { (words) } },
         (Cell::Number(number), true) => html! { th scope="row" align="right" { (grouped(*number)) } },
         (Cell::Number(number), false) => html! { td align="right" { (grouped(*number)) } },
+        (Cell::Figure(figure), _) => html! { td align="right" { (figure) } },
         (Cell::None, _) => html! { td align="right" { "\u{2013}" } },
     }
 }

@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_bound_itself_is_met_where_it_says_so() {
-        assert_eq!(judged("max<=20.01ms", 20).met, Some(true));
+        assert_eq!(judged("max<=20.02ms", 20).met, Some(true));
         assert_eq!(judged("unanswered<1%", 20).met, Some(false));
         assert_eq!(judged("unanswered<=1%", 20).met, Some(true));
         assert_eq!(judged("total.p50<=10050us", 20).met, Some(true));
