@@ -11,8 +11,10 @@ use std::time::Duration;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
+use crate::load::{LoadReport, WallStageLatency};
 use crate::report::{RunReport, StageLatency};
 use crate::time::VIRTUAL_TIME;
+use crate::wall::WALL_TIME;
 
 /// Why a log could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +55,44 @@ pub fn render(report: &RunReport) -> Result<String, HlogError> {
     String::from_utf8(bytes).map_err(|error| HlogError(error.to_string()))
 }
 
+/// The log of a load: values are wall microseconds, timestamps wall seconds since the load began. Without a tag stand the
+/// intervals: the total of commands by when they were meant to be sent, warm-up and all. Under a tag stand the whole load's
+/// stages after the warm-up.
+///
+/// # Errors
+/// When a histogram can't be encoded, which would be a defect of its library.
+pub fn render_load(report: &LoadReport) -> Result<String, HlogError> {
+    let mut bytes = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let unencoded = |error: IntervalLogWriterError<_>| HlogError(format!("{error:?}"));
+    let mut log = IntervalLogWriterBuilder::new()
+        .add_comment(&format!("[Tenantry: load of {}, seed {}]", report.scenario, report.seed))
+        .add_comment(&format!("[Wall microseconds: {WALL_TIME}]"))
+        .begin_log_with(&mut bytes, &mut serializer)?;
+    let length = Duration::from_millis(report.series.interval_ms.0);
+    for interval in &report.series.intervals {
+        let from = Duration::from_millis(interval.from_ms.0);
+        log.write_histogram(interval.total_wall_us.histogram(), from, length, None).map_err(unencoded)?;
+    }
+    let whole = Duration::from_millis(report.plan.duration_ms.0);
+    let warm_up = Duration::from_millis(report.plan.warm_up_ms.0);
+    for latency in &report.latency {
+        let WallStageLatency { stage, tenant, action, counts_wall_us, .. } = latency;
+        let name = tagged(stage.name(), tenant.as_deref(), action.as_deref());
+        let tag = Tag::new(&name).ok_or_else(|| HlogError(format!("{name:?} is no tag")))?;
+        log.write_histogram(counts_wall_us.histogram(), warm_up, whole.saturating_sub(warm_up), Some(tag))
+            .map_err(unencoded)?;
+    }
+    String::from_utf8(bytes).map_err(|error| HlogError(error.to_string()))
+}
+
 /// What a distribution is called. Names of tenants and actions have no letter that a tag may not have.
 fn tag(latency: &StageLatency) -> String {
-    let stage = latency.stage.name();
-    match (&latency.tenant, &latency.action) {
+    tagged(latency.stage.name(), latency.tenant.as_deref(), latency.action.as_deref())
+}
+
+fn tagged(stage: &str, tenant: Option<&str>, action: Option<&str>) -> String {
+    match (tenant, action) {
         (Some(tenant), _) => format!("{stage}.tenant.{tenant}"),
         (None, Some(action)) => format!("{stage}.action.{action}"),
         (None, None) => stage.to_owned(),

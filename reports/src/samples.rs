@@ -1,6 +1,7 @@
 //! Runs and suites made by hand, for tests of whoever shows them.
 
 pub mod compare;
+pub mod load;
 pub mod report;
 
 use std::collections::BTreeMap;

@@ -159,7 +159,8 @@ pub(crate) fn run_details(run: &RunRecord) -> String {
 }
 
 /// A number and its noun: `1 seed`, `1,200 seeds`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 

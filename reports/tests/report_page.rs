@@ -41,7 +41,7 @@ fn chromium(folder: &Path, page: &Path, arguments: &[&str]) -> Output {
 
 /// Whose samples are kept in the repository: made by hand, for those of a real simulation would change with every change of the
 /// system.
-const KEPT: [&str; 5] = ["suite", "run_passed", "run_violated", "compare", "compare_live"];
+const KEPT: [&str; 6] = ["suite", "run_passed", "run_violated", "compare", "compare_live", "load"];
 
 /// A hundred seeds of two scenarios and ten of a third, one of which breaks a promise.
 fn suite() -> SuiteRecord {
@@ -66,6 +66,8 @@ fn pages() -> Vec<(&'static str, String)> {
         ("compare", html::compare(&samples::compare::worse())),
         ("compare_same", html::compare(&samples::compare::same())),
         ("compare_live", html::compare(&samples::compare::live())),
+        ("load", html::load(&samples::load::load())),
+        ("load_searched", html::load(&samples::load::searched())),
     ]
 }
 

@@ -14,4 +14,5 @@ compile_error!(
 
 pub mod bugs;
 pub mod engine;
+pub mod load;
 pub mod tenantry;

@@ -1,4 +1,4 @@
-//! Latency over virtual time as a heat map: what an average hides - two modes, a few that waited out a fault - shows.
+//! Latency over time as a heat map: what an average hides - two modes, a few that waited out a fault - shows.
 //!
 //! A cell's ink grows with the logarithm of its count, so that one slow command is seen beside a thousand fast ones.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::plot::{Band, LEFT, Plot, RIGHT, TOP, svg};
+use super::plot::{Band, LEFT, Plot, RIGHT, TOP, Units, svg};
 use super::scale::{Scale, class, edge, float, label, unit};
 use crate::text::count;
 
@@ -24,7 +24,7 @@ pub(super) struct Heat {
 }
 
 impl Heat {
-    /// Of commands that ended `at` so many virtual milliseconds after the start, each after `latency` ms, so many `times`.
+    /// Of commands that ended `at` so many milliseconds after the start, each after `latency`, so many `times`.
     /// They were counted in intervals of `interval_ms`, of which a column holds one or, of many, several.
     pub(super) fn of(until: u64, interval_ms: u64, latencies: impl Iterator<Item = (u64, u64, u64)>) -> Self {
         let interval_ms = interval_ms.max(1);
@@ -40,13 +40,21 @@ impl Heat {
         self.cells.is_empty()
     }
 
-    /// How wide a column is, in virtual milliseconds.
+    /// How wide a column is, in milliseconds.
     pub(super) fn column_ms(&self) -> u64 {
         self.column_ms
     }
 
-    pub(super) fn chart(&self, id: &str, description: &str, until: u64, bands: &[Band]) -> Markup {
-        let plot = Plot::over(until, HEIGHT);
+    pub(super) fn chart(
+        &self,
+        id: &str,
+        description: &str,
+        until: u64,
+        bands: &[Band],
+        units: &'static Units,
+    ) -> Markup {
+        let plot = Plot::over(until, HEIGHT, units);
+        let latency = |class| (units.latency_label)(edge(class));
         let classes = || self.cells.keys().map(|(_, class)| *class);
         let (low, high) = (classes().min().unwrap_or(0), classes().max().unwrap_or(0) + 1);
         let y = Scale::new(f64::from(low), f64::from(high), plot.bottom, TOP);
@@ -59,9 +67,9 @@ impl Heat {
             @for edge_index in (low..=high).filter(|index| index.is_multiple_of(every)) {
                 @let at = y.at(f64::from(edge_index));
                 line x1=(unit(LEFT - 3.0)) y1=(unit(at)) x2=(unit(RIGHT)) y2=(unit(at)) stroke="currentColor" stroke-opacity="0.12" {}
-                text x=(unit(LEFT - 6.0)) y=(unit(at + 3.5)) text-anchor="end" { (label(edge(edge_index))) }
+                text x=(unit(LEFT - 6.0)) y=(unit(at + 3.5)) text-anchor="end" { (latency(edge_index)) }
             }
-            text x="0" y="10" fill-opacity="0.75" { "latency, virtual ms" }
+            text x="0" y="10" fill-opacity="0.75" { "latency, " (units.latency) }
             @for (&(column, class), &times) in &self.cells {
                 @let from = plot.x.at(float(column * self.column_ms));
                 @let to = plot.x.at(float((column + 1) * self.column_ms));
@@ -69,14 +77,14 @@ impl Heat {
                 rect x=(unit(from)) y=(unit(top)) width=(unit((to - from - 0.4).max(0.6))) height=(unit((bottom - top - 0.4).max(0.6)))
                     fill-opacity=(format!("{:.2}", ink(times))) {
                     title {
-                        (count(times, "command")) ", " (label(edge(class))) " to " (label(edge(class + 1))) " ms, ended at "
+                        (count(times, "command")) ", " (latency(class)) " to " (latency(class + 1)) " ms, " (units.counted) " "
                         (label(column * self.column_ms)) " to " (label((column + 1) * self.column_ms)) " ms"
                     }
                 }
             }
             (plot.time_axis())
         };
-        svg(id, HEIGHT, "Latency over virtual time", description, &inner)
+        svg(id, HEIGHT, units.latency_over, description, &inner)
     }
 }
 
@@ -96,7 +104,7 @@ mod tests {
     fn a_million_commands_are_as_many_cells_as_a_screen_has() {
         let heat = Heat::of(30_000, 1, (0..1_000_000).map(|number| (number % 30_000, number % 5_000, 1)));
         assert!(heat.cells.len() <= 60 * 30, "{}", heat.cells.len());
-        let drawn = heat.chart("heat", "", 30_000, &[]).into_string();
+        let drawn = heat.chart("heat", "", 30_000, &[], &super::super::plot::VIRTUAL).into_string();
         assert!(drawn.len() < 500_000, "{} bytes", drawn.len());
     }
 }

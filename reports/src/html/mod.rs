@@ -1,16 +1,18 @@
 //! A report as one HTML file that needs nothing else: no network, no script, no font.
 //!
-//! Three pages: [`suite()`] of all runs of one call, [`run()`] of one, and [`compare()`] of two sides. Each begins with the verdict in one sentence, what
-//! it proves, and the command that shows it again. Charts are SVG whose meaning stands in attributes: a page whose styles are
-//! blocked says the same. Behind each chart stand its numbers as a table. What is empty says why, in place of an empty chart.
+//! Four pages: [`suite()`] of all runs of one call, [`run()`] of one, [`compare()`] of two sides, and [`load()`] of a load against a
+//! live system. Each begins with the verdict in one sentence, what it proves, and the command that shows it again. Charts are SVG
+//! whose meaning stands in attributes: a page whose styles are blocked says the same. Behind each chart stand its numbers as a
+//! table. What is empty says why, in place of an empty chart.
 //!
-//! All times of suites and runs are virtual: protocol delay in steps of one millisecond, never speed. Those of a comparison
-//! are of one of the two times, by type.
+//! All times of suites and runs are virtual: protocol delay in steps of one millisecond, never speed. Those of a load are of the
+//! wall, and those of a comparison of one of the two, by type. No page has both.
 
 mod compare;
 mod diagram;
 mod heat;
 mod interval;
+mod load;
 mod past;
 mod plan;
 mod plot;
@@ -26,6 +28,7 @@ mod suite;
 use maud::{Markup, html};
 
 pub use compare::render as compare;
+pub use load::render as load;
 pub use run::render as run;
 pub use shell::POLICY;
 pub use suite::render as suite;

@@ -1,4 +1,4 @@
-//! What all charts share: their size, their frame, an axis of virtual time, and the faults' windows behind it.
+//! What all charts share: their size, their frame, an axis of virtual or of wall time, and the faults' windows behind it.
 //!
 //! Every drawing is 368 units wide, which a phone shows as they are and a desk a little larger. Meaning is carried by attributes
 //! alone, so that a page whose styles are blocked says the same; ink is the text's own colour, in light and dark. There is one
@@ -7,6 +7,7 @@
 use maud::{Markup, html};
 
 use super::scale::{Scale, float, label, ticks, unit};
+use crate::wall::{WallUs, in_ms};
 
 /// Width of every drawing.
 pub(super) const WIDTH: f64 = 368.0;
@@ -25,7 +26,49 @@ pub(super) const ACCENT: &str = "#d14b28";
 /// Windows that are drawn; the rest stand in the table of faults only.
 pub(super) const BANDS_MAX: usize = 60;
 
-/// When a fault was on, in virtual milliseconds.
+/// Which time a chart is of: no chart has both.
+pub(super) struct Units {
+    /// Names the axis of time, whose values are milliseconds.
+    time: &'static str,
+    /// How it shows a value.
+    time_label: fn(u64) -> String,
+    /// Names the axis of latencies.
+    pub(super) latency: &'static str,
+    /// How it shows a value.
+    pub(super) latency_label: fn(u64) -> String,
+    /// Names a heat map of them.
+    pub(super) latency_over: &'static str,
+    /// By which of a command's times it stands in its column.
+    pub(super) counted: &'static str,
+}
+
+/// Virtual time: latencies are whole milliseconds.
+pub(super) const VIRTUAL: Units = Units {
+    time: "virtual time, ms",
+    time_label: label,
+    latency: "virtual ms",
+    latency_label: label,
+    latency_over: "Latency over virtual time",
+    counted: "ended at",
+};
+
+/// Wall time: latencies are microseconds, shown as milliseconds.
+pub(super) const WALL: Units = Units {
+    time: "wall time, s",
+    time_label: |ms| {
+        if ms.is_multiple_of(1000) { label(ms / 1000) } else { format!("{}.{}", ms / 1000, ms % 1000 / 100) }
+    },
+    latency: "wall ms",
+    latency_label: |us| match us {
+        0 => "0".to_owned(),
+        us if us.is_multiple_of(1000) => label(us / 1000),
+        us => in_ms(WallUs(us)),
+    },
+    latency_over: "Latency over wall time",
+    counted: "meant to be sent at",
+};
+
+/// When a fault was on, in milliseconds of the chart's time.
 #[derive(Debug, Clone)]
 pub(super) struct Band {
     /// The letter under which the table of faults has it.
@@ -58,21 +101,22 @@ pub(super) fn svg(id: &str, height: f64, title: &str, description: &str, inner: 
     }
 }
 
-/// The field of a chart over virtual time.
+/// The field of a chart over time.
 pub(super) struct Plot {
     pub(super) x: Scale,
     pub(super) bottom: f64,
     x_ticks: Vec<u64>,
     until: u64,
+    units: &'static Units,
 }
 
 impl Plot {
-    /// A chart of this `height` over `virtual_ms`.
-    pub(super) fn over(virtual_ms: u64, height: f64) -> Self {
-        let until = virtual_ms.max(1);
+    /// A chart of this `height` over so many milliseconds of the time of `units`.
+    pub(super) fn over(ms: u64, height: f64, units: &'static Units) -> Self {
+        let until = ms.max(1);
         let x = Scale::new(0.0, float(until), LEFT, RIGHT);
         let x_ticks = ticks(until, 5).into_iter().filter(|tick| *tick <= until).collect();
-        Self { x, bottom: height - BOTTOM, x_ticks, until }
+        Self { x, bottom: height - BOTTOM, x_ticks, until, units }
     }
 
     /// The time axis, with its name.
@@ -83,9 +127,9 @@ impl Plot {
             @for tick in &self.x_ticks {
                 @let x = self.x.at(float(*tick));
                 line x1=(unit(x)) y1=(unit(y)) x2=(unit(x)) y2=(unit(y + 3.0)) stroke="currentColor" stroke-opacity="0.5" {}
-                text x=(unit(x)) y=(unit(y + 14.0)) text-anchor=(anchor(x)) { (label(*tick)) }
+                text x=(unit(x)) y=(unit(y + 14.0)) text-anchor=(anchor(x)) { ((self.units.time_label)(*tick)) }
             }
-            text x=(unit(RIGHT)) y=(unit(y + 28.0)) text-anchor="end" fill-opacity="0.75" { "virtual time, ms" }
+            text x=(unit(RIGHT)) y=(unit(y + 28.0)) text-anchor="end" fill-opacity="0.75" { (self.units.time) }
         }
     }
 
@@ -116,6 +160,11 @@ impl Plot {
 
 /// Numbers left of the field, with hairlines through it.
 pub(super) fn value_axis(y: &Scale, values: &[u64], name: &str) -> Markup {
+    labelled_axis(y, values, name, label)
+}
+
+/// The same, each number shown by `label`.
+pub(super) fn labelled_axis(y: &Scale, values: &[u64], name: &str, label: fn(u64) -> String) -> Markup {
     html! {
         @for value in values {
             @let at = y.at(float(*value));

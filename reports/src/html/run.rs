@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::diagram::Sign;
 use super::heat::Heat;
-use super::plot::{Band, key};
+use super::plot::{self, Band, key};
 use super::ranges::shortened;
 use super::series::{Step, bar};
 use super::shell::{Cell, absent, command, figure, page, section, table, undrawn, words};
@@ -269,7 +269,7 @@ fn spectra(report: &RunReport, whole: &StageLatency) -> Markup {
     figure(
         "Percentile spectrum",
         &caption,
-        &spectrum::chart("spectrum", &caption, &lines),
+        &spectrum::chart("spectrum", &caption, &lines, &plot::VIRTUAL),
         &table("Percentiles", &LATENCY_HEAD, &rows),
     )
 }
@@ -301,7 +301,7 @@ fn heat(report: &RunReport, bands: &[Band]) -> Markup {
     figure(
         "Latency over time",
         &caption,
-        &heat.chart("heat", &caption, until, bands),
+        &heat.chart("heat", &caption, until, bands, &plot::VIRTUAL),
         &table("Latency by interval", &head, &rows),
     )
 }
@@ -377,8 +377,8 @@ fn flow(report: &RunReport, bands: &[Band]) -> Markup {
     );
     html! {
         div class="charts" {
-            (figure("Commands ended", &ended_caption, &series::chart("ended", &format!("per {} ms", grouped(length)), &ended_caption, &steps(&ended), until, bands), &numbers))
-            (figure("Queue depth", &depth_caption, &series::chart("depth", "messages", &depth_caption, &steps(&|interval| interval.depth_max), until, bands), &numbers))
+            (figure("Commands ended", &ended_caption, &series::chart("ended", &format!("per {} ms", grouped(length)), &ended_caption, &steps(&ended), until, bands, &plot::VIRTUAL), &numbers))
+            (figure("Queue depth", &depth_caption, &series::chart("depth", "messages", &depth_caption, &steps(&|interval| interval.depth_max), until, bands, &plot::VIRTUAL), &numbers))
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A figure per interval of virtual time, as steps over a pale area.
+//! A figure per interval of time, as steps over a pale area.
 
 use maud::{Markup, html};
 
-use super::plot::{Band, LEFT, Plot, TOP, svg, value_axis};
+use super::plot::{Band, LEFT, Plot, TOP, Units, svg, value_axis};
 use super::scale::{Scale, float, path, ticks, unit};
 
 const HEIGHT: f64 = 150.0;
@@ -13,7 +13,7 @@ const STEPS_MAX: usize = 320;
 /// A figure that an interval has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Begin of the interval, in virtual milliseconds.
+    /// Begin of the interval, in milliseconds.
     pub(super) from: u64,
     /// Its end.
     pub(super) to: u64,
@@ -21,9 +21,17 @@ pub(super) struct Step {
 }
 
 /// The chart. `steps` are in order and do not overlap; where there is none, nothing was measured.
-pub(super) fn chart(id: &str, name: &str, description: &str, steps: &[Step], until: u64, bands: &[Band]) -> Markup {
+pub(super) fn chart(
+    id: &str,
+    name: &str,
+    description: &str,
+    steps: &[Step],
+    until: u64,
+    bands: &[Band],
+    units: &'static Units,
+) -> Markup {
     let steps = fewer(steps);
-    let plot = Plot::over(until, HEIGHT);
+    let plot = Plot::over(until, HEIGHT, units);
     let values = ticks(steps.iter().map(|step| step.value).max().unwrap_or(0), 3);
     let y = Scale::new(0.0, float(values.last().copied().unwrap_or(1)), plot.bottom, TOP);
     let mut line = Vec::new();

@@ -5,7 +5,7 @@
 
 use maud::{Markup, html};
 
-use super::plot::{LEFT, RIGHT, TOP, WIDTH, svg, value_axis};
+use super::plot::{LEFT, RIGHT, TOP, Units, WIDTH, labelled_axis, svg};
 use super::scale::{Scale, float, path, ticks, unit};
 use crate::latency::samples_needed;
 use crate::text::grouped;
@@ -24,7 +24,7 @@ pub(super) const LINES_MAX: usize = 12;
 pub(super) struct Line {
     /// Whose it is, for the hover and the letter at its end.
     pub(super) name: String,
-    /// Latencies in virtual milliseconds, ascending, each with how often it was measured.
+    /// Latencies in the unit of the chart, ascending, each with how often it was measured.
     pub(super) counts: Vec<(u64, u64)>,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn supported(samples: u64) -> Option<&'static str> {
 }
 
 /// The chart; the first line is the one that matters.
-pub(super) fn chart(id: &str, description: &str, lines: &[Line]) -> Markup {
+pub(super) fn chart(id: &str, description: &str, lines: &[Line], units: &'static Units) -> Markup {
     let bottom = HEIGHT - BOTTOM;
     let most = lines.iter().map(Line::total).max().unwrap_or(0);
     let x = Scale::new(0.0, float(most.max(10)).log10(), LEFT, RIGHT);
@@ -81,7 +81,7 @@ pub(super) fn chart(id: &str, description: &str, lines: &[Line]) -> Markup {
         path(&points)
     };
     let inner = html! {
-        (value_axis(&y, &values, "latency at most, virtual ms"))
+        (labelled_axis(&y, &values, &format!("latency at most, {}", units.latency), units.latency_label))
         line x1=(unit(LEFT)) y1=(unit(bottom)) x2=(unit(RIGHT)) y2=(unit(bottom)) stroke="currentColor" stroke-opacity="0.5" {}
         @for (name, one_in) in NAMED.iter().filter(|(_, one_in)| *one_in <= most) {
             @let at = x.at(float(*one_in).log10());

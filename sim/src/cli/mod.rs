@@ -11,9 +11,12 @@ mod folder;
 mod github;
 mod hunt;
 mod list;
+mod live;
+mod load;
 mod man;
 mod merge;
 mod output;
+mod processor;
 mod progress;
 mod replay;
 mod run;
@@ -52,6 +55,8 @@ enum Command {
     Replay(replay::Replay),
     /// Hunt the planted bugs: each must be found by the promise that it breaks, and nothing without one.
     Bugs(bugs::Bugs),
+    /// Load a live system with a scenario's commands, in wall time, and judge how fast it is.
+    Load(load::Load),
     /// List the scenarios.
     List(list::List),
     /// Print the JSON Schema of scenario files.
@@ -73,6 +78,7 @@ impl Cli {
             Command::Shrink(shrink) => shrink.execute(),
             Command::Replay(replay) => replay.execute(),
             Command::Bugs(bugs) => bugs.execute(),
+            Command::Load(load) => load.execute(),
             Command::List(list) => list.execute(),
             Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),
