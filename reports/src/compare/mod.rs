@@ -2,7 +2,7 @@
 //!
 //! Virtual runs are paired by seed: both sides ran the same scenario with the same faults and the same commands, so what differs
 //! is what was changed. Wall runs are paired by time: each with the one of the other side that ran right before or after it.
-//! A pair is resampled whole ([`mod@bootstrap`]), and a shift is told with its interval, never as a bare ratio.
+//! A pair is resampled whole (`bootstrap.rs`), and a shift is told with its interval, never as a bare ratio.
 //!
 //! Of each scenario one figure decides, which is named beforehand: the gate. The intervals of all gates hold together with 95 %
 //! (Bonferroni), so that a suite of thirty scenarios does not cry wolf more often than one. All other figures are told with an
