@@ -222,6 +222,8 @@ pub struct Client {
     pub accepted_at: Option<Duration>,
     /// The status of a final refusal.
     pub refused: Option<u16>,
+    /// When that came.
+    pub refused_at: Option<Duration>,
     /// What the API said of it at the end.
     pub reported: Option<String>,
 }

@@ -54,6 +54,7 @@ fn story() -> Story {
             sent_at: at(0),
             accepted_at: allowed.then(|| at(10)),
             refused: (!allowed).then_some(403),
+            refused_at: (!allowed).then(|| at(10)),
             reported: allowed.then(|| "applied".into()),
         };
         if allowed {
@@ -189,6 +190,34 @@ fn g1_sees_an_outcome_at_another_tenant_an_accepted_attempt_and_a_change_of_an_u
     changed.seen.isolation.begin(&tenant("acme"), 1);
     changed.seen.isolation.end(&tenant("acme"), 1, state(1, 6), "m-1");
     assert_eq!(violated(&changed), ["G1-isolation"]);
+}
+
+#[test]
+fn g1_sees_that_an_allowed_command_was_refused_for_no_reason() {
+    let refused = |status: u16, explain: &dyn Fn(&mut Story)| {
+        let mut refused = story();
+        let client = refused.seen.clients.get_mut("m-2").unwrap();
+        (client.accepted_at, client.reported) = (None, None);
+        (client.refused, client.refused_at) = (Some(status), Some(client.sent_at + Duration::from_millis(10)));
+        explain(&mut refused);
+        let violations = said(&refused, "G1-isolation").violations;
+        assert!(violations.iter().all(|told| told.contains("m-2") && told.contains(&status.to_string())));
+        !violations.is_empty()
+    };
+    let nothing = |_: &mut Story| {};
+    for status in [400, 401, 403, 404, 409, 413] {
+        assert!(refused(status, &nothing), "{status}");
+    }
+    let gone = |story: &mut Story| {
+        let gone = [(story.cast.operators[0].clone(), tenant("acme"))].into();
+        story.seen.revocations.begin(&gone);
+    };
+    assert!(!refused(403, &gone) && refused(409, &gone));
+    let reused = |story: &mut Story| {
+        let ask = Ask::Credit { amount_minor: 1, currency: "EUR".into() };
+        story.seen.reused_first.insert("m-2".into(), ask);
+    };
+    assert!(!refused(409, &reused) && refused(403, &reused));
 }
 
 #[test]
