@@ -430,10 +430,10 @@ pub struct Kept {
     pub letters_of: BTreeSet<(TenantId, MessageId)>,
     /// Those that were discarded.
     pub discarded: BTreeSet<(TenantId, MessageId)>,
-    /// What the dead letters of forged messages say, by message id.
-    pub letters: BTreeMap<String, String>,
-    /// How many messages still wait.
-    pub depth: usize,
+    /// What the dead letters say, where secrets are searched for.
+    pub letters: BTreeMap<(TenantId, MessageId), String>,
+    /// Those that still wait, or are out.
+    pub waiting: BTreeSet<(TenantId, MessageId)>,
     /// What the system has measured of itself.
     pub measured: Measured,
 }
@@ -573,7 +573,7 @@ impl Seen {
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
             dead_letters: broker.dead_letters_kept().map_err(unreadable)?,
-            depth: broker.depth(),
+            waiting: broker.every_waiting().map_err(unreadable)?.into_iter().collect(),
             measured: Measured::default(),
         })
     }

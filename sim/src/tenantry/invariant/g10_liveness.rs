@@ -19,12 +19,12 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             finding.expect(ended, || format!("{id}: accepted, but without an outcome by {by} ms"));
         }
     }
-    let depth = case.kept.depth;
-    finding.expect(depth == 0, || format!("{depth} messages still wait at {by} ms"));
-    let (outcomes, logged) = (case.kept.outcomes.len(), case.kept.audit.len());
-    finding.expect(outcomes == logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
-    let (forged, planned) = (case.seen.forged.len(), case.seen.forgeries);
-    finding.expect(forged == planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
+    let depth = case.kept.waiting.len();
+    finding.forbid(depth > 0, || format!("{depth} messages still wait at {by} ms"));
+    let (outcomes, logged) = (case.kept.outcomes.len() as u64, case.kept.audit.len() as u64);
+    finding.expect_equal(outcomes, logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
+    let (forged, planned) = (case.seen.forged.len() as u64, case.seen.forgeries as u64);
+    finding.expect_equal(forged, planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
     let forged = (case.seen.forged.len() - case.seen.moved.len()) as u64;
     let decided = case.kept.outcomes.keys().filter(|(_, id)| case.forged(id.as_str()).is_some()).count();
     let (dead, gone) = (case.kept.dead_letters, (decided + case.kept.discarded.len()) as u64);

@@ -26,7 +26,7 @@ mod r4_monitor;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tenantry_system::ids::{TenantId, UserId};
+use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::Outcome;
 use tenantry_system::rate_limit::RateLimits;
 
@@ -59,6 +59,13 @@ impl Case<'_> {
         let seen = self.seen;
         let command = || seen.commands.get(id).or_else(|| self.forged(id)).map(|command| &command.ask);
         seen.reused_first.get(id).or_else(command)
+    }
+
+    /// Whether the broker still has this message: it waits, is out, or was put aside.
+    fn is_kept(&self, tenant: &TenantId, id: &str) -> bool {
+        let Ok(id) = MessageId::parse(id) else { return false };
+        let key = (tenant.clone(), id);
+        [&self.kept.waiting, &self.kept.letters_of, &self.kept.discarded].iter().any(|kept| kept.contains(&key))
     }
 
     /// What was forged under `id`; of a moved ciphertext nothing, for that is decided as it is.

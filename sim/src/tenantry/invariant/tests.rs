@@ -417,6 +417,24 @@ fn g4_sees_a_confirmed_command_that_is_nowhere() {
 }
 
 #[test]
+fn g4_excuses_what_waits_and_nothing_beside_it() {
+    let mut waits = story();
+    waits.kept.outcomes.remove(&(tenant("acme"), id("m-2")));
+    waits.seen.forged.insert("f-1".into());
+    let lost = |story: &Story| said(story, "G4-nothing-lost").violations.len();
+    assert_eq!(lost(&waits), 2);
+    // What the API says of it is no proof.
+    waits.seen.clients.get_mut("m-2").unwrap().reported = Some("dead_lettered".into());
+    assert_eq!(lost(&waits), 2);
+    waits.kept.waiting.insert((tenant("globex"), id("m-2")));
+    assert_eq!(lost(&waits), 2, "in another's lane it is lost");
+    waits.kept.waiting.insert((tenant("acme"), id("m-2")));
+    assert_eq!(lost(&waits), 1);
+    waits.kept.waiting.insert((tenant("acme"), id("f-1")));
+    assert_eq!(lost(&waits), 0);
+}
+
+#[test]
 fn g4_sees_a_run_that_is_settled_by_a_lease_that_is_over() {
     let lease = |token| Lease { tenant: tenant("acme"), token };
     let mut handed_on = story();
@@ -619,7 +637,7 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     unanswered.seen.clients.get_mut("m-3").unwrap().refused = None;
     assert_eq!(violated(&unanswered), ["G10-liveness"]);
     let mut waiting = story();
-    waiting.kept.depth = 1;
+    waiting.kept.waiting.insert((tenant("acme"), id("m-9")));
     assert_eq!(violated(&waiting), ["G10-liveness"]);
     let mut restless = story();
     restless.quiet = false;
