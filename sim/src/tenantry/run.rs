@@ -28,7 +28,7 @@ use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
-use super::invariant::{Case, Finding, judge};
+use super::invariant::{Case, Finding, judge, seen_broken};
 use super::model::Ask;
 use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
@@ -367,7 +367,8 @@ impl Setup {
     ) -> FinishedRun {
         let (findings, kept, error) = match judged {
             Ok((findings, kept)) => (findings, kept, None),
-            Err(error) => (Vec::new(), Kept::default(), Some(error)),
+            // What was seen to break before is broken all the same.
+            Err(error) => (seen_broken(seen), Kept::default(), Some(error)),
         };
         let mut invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
         if let Some(guarded) = &self.guards {
@@ -474,4 +475,22 @@ impl Machines for Watched {
 #[expect(clippy::disallowed_methods, reason = "a record says how long the run took; nothing in the run sees it")]
 fn wall_now() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenantry::cast::Part;
+
+    #[test]
+    fn a_run_that_ends_with_an_error_has_what_was_violated_before() {
+        let setup = Setup::story("story", 1, Cast::of(&[("ana", "acme", Part::Admin)]), Vec::new());
+        let mut seen = Seen::default();
+        seen.isolation.violations.push("globex has changed".into());
+        let faults = Faults { fired: BTreeMap::new(), felt: BTreeMap::new() };
+        let ended = setup.record(Err("the ledger is down".into()), &seen, &Trace::new(false), faults, 5, 5).record;
+        assert_eq!((ended.verdict, ended.error.as_deref()), (Verdict::Failed, Some("the ledger is down")));
+        let [isolation] = &ended.invariants[..] else { panic!("{:?}", ended.invariants) };
+        assert_eq!((isolation.name.as_str(), isolation.violations_total), ("G1-isolation", 1));
+    }
 }

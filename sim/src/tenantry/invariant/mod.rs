@@ -139,6 +139,29 @@ pub const NAMES: [&str; 20] = [
     "R4-monitor",
 ];
 
+/// What was violated for all to see before the run ended, of a run whose stores can't be read: only violations count there,
+/// for nothing else was compared.
+#[must_use]
+pub fn seen_broken(seen: &Seen) -> Vec<Finding> {
+    let twice = seen.effects.iter().filter(|(_, effects)| effects.len() > 1);
+    let twice = twice.map(|(id, effects)| format!("{id} took effect {} times", effects.len()));
+    let leaks = seen.canaries.iter().flat_map(|canaries| canaries.found().leaks.clone());
+    let broken = [
+        ("G1-isolation", seen.isolation.violations.clone()),
+        ("G2-authority", [&seen.pauses.violations[..], &seen.revocations.violations].concat()),
+        ("G2-four-eyes", seen.four_eyes.violations.clone()),
+        ("G3-one-outcome", twice.collect()),
+        ("G4-nothing-lost", seen.witness.leases.violations.clone()),
+        ("G6-billing", seen.reconciled.discrepancies.clone()),
+        ("G9-confidentiality", leaks.map(|leak| format!("a secret in clear in {leak}")).collect()),
+    ];
+    let told = |(name, violations): (&'static str, Vec<String>)| {
+        let compared = violations.len() as u64;
+        (compared > 0).then(|| Finding { compared, violations, ..Finding::new(name) })
+    };
+    broken.into_iter().filter_map(told).collect()
+}
+
 /// Judges by every invariant there is.
 #[must_use]
 pub fn judge(case: &Case<'_>) -> Vec<Finding> {

@@ -649,6 +649,26 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     assert!(violated(&hammered).contains(&"G10-liveness"));
 }
 
+#[test]
+fn what_was_seen_to_break_is_told_though_the_stores_can_not_be_read() {
+    assert_eq!(seen_broken(&story().seen), Vec::new());
+    let told = |spoil: &dyn Fn(&mut Seen)| {
+        let mut spoilt = story();
+        spoil(&mut spoilt.seen);
+        let [Finding { name, compared: 1, violations, .. }] = &seen_broken(&spoilt.seen)[..] else { panic!("one") };
+        assert_eq!(violations.len(), 1);
+        *name
+    };
+    let what = || "what happened".to_owned();
+    assert_eq!(told(&|seen| seen.isolation.violations.push(what())), "G1-isolation");
+    assert_eq!(told(&|seen| seen.pauses.violations.push(what())), "G2-authority");
+    assert_eq!(told(&|seen| seen.revocations.violations.push(what())), "G2-authority");
+    assert_eq!(told(&|seen| seen.four_eyes.violations.push(what())), "G2-four-eyes");
+    assert_eq!(told(&|seen| drop(seen.effects.insert("m-1".into(), vec![Duration::ZERO; 2]))), "G3-one-outcome");
+    assert_eq!(told(&|seen| seen.witness.leases.violations.push(what())), "G4-nothing-lost");
+    assert_eq!(told(&|seen| seen.reconciled.discrepancies.push(what())), "G6-billing");
+}
+
 /// What one invariant says of a story; it must be one that is checked.
 fn said(story: &Story, name: &str) -> Finding {
     findings(story).into_iter().find(|finding| finding.name == name).expect(name)
