@@ -451,16 +451,16 @@ impl Machines for Watched {
         broken
     }
 
-    fn power_loss(&mut self, host: &str) -> u64 {
-        self.worlds.power_loss(host)
+    fn power_loss(&mut self, host: &str, now: Duration) -> u64 {
+        self.worlds.power_loss(host, now)
     }
 
     fn set_disk(&mut self, host: &str, state: DiskState) {
         self.worlds.set_disk(host, state);
     }
 
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
-        self.worlds.rot(host)
+    fn rot(&mut self, host: &str, now: Duration) -> BTreeSet<Flip> {
+        self.worlds.rot(host, now)
     }
 
     fn reset(&mut self, a: &str, b: &str) -> u64 {
