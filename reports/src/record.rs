@@ -89,12 +89,16 @@ pub struct InvariantRecord {
     /// How often it was violated.
     #[serde(default)]
     pub violations_total: u64,
+    /// What was to be compared and could not be, in words; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 impl InvariantRecord {
     /// An invariant that has compared nothing yet.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), compared: 0, violations: Vec::new(), violations_total: 0 }
+        let (violations, skipped) = Default::default();
+        Self { name: name.to_owned(), compared: 0, violations, violations_total: 0, skipped }
     }
 
     /// Counts a violation, and keeps its words if there is room.

@@ -420,7 +420,7 @@ fn wrapping_key() -> Name {
 
 fn invariant_record(finding: Finding) -> InvariantRecord {
     let mut record = InvariantRecord::new(finding.name);
-    record.compared = finding.compared;
+    (record.compared, record.skipped) = (finding.compared, finding.skipped);
     finding.violations.into_iter().for_each(|violation| record.violate(violation));
     record
 }

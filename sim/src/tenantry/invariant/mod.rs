@@ -99,11 +99,26 @@ pub struct Finding {
     pub compared: u64,
     /// What was violated, in words.
     pub violations: Vec<String>,
+    /// What was to be compared and could not be, in words.
+    pub skipped: Vec<String>,
 }
 
 impl Finding {
     fn new(name: &'static str) -> Self {
-        Self { name, compared: 0, violations: Vec::new() }
+        Self { name, compared: 0, violations: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// Says what must not be, where nothing is compared by that: the run that does nothing holds to it, too.
+    fn forbid(&mut self, is: bool, otherwise: impl FnOnce() -> String) {
+        if is {
+            self.violations.push(otherwise());
+        }
+    }
+
+    /// Compares what there is on two sides: as much as the larger has.
+    fn expect_equal(&mut self, one: u64, other: u64, otherwise: impl FnOnce() -> String) {
+        self.compared += one.max(other);
+        self.forbid(one != other, otherwise);
     }
 
     /// Compares once.

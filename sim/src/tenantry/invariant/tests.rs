@@ -28,6 +28,8 @@ struct Story {
     kept: Kept,
     quiet: bool,
     quiet_p99_ms_max: Option<u64>,
+    user_rate: Rate,
+    source_rate: Rate,
 }
 
 fn id(text: &str) -> MessageId {
@@ -131,7 +133,8 @@ fn story() -> Story {
     }
     seen.alert_rules = tenantry_system::alerting::DEFAULT_RULES.into();
     kept.log = LogCheck { compared: 3, violations: Vec::new() };
-    Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
+    let RateLimits { user: user_rate, source: source_rate, .. } = RateLimits::default();
+    Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None, user_rate, source_rate }
 }
 
 /// What the hosts would have counted of it, and one trace for each effect.
@@ -151,8 +154,9 @@ fn measure(measured: &mut Measured) {
     }
 }
 
-fn findings(Story { cast, seen, kept, quiet, quiet_p99_ms_max }: &Story) -> Vec<Finding> {
-    let rate_limits = &RateLimits { tenant: Rate::new(10, 20), ..RateLimits::default() };
+fn findings(story: &Story) -> Vec<Finding> {
+    let Story { cast, seen, kept, quiet, quiet_p99_ms_max, user_rate, source_rate } = story;
+    let rate_limits = &RateLimits { tenant: Rate::new(10, 20), user: *user_rate, source: *source_rate };
     let (quiet_by_deadline, deadline, quiet_p99_ms_max) = (*quiet, Duration::from_secs(1), *quiet_p99_ms_max);
     judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline })
 }
@@ -361,6 +365,28 @@ fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait(
     assert_eq!(taken(0, 24), Vec::<&str>::new());
     at_once(&mut flood, "f-23");
     assert_eq!(violated(&flood), ["G8-fair-share"]);
+
+    // The same flood, under a limit of its sender, or of the address it came from.
+    let (ids, of_tenant): (Vec<_>, _) = {
+        let taken_in = &flood.seen.taken_in[&tenant("acme")];
+        (taken_in.iter().map(|(id, _)| id.clone()).collect(), taken_in.len())
+    };
+    let mut limited = |user_rate: Rate, source_rate: Rate| {
+        for id in &ids {
+            let command = Command { message_id: id.clone(), ..flood.seen.commands["m-1"].clone() };
+            flood.seen.commands.insert(id.clone(), command);
+        }
+        // Over three tenants, of which each has little.
+        let spread = flood.seen.taken_in.remove(&tenant("acme")).unwrap_or_default();
+        for (index, taken) in spread.into_iter().enumerate() {
+            flood.seen.taken_in.entry(tenant(&format!("t-{}", index % 3))).or_default().push(taken);
+        }
+        (flood.user_rate, flood.source_rate) = (user_rate, source_rate);
+        !said(&flood, "G8-fair-share").violations.is_empty()
+    };
+    assert_eq!(of_tenant, 24);
+    let (loose, tight) = (Rate::new(1000, 1000), Rate::new(10, 20));
+    assert_eq!([limited(loose, loose), limited(tight, loose), limited(loose, tight)], [false, true, true]);
 
     let delayed = |slow: u64| {
         let mut delayed = story();
