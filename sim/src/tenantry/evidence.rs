@@ -533,14 +533,11 @@ impl Seen {
         let broker = self.engines.broker.as_ref().ok_or_else(|| down("broker"))?;
         let ledger = self.engines.ledger.as_ref().ok_or_else(|| down("ledger"))?;
         let audit = self.engines.audit.as_ref().ok_or_else(|| down("audit"))?;
-        let tenants: BTreeSet<_> = self.commands.values().map(|command| &command.tenant).collect();
+        let letters_of: BTreeSet<_> = broker.every_dead_letter().map_err(unreadable)?.into_iter().collect();
         let mut letters = BTreeMap::new();
-        for id in &self.forged {
-            let message_id = MessageId::parse(id).map_err(unreadable)?;
-            for tenant in &tenants {
-                if let Some(letter) = broker.kept_letter(tenant, &message_id).map_err(unreadable)? {
-                    letters.insert(id.clone(), format!("{letter:?}"));
-                }
+        for key in letters_of.iter().filter(|_| self.canaries.is_some()) {
+            if let Some(letter) = broker.kept_letter(&key.0, &key.1).map_err(unreadable)? {
+                letters.insert(key.clone(), format!("{letter:?}"));
             }
         }
         let (mut entries, mut attempts, mut steps, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -569,7 +566,7 @@ impl Seen {
             steps,
             events,
             alerts: audit.every_alert().map_err(unreadable)?,
-            letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
+            letters_of,
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
             dead_letters: broker.dead_letters_kept().map_err(unreadable)?,
