@@ -16,6 +16,9 @@ use super::{Case, Finding};
 /// been raised.
 const UNSEEN_MS: i64 = 6000;
 
+/// Outcomes that tell of an attempt: a role that is gone, or was never there, and a ciphertext that was moved.
+const ATTEMPTS: [&str; 2] = ["forbidden", "sealed_for_another"];
+
 /// What a rule looks at: its place, when it happened, whose it is, and what it is of.
 #[derive(Debug, Clone)]
 struct Seen {
@@ -31,7 +34,26 @@ struct Rule<'r> {
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
-    judge(&case.seen.alert_rules, &case.kept.events, &case.kept.alerts)
+    let mut finding = judge(&case.seen.alert_rules, &case.kept.events, &case.kept.alerts);
+    // Whoever is woken by one must find what it is of. Of attempts and steps it is judged elsewhere whether they ring; a
+    // decision does where it tells of an attempt.
+    let kept = case.kept;
+    let mut of: BTreeSet<u64> = kept.attempts.iter().map(|(place, _)| *place).collect();
+    of.extend(kept.steps.iter().map(|(place, _)| *place));
+    let mut attempted = BTreeSet::new();
+    for (place, event) in &kept.events {
+        match event {
+            Event::Decided(entry) if ATTEMPTS.contains(&entry.outcome.as_str()) => drop(attempted.insert(*place)),
+            Event::Raised(_) => drop(of.insert(*place)),
+            _ => {}
+        }
+    }
+    for alert in &kept.alerts {
+        let right = of.remove(&alert.place) || attempted.remove(&alert.place);
+        finding.expect(right, || format!("{alert:?} rang for nothing on record, or once more"));
+    }
+    finding.forbid(!attempted.is_empty(), || format!("what was decided at {attempted:?} must have rung, and did not"));
+    finding
 }
 
 fn judge(rules: &str, events: &[(u64, Event)], alerts: &[Alert]) -> Finding {

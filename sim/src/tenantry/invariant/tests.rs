@@ -548,6 +548,32 @@ fn g7_sees_an_attempt_that_is_not_on_record_or_twice_or_rings_not_and_an_honest_
     unforged.seen.forged.insert("f-1".into());
     assert!(violated(&unforged).contains(&"G7-attempts-on-record"));
 
+    // Nothing of that place stands in the log, or it rang before.
+    for place in [7, 3] {
+        let mut of_nothing = story();
+        of_nothing.kept.alerts.push(tenantry_system::audit::Alert { place, ..of_nothing.kept.alerts[0].clone() });
+        assert!(violated(&of_nothing).contains(&"G7-alerts"), "{place}");
+    }
+
+    // A decision that says "you may not" rings, and one that does not is not silent.
+    let mut decided = story();
+    let entry = AuditEntry { outcome: "forbidden".into(), ..decided.kept.audit[0].clone() };
+    decided.kept.events.push((7, Event::Decided(entry)));
+    assert!(said(&decided, "G7-alerts").violations[0].contains("{7}"));
+    decided.kept.alerts.push(tenantry_system::audit::Alert { place: 7, ..decided.kept.alerts[0].clone() });
+    assert_eq!(said(&decided, "G7-alerts").violations, [""; 0]);
+
+    // It rang, and nobody did anything of the sort; unless their role was away.
+    let mut causeless = story();
+    let ana = causeless.cast.operators[0].clone();
+    let claimed = Claimed { user: Some(ana.to_string()), ..Claimed::tenant(tenant("acme")) };
+    let attempt = Attempt { claimed, ..causeless.kept.attempts[0].1.clone() };
+    causeless.kept.alerts.extend(Event::Refused(attempt.clone()).alert(4));
+    causeless.kept.attempts.push((4, attempt));
+    assert_eq!(said(&causeless, "G7-attempts-on-record").violations.len(), 1);
+    causeless.seen.revocations.begin(&[(ana, tenant("acme"))].into());
+    assert_eq!(said(&causeless, "G7-attempts-on-record").violations, [""; 0]);
+
     let mut accused = story();
     accused.kept.attempts[0].1.claimed.message_id = Some("m-1".into());
     accused.seen.killed.insert("auth".into());
