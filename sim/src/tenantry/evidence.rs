@@ -100,7 +100,8 @@ pub const MARKS: &[&str] = &[
     "webhook_told",
 ];
 
-/// Events of the trace that faults can wait for. The detail of each names its tenant, and its message if it has one.
+/// Events of the trace that faults can wait for. Where one is of a tenant or of a message, its detail has that as a word of its
+/// own, which `when.of` looks for; of a process, a disk or a fault it has neither.
 pub const EVENTS: &[&str] = &[
     "api.answer",
     "auth.reloaded",

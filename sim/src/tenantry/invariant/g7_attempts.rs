@@ -75,15 +75,14 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             format!("{id}: it was forged, and {count} attempts of it are on record")
         });
     }
-    for (id, attempts) in &by_message {
+    for (id, command) in case.seen.commands.iter().filter(|(_, command)| command.allowed) {
         // An id that is used for two bodies is refused, and so is a token for whose key nobody could ask, both without
         // ringing; nothing else that operators do is an attempt.
-        let Some(command) = case.seen.commands.get(*id).filter(|command| command.allowed) else { continue };
         // Whose role was taken away for a while is refused, and on record, while it is gone; and not before, nor after.
         let accuses = |attempt: &&&Attempt| {
             !matches!(attempt.code, Code::Conflict | Code::Unchecked) && !was_away(case, command, attempt)
         };
-        let accused = attempts.iter().find(accuses);
+        let accused = by_message.get(id.as_str()).into_iter().flatten().find(accuses);
         finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
     }
     for (_, attempt) in case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()) {
@@ -92,7 +91,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     let ringing = case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()).map(|(place, _)| *place);
     let rung = case.kept.alerts.iter().filter(|alert| case.kept.attempts.iter().any(|(at, _)| *at == alert.place));
     let (ringing, rung): (Vec<_>, Vec<_>) = (ringing.collect(), rung.map(|alert| alert.place).collect());
+    finding.compared += ringing.len().max(rung.len()) as u64;
     finding
-        .expect(ringing == rung, || format!("attempts at {ringing:?} ring, and there are alerts of those at {rung:?}"));
+        .forbid(ringing != rung, || format!("attempts at {ringing:?} ring, and there are alerts of those at {rung:?}"));
     finding
 }

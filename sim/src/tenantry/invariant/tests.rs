@@ -289,7 +289,9 @@ fn paired() -> Story {
     let eyes = &mut paired.seen.four_eyes;
     eyes.planned.extend([("m-1".into(), first), ("m-3".into(), unasked)]);
     eyes.given.insert("m-1".into(), (body, Duration::from_millis(5)));
-    eyes.sent.insert("m-1".into(), (Duration::from_millis(6), Duration::from_millis(10)));
+    for sent in ["m-1", "m-3"] {
+        eyes.sent.insert(sent.into(), (Duration::from_millis(6), Duration::from_millis(10)));
+    }
     eyes.applied(&paired.seen.revocations, (&tenant("acme"), "m-1"), body, at, 1);
     paired.kept.audit[0].approved_by = Some(bob);
     paired
@@ -404,6 +406,35 @@ fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait(
         violated(&delayed).contains(&"G8-fair-share")
     };
     assert_eq!([delayed(1), delayed(2)], [false, true]);
+
+    let few = Story { quiet_p99_ms_max: Some(50), ..story() };
+    assert_eq!(said(&few, "G8-fair-share").skipped.len(), 1, "what was not looked at is said");
+    assert_eq!(said(&story(), "G8-fair-share").skipped, [""; 0]);
+}
+
+#[test]
+fn a_run_in_which_nothing_happens_compares_nothing_and_whatever_is_checked_only_where_it_is_planned_does_neither() {
+    let mut nothing = story();
+    let rules = nothing.seen.alert_rules.clone();
+    (nothing.seen, nothing.kept) = Default::default();
+    nothing.seen.alert_rules = rules;
+    let plan: [&dyn Fn(&mut Story); 2] = [&|_| {}, &|story| {
+        (story.seen.triages, story.seen.dry_runs_planned, story.seen.webhook) = (1, true, true);
+        story.seen.canaries = Some(crate::tenantry::canary::Canaries::new(&crate::engine::dice::Dice::new(1)));
+        story.seen.followed = followed().seen.followed;
+        story.seen.followed[0].events.clear();
+        // Neither was sent.
+        story.seen.four_eyes.planned = paired().seen.four_eyes.planned;
+    }];
+    for plan in plan {
+        plan(&mut nothing);
+        // Those that were planned and did not happen are missed, not compared.
+        let compared =
+            |finding: &Finding| (finding.compared > 0 && finding.violations.is_empty()).then_some(finding.name);
+        assert_eq!(findings(&nothing).iter().filter_map(compared).collect::<Vec<_>>(), [""; 0]);
+    }
+    nothing.seen.catalogue_planned = true;
+    assert_eq!(findings(&nothing)[0].compared, 0);
 }
 
 #[test]
