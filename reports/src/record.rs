@@ -53,13 +53,14 @@ pub struct RunRecord {
 /// How the commands of a run ended, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Commands {
-    /// Confirmed to the operator. Each of them ends in one of the three following ways.
+    /// Confirmed to the operator.
     pub accepted: u64,
     /// Took effect.
     pub applied: u64,
     /// Refused when it was processed.
     pub rejected: u64,
-    /// Given up after too many attempts.
+    /// Messages that lie among the dead letters at the end, refused for good or given up: also those that went past the
+    /// producer, which nobody had confirmed to an operator.
     pub dead_lettered: u64,
     /// Attempts that were refused before they were accepted; they are no commands.
     #[serde(default)]
