@@ -223,6 +223,29 @@ fn scenarios_completions_and_manual_pages_are_printed() {
 }
 
 #[test]
+fn bugs_are_listed_for_machines_too() {
+    let listed = Desk::new().tenantry(&["bugs", "--list", "--json", "-", "ack-before-commit"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(listed["bugs"].as_array().map(Vec::len), Some(1));
+    let bug = &listed["bugs"][0];
+    assert_eq!((&bug["name"], &bug["scenario"]), (&"ack-before-commit".into(), &"chaos".into()));
+    assert!(bug["promise"].as_str().unwrap().starts_with('G') && bug["trap"].is_string() && bug["seams"].is_array());
+}
+
+#[test]
+fn a_record_is_replayed_from_the_file_it_was_made_from_and_says_if_that_has_changed() {
+    let desk = Desk::new();
+    desk.write("a.toml", &calm("a", ""));
+    assert_eq!(desk.tenantry(&["run", "a.toml", "--seed", "1", "--json", "a.json"]).code, 0);
+    let replay = || desk.tenantry(&["replay", "a.json", "--seed", "1"]);
+    let ended = replay();
+    assert!(ended.code == 0 && !ended.stdout.contains("changed"), "{}{}", ended.stdout, ended.stderr);
+    desk.write("a.toml", &format!("{}# Another word.\n", desk.text("a.toml")));
+    let changed = "Mind that the scenario a.toml has changed since the record was made.\n";
+    assert!(replay().stdout.contains(changed), "{}", replay().stdout);
+}
+
+#[test]
 fn colours_are_for_who_wants_them() {
     let desk = Desk::new();
     let wrong = ["run", "absent"];
