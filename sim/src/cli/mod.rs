@@ -21,6 +21,7 @@ mod seeds;
 mod shard;
 mod shrink;
 mod stop;
+mod unfinished;
 
 use clap::{Parser, Subcommand};
 
