@@ -188,6 +188,10 @@ fn what_is_wrongly_asked_ends_with_2_and_says_what_would_be_right() {
         (&["merge"], "<RECORD>..."),
         (&["man", "--out", "no/folder"], "no/folder"),
         (&["completions", "cobol"], "bash"),
+        (&["run", "a.toml", "--hang", "5"], "write a whole number and s, m or h"),
+        (&["run", "a.toml", "--report", "a.toml"], "failed to write a.toml"),
+        (&["bugs", "ack-before-commit", "ack-before-commit"], "ack-before-commit is named twice"),
+        (&["bugs", "ack-before-comit"], "did you mean \"ack-before-commit\"?"),
     ] {
         let ended = desk.tenantry(arguments);
         assert!(ended.code == 2 && ended.stderr.contains(why), "{arguments:?}: {}: {}", ended.code, ended.stderr);

@@ -12,6 +12,7 @@ mod hunt;
 mod list;
 mod man;
 mod merge;
+mod named;
 mod output;
 mod progress;
 mod replay;
@@ -24,6 +25,7 @@ mod stop;
 mod unfinished;
 
 use clap::{Parser, Subcommand};
+use tenantry_reports::verdict::EXIT_USAGE;
 
 const AFTER: &str = "Exit codes: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, \
                      4 inconclusive, 5 nondeterminism, 70 internal.";
@@ -63,7 +65,7 @@ enum Command {
 impl Cli {
     /// Does what was asked and returns the exit code.
     pub(crate) fn execute(self) -> u8 {
-        match self.command {
+        let ended = match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
             Command::Merge(merge) => merge.execute(),
@@ -74,7 +76,12 @@ impl Cli {
             Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),
             Command::Man(man) => man.execute(),
-        }
+        };
+        // Whatever ran has told of itself; an error is of what was asked for.
+        ended.unwrap_or_else(|report| {
+            anstream::eprintln!("{report:?}");
+            EXIT_USAGE
+        })
     }
 }
 

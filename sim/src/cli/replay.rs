@@ -37,10 +37,10 @@ pub(super) struct Replay {
     #[arg(long)]
     seed: Option<u64>,
     /// With this bug planted, as a record may say of itself: see `tenantry bugs --list`.
-    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
     /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
-    #[arg(long, value_name = "NAME", value_parser = invariant_named)]
+    #[arg(long, value_name = "NAME", value_parser = invariant_named(), hide_possible_values = true)]
     invariant: Option<String>,
     /// Compare with the events of an earlier run that `--trace` wrote.
     #[arg(long, value_name = "FILE")]
@@ -117,17 +117,7 @@ struct Told {
 }
 
 impl Replay {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let recorded = self.recorded()?;
         let against = self.against.as_deref().map(read_trace).transpose()?;
         check_files(&[("--json", self.json.as_deref()), ("--trace", self.trace.as_deref())], &[&self.what])?;
