@@ -7,9 +7,8 @@ use tenantry_reports::verdict::Verdict;
 use tenantry_sim::tenantry::cast::{Cast, Part};
 use tenantry_sim::tenantry::model::Ask;
 use tenantry_sim::tenantry::run::Setup;
-use tenantry_sim::tenantry::section::{self, Scenario};
 use tenantry_sim::tenantry::workload::{Act, Command};
-use tenantry_tests::root;
+use tenantry_tests::scenario;
 
 fn seats(new_limit: u64) -> Ask {
     Ask::UpdateLimit { limit_type: "seats".into(), new_limit, expected_version: None }
@@ -53,9 +52,7 @@ fn a_suspension_stops_every_effect_but_its_end_and_an_erasure_and_a_plan_bounds_
 
 #[test]
 fn between_crashes_the_books_balance_and_reconciliation_tells_nothing() {
-    let path = root().join("scenarios/billing.toml");
-    let text = std::fs::read_to_string(&path).expect("the scenario");
-    let scenario = Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario");
+    let scenario = scenario("billing");
     let mut reached = BTreeSet::new();
     for seed in 1..=3 {
         let record = Setup::expand(&scenario, seed).run(false).finished.record;

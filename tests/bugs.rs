@@ -3,20 +3,13 @@
 use serde_json::Value;
 use tenantry_sim::bugs::{Bug, Hunted, Limits, hunt};
 use tenantry_sim::engine::suite::run_all;
-use tenantry_sim::tenantry::section::{self, Scenario};
-use tenantry_tests::{root, tenantry};
+use tenantry_tests::{scenario, tenantry};
 
 /// Seeds that one bug may take; most take one or two.
 const SEEDS: u64 = 200;
 
 /// Seeds that one bug may take in a scenario made for it.
 const SEEDS_ELSEWHERE: u64 = 10;
-
-fn scenario(name: &str) -> Scenario {
-    let file = format!("{name}.toml");
-    let text = std::fs::read_to_string(root().join("scenarios").join(&file)).expect("the scenario");
-    Scenario::parse(&file, &text, section::hosts).expect("a sound scenario")
-}
 
 #[test]
 fn every_planted_bug_is_found_by_the_promise_that_it_breaks() {

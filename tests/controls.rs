@@ -6,14 +6,7 @@ use tenantry_reports::verdict::Verdict;
 use tenantry_sim::bugs::{Bug, Limits, hunt};
 use tenantry_sim::engine::fault::{Fault, FaultKind};
 use tenantry_sim::tenantry::run::Setup;
-use tenantry_sim::tenantry::section::{self, Scenario};
-use tenantry_tests::{root, tenantry, write_file};
-
-fn scenario(name: &str) -> Scenario {
-    let path = root().join("scenarios").join(name).with_extension("toml");
-    let text = std::fs::read_to_string(&path).expect("the scenario");
-    Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario")
-}
+use tenantry_tests::{scenario, tenantry, write_file};
 
 #[test]
 fn a_disk_that_lies_about_syncs_loses_confirmed_commands_and_g4_says_so() {

@@ -3,14 +3,7 @@
 
 use tenantry_reports::verdict::Verdict;
 use tenantry_sim::tenantry::run::Setup;
-use tenantry_sim::tenantry::section::{self, Scenario};
-use tenantry_tests::root;
-
-fn scenario(name: &str) -> Scenario {
-    let path = root().join("scenarios").join(name).with_extension("toml");
-    let text = std::fs::read_to_string(&path).expect("the scenario");
-    Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario")
-}
+use tenantry_tests::scenario;
 
 #[test]
 fn what_a_dry_run_announced_is_what_happened_unless_something_came_before() {

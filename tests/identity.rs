@@ -7,15 +7,12 @@ use tenantry_reports::verdict::Verdict;
 use tenantry_sim::engine::fault::{Fault, FaultKind};
 use tenantry_sim::tenantry::idp::{FRESHNESS, HOST};
 use tenantry_sim::tenantry::run::{Ended, Setup};
-use tenantry_sim::tenantry::section::{self, Scenario};
-use tenantry_tests::root;
+use tenantry_sim::tenantry::section::Scenario;
+use tenantry_tests::scenario_as;
 
 /// The scenario, without the commands that are to be refused.
 fn scenario() -> Scenario {
-    let path = root().join("scenarios/identity_provider.toml");
-    let text = std::fs::read_to_string(&path).expect("the scenario");
-    let text = text.replace("cross_tenant = 0.1\n", "");
-    Scenario::parse(&path.display().to_string(), &text, section::hosts).expect("a sound scenario")
+    scenario_as("identity_provider", |text| text.replace("cross_tenant = 0.1\n", ""))
 }
 
 /// How many times an operator was answered `status`, as text, between two virtual times.

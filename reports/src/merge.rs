@@ -81,9 +81,13 @@ pub enum MergeError {
 /// # Errors
 /// When they do not belong together, or count a run twice.
 pub fn merge(mut parts: Vec<Part>) -> Result<SuiteRecord, MergeError> {
+    // So that nobody can tell in which order they came. What may be merged is never alike in all of that.
+    parts.sort_by_cached_key(|Part { file, record }| {
+        let shard = record.shard.as_ref().map(|shard| (shard.whole.clone(), shard.of, shard.index));
+        let seeds = record.summary.iter().map(|scenario| (scenario.seed_min, scenario.scenario.clone()));
+        (shard.is_none(), shard, seeds.collect::<Vec<_>>(), file.clone())
+    });
     check(&parts)?;
-    // So that nobody can tell in which order they came.
-    parts.sort_by_key(|part| part.record.shard.as_ref().map(|shard| (shard.whole.clone(), shard.of, shard.index)));
     let build = parts.first().ok_or(MergeError::Nothing)?.record.build.clone();
     let (mut summary, mut runs): (Vec<ScenarioSummary>, Vec<RunRecord>) = Default::default();
     for scenario in parts.iter().flat_map(|part| &part.record.summary) {
@@ -324,6 +328,22 @@ mod tests {
         assert_eq!((calm.seeds, calm.seed_min, calm.seed_max, merged.exit_code), (5, 1, 10, 0));
         assert_eq!(merged.runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2, 3, 4, 10]);
         assert!(merged.runs.iter().all(|run| run.verdict == Verdict::Pass));
+        let storm = part("c.json", None, vec![samples::violated("storm", 7), samples::passed("calm", 20)]);
+        let mut parts = vec![seeds("a.json", &[1, 2, 3]), seeds("b.json", &[10, 4]), storm];
+        parts[0].record.worsen(SuiteVerdict::Failed, "That is a leak.");
+        parts[2].record.worsen(SuiteVerdict::Threshold, "That is slow.");
+        let merged = merge(parts.clone()).unwrap();
+        for turn in 0..6 {
+            parts.rotate_left(1);
+            if turn == 3 {
+                parts.swap(0, 1);
+            }
+            assert_eq!(merge(parts.clone()).unwrap(), merged);
+        }
+        let mut twice = vec![seeds("a.json", &[1]), seeds("b.json", &[1])];
+        let told = merge(twice.clone()).unwrap_err();
+        twice.swap(0, 1);
+        assert_eq!(merge(twice).unwrap_err(), told, "errors are the same, too");
         let told = merge(vec![seeds("a.json", &[1, 2, 3]), seeds("b.json", &[3])]).unwrap_err().to_string();
         assert_eq!(told, "a.json and b.json overlap: seeds 1..3 and 3..3 of calm");
     }

@@ -57,13 +57,14 @@ pub struct RunRecord {
 /// How the commands of a run ended, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Commands {
-    /// Confirmed to the operator. Each of them ends in one of the three following ways.
+    /// Confirmed to the operator.
     pub accepted: u64,
     /// Took effect.
     pub applied: u64,
     /// Refused when it was processed.
     pub rejected: u64,
-    /// Given up after too many attempts.
+    /// Messages that lie among the dead letters at the end, refused for good or given up: also those that went past the
+    /// producer, which nobody had confirmed to an operator.
     pub dead_lettered: u64,
     /// Attempts that were refused before they were accepted; they are no commands.
     #[serde(default)]
@@ -93,12 +94,16 @@ pub struct InvariantRecord {
     /// How often it was violated.
     #[serde(default)]
     pub violations_total: u64,
+    /// What was to be compared and could not be, in words; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 impl InvariantRecord {
     /// An invariant that has compared nothing yet.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), compared: 0, violations: Vec::new(), violations_total: 0 }
+        let (violations, skipped) = Default::default();
+        Self { name: name.to_owned(), compared: 0, violations, violations_total: 0, skipped }
     }
 
     /// Counts a violation, and keeps its words if there is room.

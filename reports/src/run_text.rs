@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use crate::latency::{VirtualPercentiles, samples_needed};
 use crate::report::{FaultWindow, RefusedAt, RunReport, Stage, StageLatency};
-use crate::text::{count, grouped, run_details};
+use crate::text::{count, grouped, run_details, skipped};
 use crate::time::{VIRTUAL_TIME, VirtualMs};
 use crate::verdict::Verdict;
 
@@ -20,6 +20,8 @@ pub fn render(report: &RunReport) -> String {
     let mut out = format!("{}, seed {}: {}\n{}\n", record.scenario, record.seed, record.verdict, headline(report));
     if record.verdict != Verdict::Pass {
         run_details(record).lines().for_each(|line| out.extend(["  ", line, "\n"]));
+    } else {
+        record.invariants.iter().for_each(|invariant| out.push_str(&skipped(invariant)));
     }
     latencies(report, &mut out);
     faults(report, &mut out);

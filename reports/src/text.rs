@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::latency::LatencySummary;
-use crate::record::RunRecord;
+use crate::record::{InvariantRecord, RunRecord};
 use crate::suite::{ScenarioSummary, SuiteRecord};
 use crate::verdict::{SuiteVerdict, Verdict};
 
@@ -133,6 +133,11 @@ pub(crate) fn untold_runs(suite: &SuiteRecord) -> Option<String> {
     (untold > 0).then(|| format!("{} more did not pass.", grouped(untold)))
 }
 
+/// What an invariant did not look at, in lines.
+pub(crate) fn skipped(invariant: &InvariantRecord) -> String {
+    invariant.skipped.iter().map(|what| format!("{} skipped {what}\n", invariant.name)).collect()
+}
+
 /// What is wrong with a run, in lines.
 pub(crate) fn run_details(run: &RunRecord) -> String {
     let mut out = String::new();
@@ -151,6 +156,7 @@ pub(crate) fn run_details(run: &RunRecord) -> String {
         } else if invariant.compared == 0 {
             let _ = writeln!(out, "{} compared nothing", invariant.name);
         }
+        out.push_str(&skipped(invariant));
     }
     if run.invariants.is_empty() && run.error.is_none() {
         out.push_str("no invariant was checked\n");

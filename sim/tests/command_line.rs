@@ -188,6 +188,10 @@ fn what_is_wrongly_asked_ends_with_2_and_says_what_would_be_right() {
         (&["merge"], "<RECORD>..."),
         (&["man", "--out", "no/folder"], "no/folder"),
         (&["completions", "cobol"], "bash"),
+        (&["run", "a.toml", "--hang", "5"], "write a whole number and s, m or h"),
+        (&["run", "a.toml", "--report", "a.toml"], "failed to write a.toml"),
+        (&["bugs", "ack-before-commit", "ack-before-commit"], "ack-before-commit is named twice"),
+        (&["bugs", "ack-before-comit"], "did you mean \"ack-before-commit\"?"),
     ] {
         let ended = desk.tenantry(arguments);
         assert!(ended.code == 2 && ended.stderr.contains(why), "{arguments:?}: {}: {}", ended.code, ended.stderr);
@@ -220,6 +224,29 @@ fn scenarios_completions_and_manual_pages_are_printed() {
     for page in ["tenantry.1", "tenantry-run.1", "tenantry-hunt.1", "tenantry-merge.1"] {
         assert!(desk.text(page).starts_with(".ie "), "{page}: {}", desk.text(page));
     }
+}
+
+#[test]
+fn bugs_are_listed_for_machines_too() {
+    let listed = Desk::new().tenantry(&["bugs", "--list", "--json", "-", "ack-before-commit"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(listed["bugs"].as_array().map(Vec::len), Some(1));
+    let bug = &listed["bugs"][0];
+    assert_eq!((&bug["name"], &bug["scenario"]), (&"ack-before-commit".into(), &"chaos".into()));
+    assert!(bug["promise"].as_str().unwrap().starts_with('G') && bug["trap"].is_string() && bug["seams"].is_array());
+}
+
+#[test]
+fn a_record_is_replayed_from_the_file_it_was_made_from_and_says_if_that_has_changed() {
+    let desk = Desk::new();
+    desk.write("a.toml", &calm("a", ""));
+    assert_eq!(desk.tenantry(&["run", "a.toml", "--seed", "1", "--json", "a.json"]).code, 0);
+    let replay = || desk.tenantry(&["replay", "a.json", "--seed", "1"]);
+    let ended = replay();
+    assert!(ended.code == 0 && !ended.stdout.contains("changed"), "{}{}", ended.stdout, ended.stderr);
+    desk.write("a.toml", &format!("{}# Another word.\n", desk.text("a.toml")));
+    let changed = "Mind that the scenario a.toml has changed since the record was made.\n";
+    assert!(replay().stdout.contains(changed), "{}", replay().stdout);
 }
 
 #[test]

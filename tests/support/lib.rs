@@ -3,6 +3,7 @@
 mod cluster;
 mod panel;
 mod process;
+mod scenario;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep};
 pub use cluster::{Cluster, ROLES, free_address};
 pub use panel::{Panel, credit, up, up_by};
 pub use process::Process;
+pub use scenario::{scenario, scenario_as};
 
 /// The workspace's folder. Asked for when a test runs, not when it is built: two clones may share a target folder.
 ///

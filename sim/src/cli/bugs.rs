@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenantry_reports::text::grouped;
-use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_reports::verdict::{SuiteVerdict, Verdict};
 use tenantry_sim::bugs::{Bug, CHAOS, Hunted, Limits, hunt};
-use tenantry_sim::engine::scenario_error::one_of;
 use tenantry_sim::engine::shrink::Limits as Budget;
 use tenantry_sim::engine::suite::run_all;
 use tenantry_sim::tenantry::run::Setup;
@@ -18,6 +17,7 @@ use tenantry_sim::tenantry::section::Scenario;
 use tenantry_sim::tenantry::shrink::shrink;
 
 use super::find::{Found, find};
+use super::named::Named;
 use super::output::{check_files, print, threads, write};
 
 /// What stands in the place of a figure that there is none of.
@@ -37,7 +37,7 @@ const FINDINGS_MAX: usize = 3;
 #[derive(clap::Args)]
 pub(super) struct Bugs {
     /// Names of bugs; all of them without any.
-    #[arg(value_parser = named)]
+    #[arg(value_parser = named(), hide_possible_values = true)]
     bugs: Vec<Bug>,
     /// Give a bug up after so many seeds.
     #[arg(long, value_name = "N", default_value = "200")]
@@ -64,12 +64,9 @@ pub(super) struct Bugs {
 }
 
 /// Finds a bug by its name.
-///
-/// # Errors
-/// What it may have been meant to be.
-pub(super) fn named(name: &str) -> Result<Bug, String> {
-    let known: Vec<_> = Bug::all().chain(Bug::elsewhere()).map(|bug| bug.name().to_owned()).collect();
-    Bug::find(name).ok_or_else(|| format!("there is no such bug; {}", one_of(name, "bugs", &known)))
+pub(super) fn named() -> Named<Bug> {
+    let names = Bug::all().chain(Bug::elsewhere()).map(Bug::name).collect();
+    Named { sort: "bug", names, find: Bug::find }
 }
 
 /// A hunt that is over.
@@ -89,21 +86,15 @@ struct Clean {
 }
 
 impl Bugs {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         check_files(&[("--json", self.json.as_deref())], &[])?;
         let bugs: Vec<Bug> = if self.bugs.is_empty() { Bug::all().collect() } else { self.bugs.clone() };
+        if let Some(twice) = (1..bugs.len()).find(|index| bugs[..*index].contains(&bugs[*index])) {
+            let (help, name) = ("name each once", bugs[twice].name());
+            return Err(miette::miette!(help = help, "{name} is named twice"));
+        }
         if self.list {
-            print(&list(&bugs))?;
+            self.tell(&listed(&bugs), &list(&bugs))?;
             return Ok(0);
         }
         let given = self.scenario.as_deref();
@@ -123,14 +114,7 @@ impl Bugs {
         let (violations, first) = (alarms.len() as u64, alarms.into_iter().next());
         let clean = Clean { seeds: self.clean, violations, first, inconclusive };
         let (json, text) = (as_json(&told, &clean), as_text(&told, &clean, given));
-        match self.json.as_deref() {
-            Some(path) if path == std::path::Path::new("-") => print(&format!("{json:#}\n"))?,
-            Some(path) => {
-                write(path, format!("{json:#}\n").as_bytes())?;
-                print(&text)?;
-            }
-            None => print(&text)?,
-        }
+        self.tell(&json, &text)?;
         let all = told.iter().all(|told| told.hunted.found.is_some());
         let verdict = match (all && clean.violations == 0, clean.inconclusive) {
             (true, 0) => SuiteVerdict::Pass,
@@ -138,6 +122,16 @@ impl Bugs {
             (false, _) => SuiteVerdict::Violated,
         };
         Ok(verdict.exit_code())
+    }
+
+    /// Prints the text, and writes the document where it was asked for.
+    fn tell(&self, json: &Value, text: &str) -> Result<(), miette::Report> {
+        match self.json.as_deref() {
+            Some(path) if path == std::path::Path::new("-") => return print(&format!("{json:#}\n")),
+            Some(path) => write(path, format!("{json:#}\n").as_bytes())?,
+            None => {}
+        }
+        print(text)
     }
 
     /// Hunts one bug, and makes small what was found.
@@ -187,6 +181,15 @@ fn list(bugs: &[Bug]) -> String {
         format!("{name:<28} {promise:<22} {seams:<18} {scenario:<16} {}\n", bug.trap())
     };
     bugs.iter().map(row).collect()
+}
+
+fn listed(bugs: &[Bug]) -> Value {
+    let bug = |bug: &Bug| {
+        let seams: Vec<_> = bug.seams().iter().map(|seam| seam.name()).collect();
+        let (name, promise, scenario, trap) = (bug.name(), bug.promise(), bug.scenario(), bug.trap());
+        json!({"name": name, "promise": promise, "seams": seams, "scenario": scenario, "trap": trap})
+    };
+    json!({"bugs": bugs.iter().map(bug).collect::<Vec<_>>()})
 }
 
 fn as_json(told: &[Told], clean: &Clean) -> Value {

@@ -8,7 +8,7 @@ use tenantry_reports::compare::{Method, Percentile, Record, Side, compare};
 use tenantry_reports::html;
 use tenantry_reports::verdict::EXIT_USAGE;
 
-use super::output::{check_files, print, put, write};
+use super::output::{check_files, check_folder, print, write};
 
 /// What to compare.
 #[derive(clap::Args)]
@@ -52,17 +52,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 impl Compare {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let (bases, news) = (files(&self.base)?, files(&self.new)?);
         self.check(bases.iter().chain(&news))?;
         let method = Method { gate: self.gate, tolerance_percent: self.tolerance, seed: self.seed };
@@ -97,11 +87,7 @@ impl Compare {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         check_files(&[("--json", self.json.as_deref())], &inputs)?;
         let Some(folder) = &self.report else { return Ok(()) };
-        let help = "name a folder that can be written";
-        let failed = |error| miette::miette!(help = help, "failed to write {}: {error}", folder.display());
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let probe = folder.join(".probe");
-        put(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)?;
+        check_folder(folder, "index.html")?;
         let same = |other: &&&Path| folder.canonicalize().ok() == other.canonicalize().ok();
         match [self.base.as_path(), self.new.as_path()].iter().find(same) {
             Some(other) => {

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::Cli;
-use super::output::print_or_usage;
+use super::output::print;
 
 /// Which shell's.
 #[derive(clap::Args)]
@@ -14,9 +14,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn execute(self) -> u8 {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "tenantry", &mut script);
-        print_or_usage(&String::from_utf8_lossy(&script))
+        print(&String::from_utf8_lossy(&script)).map(|()| 0)
     }
 }

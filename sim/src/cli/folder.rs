@@ -20,7 +20,7 @@ use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::Found;
-use super::output::{build, put, reproduce, write};
+use super::output::{build, check_folder, reproduce, write};
 
 /// Runs that did not pass and are told in full; where all passed, one of each scenario is.
 const BAD_RUNS_MAX: usize = 10;
@@ -38,13 +38,8 @@ impl Folder {
     /// Makes the folder, before the work of hours would be lost for want of it.
     pub(super) fn check(&self) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
-        let runs = folder.join("runs");
-        let made = std::fs::create_dir_all(&runs).and_then(|()| {
-            let probe = runs.join(".probe");
-            put(&probe, b"")?;
-            std::fs::remove_file(&probe)
-        });
-        made.map_err(|error| unwritten(&runs, &error))
+        check_folder(folder, "index.html")?;
+        check_folder(&folder.join("runs"), "probe")
     }
 
     /// Writes `suite`, and its runs of interest in full.
@@ -131,8 +126,4 @@ fn write_run(folder: &Path, report: &RunReport) -> Result<(), miette::Report> {
     write(&path("html"), html::run(report).as_bytes())?;
     write(&path("md"), run_markdown::render(report).as_bytes())?;
     write(&path("txt"), run_text::render(report).as_bytes())
-}
-
-fn unwritten(path: &Path, error: &std::io::Error) -> miette::Report {
-    miette::miette!(help = "name a folder that can be written", "failed to write {}: {error}", path.display())
 }

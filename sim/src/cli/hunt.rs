@@ -3,17 +3,14 @@
 //! A seed that hangs, or one in which the harness itself panics, is a finding like a violation: it is told with the line
 //! that runs it again. Memory that grows with the number of seeds is one, too.
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenantry_reports::latency::VirtualLatency;
-use tenantry_reports::record::{Commands, RunRecord};
-use tenantry_reports::suite::{FinishedRun, Keep, Summing};
+use tenantry_reports::suite::{Keep, Summing};
 use tenantry_reports::text::grouped;
-use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_reports::verdict::{SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::tenantry::run::Setup;
@@ -25,6 +22,7 @@ use super::progress::Progress;
 use super::run::is_doubled;
 use super::shard::{Shard, share};
 use super::stop;
+use super::unfinished::{hung, panicked};
 
 /// Runs that did not pass and are told of one by one; the rest are counted.
 const BAD_KEPT: usize = 100;
@@ -57,7 +55,7 @@ pub(super) struct Hunt {
     #[arg(long)]
     double: bool,
     /// With this bug planted: see `tenantry bugs --list`.
-    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
@@ -72,17 +70,7 @@ pub(super) struct Hunt {
 }
 
 impl Hunt {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let mut scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
         // A plan that is spelt out has one seed: there is nothing to hunt for.
         scenarios.retain(|found| found.scenario.plan.is_none());
@@ -116,10 +104,8 @@ impl Hunt {
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
             let (finished, differs) = match ended {
                 Ended::Done(done) => done,
-                Ended::Panicked(why) => (failed(&found, seed, bug, format!("the harness panicked: {why}")), None),
-                Ended::Hung(after) => {
-                    (failed(&found, seed, bug, format!("it hung: no end after {} s", after.as_secs())), None)
-                }
+                Ended::Panicked(why) => (panicked(&found, seed, bug, &why), None),
+                Ended::Hung(after) => (hung(&found, seed, bug, after), None),
             };
             let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
             let name = &found.scenario.name;
@@ -165,29 +151,6 @@ impl Hunt {
     }
 }
 
-/// A run that has no record of its own.
-fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> FinishedRun {
-    let latency = VirtualLatency::new();
-    let record = RunRecord {
-        scenario: found.scenario.name.clone(),
-        seed,
-        verdict: Verdict::Failed,
-        digest: String::new(),
-        virtual_ms: 0,
-        wall_ms: 0,
-        commands: Commands::default(),
-        faults: BTreeMap::new(),
-        fault_effects: BTreeMap::new(),
-        marks: BTreeMap::new(),
-        invariants: Vec::new(),
-        latency_virtual_ms: latency.summary(),
-        stages_virtual_ms_counts: BTreeMap::new(),
-        error: Some(error),
-        reproduce: reproduce(found, seed, bug),
-    };
-    FinishedRun { record, latency }
-}
-
 /// Memory that this process holds, in KiB; `None` where the system does not say.
 fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -196,7 +159,7 @@ fn resident_kib() -> Option<u64> {
 }
 
 /// Reads a time such as `60s`, `10m` or `2h`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let right = "write a whole number and s, m or h, such as 60s";
     let units = [('s', 1), ('m', 60), ('h', 3600)];
     let (unit, seconds) = units.into_iter().find(|(unit, _)| text.ends_with(*unit)).ok_or(right)?;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tenantry_reports::verdict::EXIT_USAGE;
 
 use super::find::{Found, find};
-use super::output::print_or_usage;
+use super::output::print;
 
 /// What to list.
 #[derive(clap::Args)]
@@ -34,15 +33,9 @@ struct Listed<'a> {
 }
 
 impl List {
-    pub(super) fn execute(self) -> u8 {
-        match find(&self.scenarios) {
-            Ok(scenarios) if self.json => print_or_usage(&document(&scenarios)),
-            Ok(scenarios) => print_or_usage(&lines(&scenarios)),
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
+        let scenarios = find(&self.scenarios)?;
+        print(&if self.json { document(&scenarios) } else { lines(&scenarios) }).map(|()| 0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use tenantry_reports::load::{LoadPlan, LoadReport, SearchStep, Target, VERSION, WallStage, WallTimeBase};
-use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
+use tenantry_reports::verdict::SuiteVerdict;
 use tenantry_reports::wall::WallMs;
 use tenantry_reports::{hlog, html, load_text};
 use tenantry_sim::engine::dice::Dice;
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::find::{Found, find_one};
 use super::live::Board;
-use super::output::{build, check_files, print, put, quoted, write};
+use super::output::{build, check_files, check_folder, print, quoted, write};
 use super::processor;
 
 mod attach;
@@ -163,16 +163,13 @@ impl From<ClusterError> for Failure {
 }
 
 impl Load {
-    pub(super) fn execute(self) -> u8 {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(Failure::Usage(report)) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
+            Ok(exit_code) => Ok(exit_code),
+            Err(Failure::Usage(report)) => Err(report),
             Err(Failure::Internal(report)) => {
                 anstream::eprintln!("{report:?}");
-                SuiteVerdict::Failed.exit_code()
+                Ok(SuiteVerdict::Failed.exit_code())
             }
         }
     }
@@ -213,15 +210,7 @@ impl Load {
         self.attached.check()?;
         check_files(&[("--json", self.json.as_deref())], &[&self.scenario])?;
         if let Some(folder) = &self.report {
-            let probe = folder.join(".probe");
-            let made = std::fs::create_dir_all(folder).and_then(|()| put(&probe, b""));
-            made.and_then(|()| std::fs::remove_file(&probe)).map_err(|error| {
-                miette::miette!(
-                    help = "name a folder that can be written",
-                    "failed to write {}: {error}",
-                    folder.display()
-                )
-            })?;
+            check_folder(folder, "index.html")?;
         }
         Ok(())
     }

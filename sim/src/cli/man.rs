@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use tenantry_reports::verdict::EXIT_USAGE;
 
 use super::Cli;
-use super::output::print_or_usage;
+use super::output::print;
 
 /// Where to.
 #[derive(clap::Args)]
@@ -18,19 +17,15 @@ pub(super) struct Man {
 }
 
 impl Man {
-    pub(super) fn execute(self) -> u8 {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let command = Cli::command();
         let Some(folder) = self.out else {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page).expect("memory can be written to");
-            return print_or_usage(&String::from_utf8_lossy(&page));
+            return print(&String::from_utf8_lossy(&page)).map(|()| 0);
         };
-        match clap_mangen::generate_to(command, &folder) {
-            Ok(()) => 0,
-            Err(error) => {
-                anstream::eprintln!("failed to write manual pages to the folder {}: {error}", folder.display());
-                EXIT_USAGE
-            }
-        }
+        clap_mangen::generate_to(command, &folder).map(|()| 0).map_err(|error| {
+            miette::miette!("failed to write manual pages to the folder {}: {error}", folder.display())
+        })
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use tenantry_reports::merge::{Part, merge};
-use tenantry_reports::verdict::EXIT_USAGE;
 
 use super::output::Outputs;
 
@@ -18,17 +17,7 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         self.outputs.check()?;
         let parts = self.records.iter().map(|path| read(path.clone())).collect::<Result<Vec<_>, _>>()?;
         let help = "merge the records of one build: the shards of one call, or calls over seeds that lie apart";

@@ -15,6 +15,7 @@ mod live;
 mod load;
 mod man;
 mod merge;
+mod named;
 mod output;
 mod processor;
 mod progress;
@@ -25,8 +26,10 @@ mod seeds;
 mod shard;
 mod shrink;
 mod stop;
+mod unfinished;
 
 use clap::{Parser, Subcommand};
+use tenantry_reports::verdict::EXIT_USAGE;
 
 const AFTER: &str = "Exit codes: 0 pass, 1 invariant violated, 2 usage or scenario error, 3 threshold or regression, \
                      4 inconclusive, 5 nondeterminism, 70 internal.";
@@ -70,7 +73,7 @@ enum Command {
 impl Cli {
     /// Does what was asked and returns the exit code.
     pub(crate) fn execute(self) -> u8 {
-        match self.command {
+        let ended = match self.command {
             Command::Run(run) => run.execute(),
             Command::Hunt(hunt) => hunt.execute(),
             Command::Merge(merge) => merge.execute(),
@@ -83,7 +86,12 @@ impl Cli {
             Command::Schema(schema) => schema.execute(),
             Command::Completions(completions) => completions.execute(),
             Command::Man(man) => man.execute(),
-        }
+        };
+        // Whatever ran has told of itself; an error is of what was asked for.
+        ended.unwrap_or_else(|report| {
+            anstream::eprintln!("{report:?}");
+            EXIT_USAGE
+        })
     }
 }
 

@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use tenantry_reports::suite::{Build, SuiteRecord};
-use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_reports::{json, junit, text};
 use tenantry_sim::bugs::Bug;
 
@@ -51,6 +50,12 @@ impl Outputs {
 
 /// An argument by which a file is written, and that file, if it was given.
 pub(super) type To<'a> = (&'a str, Option<&'a Path>);
+
+/// Makes the folder of `--report`, and refuses one in which `file` can't be written.
+pub(super) fn check_folder(folder: &Path, file: &str) -> Result<(), miette::Report> {
+    std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
+    check_files(&[("--report", Some(&folder.join(file)))], &[])
+}
 
 /// Refuses files that can't be written, that two arguments name, or that are read: before the work of hours would be lost.
 pub(super) fn check_files(files: &[To<'_>], inputs: &[&str]) -> Result<(), miette::Report> {
@@ -125,17 +130,6 @@ pub(super) fn print(text: &str) -> Result<(), miette::Report> {
     }
 }
 
-/// Writes to stdout, and returns the exit code.
-pub(super) fn print_or_usage(text: &str) -> u8 {
-    match print(text) {
-        Ok(()) => 0,
-        Err(report) => {
-            anstream::eprintln!("{report:?}");
-            EXIT_USAGE
-        }
-    }
-}
-
 /// A word as a shell takes it.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -171,10 +165,10 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), miette::Report> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a report is not the system's data: it can be made again from its seed")]
-pub(super) fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::write(path, bytes)
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> miette::Report {
-    miette::miette!("failed to write {}: {error}", path.display())
+    miette::miette!(help = "name one that can be written", "failed to write {}: {error}", path.display())
 }

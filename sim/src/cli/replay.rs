@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tenantry_reports::record::RunRecord;
-use tenantry_reports::suite::{SuiteRecord, VERSION};
-use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
+use tenantry_reports::suite::{Source, SuiteRecord, VERSION};
+use tenantry_reports::verdict::{SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::double::Parting;
 use tenantry_sim::engine::trace::TraceEntry;
@@ -37,10 +37,10 @@ pub(super) struct Replay {
     #[arg(long)]
     seed: Option<u64>,
     /// With this bug planted, as a record may say of itself: see `tenantry bugs --list`.
-    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
     /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
-    #[arg(long, value_name = "NAME", value_parser = invariant_named)]
+    #[arg(long, value_name = "NAME", value_parser = invariant_named(), hide_possible_values = true)]
     invariant: Option<String>,
     /// Compare with the events of an earlier run that `--trace` wrote.
     #[arg(long, value_name = "FILE")]
@@ -73,6 +73,8 @@ struct Recorded {
     invariant: Option<String>,
     /// What was planted.
     bug: Option<Bug>,
+    /// In which way its scenario is another by now.
+    other: Option<String>,
 }
 
 /// How it ended this time.
@@ -97,6 +99,9 @@ struct Told {
     scenario: String,
     seed: u64,
     invariant: Option<String>,
+    /// In which way the scenario is another than the one that was recorded; absent if it is the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenario_changed: Option<String>,
     outcome: Outcome,
     verdict: Verdict,
     digest: String,
@@ -112,17 +117,7 @@ struct Told {
 }
 
 impl Replay {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let recorded = self.recorded()?;
         let against = self.against.as_deref().map(read_trace).transpose()?;
         check_files(&[("--json", self.json.as_deref()), ("--trace", self.trace.as_deref())], &[&self.what])?;
@@ -164,6 +159,7 @@ impl Replay {
             verdict: record.verdict,
             digest: record.digest.clone(),
             recorded_digest: recorded.digest,
+            scenario_changed: recorded.other,
             diverged_at: differs.or(parting),
             story: violated.map_or(Vec::new(), |invariant| tell(&setup, trace, record, invariant)),
             neighbour: beside.and_then(|invariant| nearest(&setup, trace, invariant, threads)),
@@ -199,7 +195,7 @@ impl Replay {
         let spelt = found.scenario.plan.as_ref();
         let (digest, invariant) =
             (spelt.and_then(|spelt| spelt.digest.clone()), spelt.and_then(|spelt| spelt.guards.clone()));
-        Ok(Recorded { found, seed, digest, invariant, bug: None })
+        Ok(Recorded { found, seed, digest, invariant, bug: None, other: None })
     }
 
     fn of_record(&self) -> Result<Recorded, miette::Report> {
@@ -229,11 +225,29 @@ impl Replay {
         // A scenario that is not the project's is called by its file in the line that reproduces it.
         let after = |word: &str| run.reproduce.split_whitespace().skip_while(|said| *said != word).nth(1);
         let (called, bug) = (after("run"), after("--bug").and_then(Bug::find));
-        let found = find_one(&run.scenario).or_else(|error| match called {
-            Some(file) => find_one(file.trim_matches('\'')),
-            None => Err(error),
-        })?;
-        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant: broken(run, None), bug })
+        let source = suite.summary.iter().find(|sum| sum.scenario == run.scenario).and_then(|sum| sum.source.as_ref());
+        let file = source.map(|source| source.file.as_str()).filter(|file| Path::new(file).is_file());
+        let found = match file {
+            Some(file) => find_one(file)?,
+            None => find_one(&run.scenario).or_else(|error| match called {
+                Some(file) => find_one(file.trim_matches('\'')),
+                None => Err(error),
+            })?,
+        };
+        let other = source.and_then(|source| other(source, &found.source));
+        let invariant = broken(run, None);
+        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant, bug, other })
+    }
+}
+
+/// In which way the scenario `is` another than the one that a record `was` made from, if it is: then nothing that differs in
+/// the run says anything of the system.
+fn other(was: &Source, is: &Source) -> Option<String> {
+    let (Source { file: from, digest: before }, Source { file, digest }) = (was, is);
+    match (before == digest, from == file) {
+        (true, _) => None,
+        (false, true) => Some(format!("the scenario {file} has changed since the record was made")),
+        (false, false) => Some(format!("the record was made from {from}, and this is another scenario: {file}")),
     }
 }
 
@@ -293,6 +307,9 @@ fn text(told: &Told) -> String {
         Some(recorded) if *recorded != told.digest => format!(" Its digest is {}, and was {recorded}.", told.digest),
         _ => String::new(),
     };
+    if let Some(other) = &told.scenario_changed {
+        text += &format!("Mind that {other}.\n");
+    }
     text += &match (told.outcome, &told.diverged_at) {
         (Outcome::Same, _) => "same: as before, to the last event.\n".to_owned(),
         (Outcome::Fixed, _) => format!("fixed: the violation is gone.{digests}\n"),
@@ -307,4 +324,20 @@ fn text(told: &Told) -> String {
         }
     };
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_another_scenario_is_told_from_one_whose_file_was_moved() {
+        let source = |file: &str, digest: &str| Source { file: file.into(), digest: digest.into() };
+        let was = source("scenarios/a.toml", "1");
+        assert_eq!((other(&was, &was), other(&was, &source("b/a.toml", "1"))), (None, None));
+        let changed = other(&was, &source("scenarios/a.toml", "2")).unwrap();
+        assert_eq!(changed, "the scenario scenarios/a.toml has changed since the record was made");
+        let another = other(&was, &source("b/a.toml", "2")).unwrap();
+        assert_eq!(another, "the record was made from scenarios/a.toml, and this is another scenario: b/a.toml");
+    }
 }

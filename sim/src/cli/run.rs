@@ -1,24 +1,28 @@
 //! `tenantry run`: scenarios x seeds, over all cores, judged.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tenantry_reports::suite::{Keep, Summing};
-use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
+use tenantry_reports::verdict::SuiteVerdict;
 use tenantry_sim::bugs::Bug;
-use tenantry_sim::engine::suite::run_while;
+use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::engine::trace::TraceEntry;
-use tenantry_sim::tenantry::run::{Ended, Setup};
+use tenantry_sim::tenantry::run::Setup;
 
 use super::find::{Found, find, sometimes, source};
 use super::folder::Folder;
+use super::hunt::time;
 use super::output::{Outputs, build, reproduce, threads, write};
 use super::progress::Progress;
 use super::seeds;
 use super::shard::{Shard, share};
 use super::stop;
+use super::unfinished::{hung, panicked};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -32,8 +36,11 @@ pub(super) struct Run {
     #[arg(long, value_name = "A..B", value_parser = seeds::parse, default_value = "1..5")]
     seeds: RangeInclusive<u64>,
     /// With this bug planted: see `tenantry bugs --list`.
-    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
+    /// Give a run up that has not ended after this time, and call it hung.
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
+    hang: Duration,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -54,18 +61,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
-        let scenarios = find(&self.scenarios)?;
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
+        let scenarios: Vec<Arc<Found>> = find(&self.scenarios)?.into_iter().map(Arc::new).collect();
         if self.trace.is_some() && scenarios.len() != 1 {
             return Err(miette::miette!("--trace is of one run: name one scenario, not {}", scenarios.len()));
         }
@@ -82,45 +79,59 @@ impl Run {
             let doubled = move |(index, seed)| (seed, double || is_doubled(index as u64));
             found.seeds(seeds.clone()).enumerate().map(doubled)
         };
-        let runs: Vec<(&Found, u64, bool)> = scenarios
+        let runs: Vec<(Arc<Found>, u64, bool)> = scenarios
             .iter()
-            .flat_map(|found| of_scenario(found).map(move |(seed, double)| (found, seed, double)))
+            .flat_map(|found| of_scenario(found).map(move |(seed, double)| (found.clone(), seed, double)))
             .collect();
         self.shard.map_or(Ok(()), |shard| shard.check(runs.len() as u64))?;
         let runs: Vec<_> = share(self.shard, runs.into_iter()).collect();
-        let threads = threads(self.jobs);
-        let keep_trace = self.trace.is_some();
-        let run = |(found, seed, double): &(&Found, u64, bool)| {
-            let setup = Setup::expand(&found.scenario, *seed).with(self.bug);
+        let (keep_trace, bug) = (self.trace.is_some(), self.bug);
+        let run = move |(_, (found, seed, double)): &(usize, (Arc<Found>, u64, bool))| {
+            let setup = Setup::expand(&found.scenario, *seed).with(bug);
             let mut ended = setup.run(keep_trace);
             let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
-            ended.finished.record.reproduce = reproduce(found, *seed, self.bug);
+            ended.finished.record.reproduce = reproduce(found, *seed, bug);
             (ended, differs)
         };
-        let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
-        let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = |_, _, (ended, _): &(Ended, _)| lock().ended(&ended.finished.record);
-        let ended = run_while(&runs, threads, || !stop::asked(), run, told);
-        lock().end();
-        let asked = runs.len();
-        let (runs, ended): (Vec<_>, Vec<_>) =
-            runs.iter().zip(ended).filter_map(|(run, ended)| Some((run, ended?))).unzip();
-        let (ended, differs): (Vec<Ended>, Vec<_>) = ended.into_iter().unzip();
-        if let (Some(path), Some(first)) = (&self.trace, ended.first()) {
-            write_trace(path, &first.trace)?;
+        let mut progress = Progress::new(Some(runs.len() as u64));
+        let (mut trace, mut ends) = (Vec::new(), BTreeMap::new());
+        let jobs = runs.iter().cloned().enumerate().take_while(|_| !stop::asked());
+        hunt(jobs, threads(self.jobs), self.hang, run, |(index, (found, seed, _)), ended| {
+            let (finished, differs) = match ended {
+                Ended::Done((ended, differs)) => {
+                    trace = ended.trace;
+                    (ended.finished, differs)
+                }
+                Ended::Panicked(why) => (panicked(&found, seed, bug, &why), None),
+                Ended::Hung(after) => (hung(&found, seed, bug, after), None),
+            };
+            progress.ended(&finished.record);
+            ends.insert(index, (finished, differs));
+            ControlFlow::Continue(())
+        });
+        progress.end();
+        if let Some(path) = &self.trace {
+            write_trace(path, &trace)?;
         }
-        let not_started = asked - ended.len();
-        let mut summing = Summing::new(Keep::All);
-        ended.into_iter().for_each(|ended| summing.take(ended.finished));
-        let sometimes = sometimes(scenarios.iter());
+        let (asked, not_started) = (runs.len(), runs.len() - ends.len());
+        let (mut summing, mut differences) = (Summing::new(Keep::All), Vec::new());
+        // In the order in which they were asked for, whichever ended first.
+        for (index, (finished, differs)) in ends {
+            let (found, seed, _) = &runs[index];
+            let told = |told| format!("{} seed {seed} is not the same twice: {told}.", found.scenario.name);
+            differences.extend(differs.map(told));
+            summing.take(finished);
+        }
+        let all = || scenarios.iter().map(|found| &**found);
+        let sometimes = sometimes(all());
         // A mark that some seed of many reaches need not be reached by the one that is being looked into, nor by one
         // machine's few of them.
         let mut suite = match self.seed.is_some() || self.shard.is_some() || not_started > 0 {
             true => summing.finish_part(build(), &sometimes),
             false => summing.finish(build(), &sometimes),
         };
-        suite.read_from(|name| source(scenarios.iter(), name));
-        suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
+        suite.read_from(|name| source(all(), name));
+        suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
         if own > 0 {
@@ -131,13 +142,8 @@ impl Run {
             let what = format!("It was stopped: {not_started} of {asked} runs were not started.");
             suite.worsen(SuiteVerdict::Inconclusive, what);
         }
-        for ((found, seed, _), differs) in runs.iter().zip(differs) {
-            if let Some(told) = differs {
-                let what = format!("{} seed {seed} is not the same twice: {told}.", found.scenario.name);
-                suite.worsen(SuiteVerdict::Nondeterministic, what);
-            }
-        }
-        self.folder.write(&suite, scenarios.iter(), self.bug)?;
+        differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
+        self.folder.write(&suite, all(), self.bug)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -3,7 +3,7 @@
 use tenantry_reports::report::RunReport;
 use tenantry_sim::tenantry::section::Scenario;
 
-use super::output::print_or_usage;
+use super::output::print;
 
 /// Where an editor finds it.
 #[derive(clap::Args)]
@@ -17,10 +17,10 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    pub(super) fn execute(self) -> u8 {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let schema = if self.report { RunReport::schema() } else { Scenario::schema() };
         let schema = serde_json::to_value(schema).expect("a schema is JSON");
-        print_or_usage(&format!("{schema:#}\n"))
+        print(&format!("{schema:#}\n")).map(|()| 0)
     }
 }
 

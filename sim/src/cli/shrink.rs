@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tenantry_reports::record::RunRecord;
-use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
-use tenantry_sim::engine::scenario_error::one_of;
 use tenantry_sim::tenantry::invariant::NAMES;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
@@ -18,6 +16,7 @@ use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
 use super::folder::Folder;
+use super::named::Named;
 use super::output::{check_files, print, program, quoted, threads, write};
 
 /// What to make small.
@@ -29,10 +28,10 @@ pub(super) struct Shrink {
     #[arg(long)]
     seed: Option<u64>,
     /// With this bug planted: see `tenantry bugs --list`.
-    #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
+    #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
     /// The invariant that must stay broken, such as G4-nothing-lost; `harness` is a panic [default: the first that is].
-    #[arg(long, value_name = "NAME", value_parser = invariant_named)]
+    #[arg(long, value_name = "NAME", value_parser = invariant_named(), hide_possible_values = true)]
     invariant: Option<String>,
     /// Write the regression to this file; its name becomes the scenario's [default: in `scenarios/regressions`].
     #[arg(long, value_name = "FILE")]
@@ -52,17 +51,7 @@ pub(super) struct Shrink {
 }
 
 impl Shrink {
-    pub(super) fn execute(self) -> u8 {
-        match self.try_execute() {
-            Ok(exit_code) => exit_code,
-            Err(report) => {
-                anstream::eprintln!("{report:?}");
-                EXIT_USAGE
-            }
-        }
-    }
-
-    fn try_execute(self) -> Result<u8, miette::Report> {
+    pub(super) fn execute(self) -> Result<u8, miette::Report> {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
         self.check()?;
@@ -151,15 +140,9 @@ impl Shrink {
 }
 
 /// An invariant's name, or `harness`.
-///
-/// # Errors
-/// What it may have been meant to be.
-pub(super) fn invariant_named(name: &str) -> Result<String, String> {
-    let known: Vec<_> = NAMES.into_iter().chain([HARNESS]).map(str::to_owned).collect();
-    match known.iter().any(|known| known == name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!("there is no such invariant; {}", one_of(name, "invariants", &known))),
-    }
+pub(super) fn invariant_named() -> Named<String> {
+    let find = |name: &str| NAMES.into_iter().chain([HARNESS]).find(|known| *known == name).map(str::to_owned);
+    Named { sort: "invariant", names: NAMES.into_iter().chain([HARNESS]).collect(), find }
 }
 
 /// The seed that was asked for, or that the plan has.

@@ -35,6 +35,20 @@ impl Dice {
         Self { later: Some((from, seed)), ..self }
     }
 
+    /// Dice of their own for one decision that takes many throws; others, from when on these are.
+    #[must_use]
+    pub fn of(&self, stream: &str, entity: &str, counter: u64) -> Self {
+        let own = |seed| Self::new(seed).u64(stream, entity, counter);
+        Self { seed: own(self.seed), later: self.later.map(|(from, seed)| (from, own(seed))) }
+    }
+
+    /// As they fall at the virtual time `now`: for what is decided between two steps, where no simulation's time runs.
+    #[must_use]
+    pub fn at(&self, now: Duration) -> Self {
+        let later = self.later.filter(|(from, _)| now >= *from);
+        Self::new(later.map_or(self.seed, |(_, seed)| seed))
+    }
+
     /// From when on they are others, and which, if they are: for a generator that was made before.
     pub fn later(&self) -> Option<(Duration, Self)> {
         self.later.map(|(from, seed)| (from, Self::new(seed)))
@@ -152,6 +166,17 @@ mod tests {
         assert_ne!(here, Dice::new(1).u64("a", "c", 0));
         assert_ne!(here, Dice::new(1).u64("a", "b", 1));
         assert_ne!(Dice::new(1).u64("ab", "c", 0), Dice::new(1).u64("a", "bc", 0));
+    }
+
+    #[test]
+    fn what_is_decided_between_two_steps_is_drawn_anew_from_its_time_on() {
+        let (ms, plain, other) = (Duration::from_millis, Dice::new(1), Dice::new(2));
+        let redrawn = plain.redrawn(ms(400), 2);
+        assert_eq!((redrawn.at(ms(399)), redrawn.at(ms(400))), (plain, other));
+        let of = |dice: Dice| dice.of("disk", "broker", 3);
+        assert_eq!((of(redrawn).at(ms(399)), of(redrawn).at(ms(400))), (of(plain), of(other)));
+        assert_eq!(of(plain), Dice::new(plain.u64("disk", "broker", 3)));
+        assert_eq!(plain.at(ms(400)), plain);
     }
 
     #[test]

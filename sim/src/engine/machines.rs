@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::{DiskImage, Flip};
@@ -42,7 +43,7 @@ impl Disks {
 
     /// Shows `act` the machine of `host`, and dice of its own.
     fn change<R>(&self, host: &str, act: impl FnOnce(&mut Machine, &Dice) -> R) -> R {
-        let dice = Dice::new(self.dice.u64("machines", host, 0));
+        let dice = self.dice.of("machines", host, 0);
         act(self.hosts.lock().expect("no holder panics").entry(host.to_owned()).or_default(), &dice)
     }
 }
@@ -54,10 +55,10 @@ impl Machines for Disks {
         0
     }
 
-    fn power_loss(&mut self, host: &str) -> u64 {
+    fn power_loss(&mut self, host: &str, now: Duration) -> u64 {
         self.change(host, |machine, dice| {
             machine.losses += 1;
-            machine.image.lock().expect("no holder panics").power_loss(dice, machine.losses).bytes_lost
+            machine.image.lock().expect("no holder panics").power_loss(&dice.at(now), machine.losses).bytes_lost
         })
     }
 
@@ -65,14 +66,14 @@ impl Machines for Disks {
         self.change(host, |machine, dice| {
             let mut image = machine.image.lock().expect("no holder panics");
             machine.tears += u64::from(state.tearing && !image.state().tearing);
-            image.set_state(state, &Dice::new(dice.u64("machines.torn", "", machine.tears)));
+            image.set_state(state, &dice.of("machines.torn", "", machine.tears));
         });
     }
 
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+    fn rot(&mut self, host: &str, now: Duration) -> BTreeSet<Flip> {
         self.change(host, |machine, dice| {
             machine.rots += 1;
-            machine.image.lock().expect("no holder panics").rot(dice, machine.rots)
+            machine.image.lock().expect("no holder panics").rot(&dice.at(now), machine.rots)
         })
     }
 
@@ -95,9 +96,9 @@ mod tests {
             image.lock().unwrap().create("x").unwrap();
             image.lock().unwrap().write("x", 0, &[7; 2000]).unwrap();
         }
-        let lost = disks.power_loss("a");
+        let lost = disks.power_loss("a", Duration::ZERO);
         assert!(lost > 0, "nothing was synced, and which sectors are lost is drawn");
-        assert_eq!(disks.power_loss("a"), 0, "what is left is durable");
+        assert_eq!(disks.power_loss("a", Duration::ZERO), 0, "what is left is durable");
         assert_eq!(b.lock().unwrap().len("x").unwrap(), 2000);
         let whole = |image: &Mutex<DiskImage>| {
             let image = image.lock().unwrap();
@@ -105,7 +106,7 @@ mod tests {
             image.read("x", 0, &mut content).map(|()| content).unwrap()
         };
         let before = whole(&a);
-        assert!(!disks.rot("b").is_empty() && whole(&a) == before && whole(&b) != [7; 2000]);
+        assert!(!disks.rot("b", Duration::ZERO).is_empty() && whole(&a) == before && whole(&b) != [7; 2000]);
         disks.set_disk("b", DiskState { full: true, ..DiskState::default() });
         assert!(b.lock().unwrap().create("y").is_err() && a.lock().unwrap().create("y").is_ok());
         disks.before_crash("b");

@@ -17,6 +17,7 @@ pub mod disk_image;
 pub mod disks;
 pub mod double;
 pub mod fault;
+mod fault_limits;
 pub mod hunt;
 pub mod injector;
 pub mod links;

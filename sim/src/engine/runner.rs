@@ -100,14 +100,14 @@ pub trait Machines {
     /// dead process does not. Returns how many of its connections break.
     fn before_crash(&mut self, host: &str) -> u64;
 
-    /// The power of `host` is gone: its disk forgets what was not durable. Returns the bytes lost.
-    fn power_loss(&mut self, host: &str) -> u64;
+    /// The power of `host` is gone at the virtual time `now`: its disk forgets what was not durable. Returns the bytes lost.
+    fn power_loss(&mut self, host: &str, now: Duration) -> u64;
 
     /// The disk of `host` is in this state from now on; it may not have been started yet.
     fn set_disk(&mut self, host: &str, state: DiskState);
 
-    /// A few bits on the disk of `host` turn over. Returns which: none if it is empty.
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip>;
+    /// A few bits on the disk of `host` turn over at the virtual time `now`. Returns which: none if it is empty.
+    fn rot(&mut self, host: &str, now: Duration) -> BTreeSet<Flip>;
 
     /// Every connection between `a` and `b` breaks at both ends. Returns how many there were.
     fn reset(&mut self, a: &str, b: &str) -> u64;
@@ -328,7 +328,7 @@ impl Simulation {
                 }
             }
             Step::LosePower(host) => {
-                let bytes = machines.power_loss(&host);
+                let bytes = machines.power_loss(&host, now);
                 self.bytes_lost += bytes;
                 if bytes > 0 {
                     self.weather.felt(&host, &["power_loss"]);
@@ -351,7 +351,7 @@ impl Simulation {
             }
             Step::Rot(fault) => {
                 let host = fault.kind.hosts()[0];
-                let flips = machines.rot(host);
+                let flips = machines.rot(host, now);
                 self.begun(&fault, !flips.is_empty(), trace);
                 flips.iter().for_each(|flip| trace.record(now, host, "disk.rotted", &flip.to_string()));
             }

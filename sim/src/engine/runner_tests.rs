@@ -77,7 +77,7 @@ impl Machines for Log {
         1
     }
 
-    fn power_loss(&mut self, host: &str) -> u64 {
+    fn power_loss(&mut self, host: &str, _: Duration) -> u64 {
         self.0.borrow_mut().push(format!("dark {host}"));
         5
     }
@@ -87,7 +87,7 @@ impl Machines for Log {
         self.0.borrow_mut().push(format!("{how} {host}"));
     }
 
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+    fn rot(&mut self, host: &str, _: Duration) -> BTreeSet<Flip> {
         // The client's disk is empty.
         let flip = Flip { file: "x".into(), offset: 9, bit: 1 };
         if host == "client" { BTreeSet::new() } else { BTreeSet::from([flip]) }

@@ -20,7 +20,7 @@ use crate::engine::dice::Dice;
 use crate::engine::fault::Fault;
 use crate::engine::scenario_error::{ScenarioError, SectionError, from_toml, one_of};
 use crate::engine::scenario_fault::RawFault;
-use crate::engine::scenario_plan::{Names, RawPlan, Spelt};
+use crate::engine::scenario_plan::{Names, RawPlan, Spelt, World};
 use crate::engine::spanned::Spanned;
 
 /// The longest that chaos or drain may take, in virtual milliseconds: one hour, which is minutes of real time.
@@ -84,6 +84,11 @@ pub trait Work: Section {
     /// # Errors
     /// What is wrong, and what would be right.
     fn check_act(&self, seed: u64, act: &Self::Act) -> Result<(), (String, String)>;
+
+    /// The name of what comes into the world by an act, if it has one: no two of a plan may bring the same.
+    fn brings(_act: &Self::Act) -> Option<&str> {
+        None
+    }
 }
 
 /// A checked scenario. `T` is the hosted half's topology, `W` its workload.
@@ -276,7 +281,9 @@ fn check<T: Section, W: Work>(
     let chaos = raw.chaos.as_ref().map(|chaos| chaos.check(&hosts, W::suits, duration_ms)).transpose()?;
     let times = (duration_ms, duration_ms + drain_ms);
     let check_act = |seed, act: &W::Act| raw.workload.check_act(seed, act);
-    let plan = raw.plan.map(|plan| plan.check((&hosts, W::suits), &W::known_names(), times, check_act)).transpose()?;
+    let world = World { hosts: &hosts, suits: W::suits, events: events.as_deref() };
+    let acts = (check_act, W::brings as fn(&W::Act) -> Option<&str>);
+    let plan = raw.plan.map(|plan| plan.check(world, &W::known_names(), times, acts)).transpose()?;
     Ok(Scenario {
         name: raw.name.into_inner(),
         description: raw.description,

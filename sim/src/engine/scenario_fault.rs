@@ -10,16 +10,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::engine::fault::{Fault, FaultKind, KINDS, When};
-use crate::engine::scenario::{DELAY_MS_MAX, Suits, unwritten};
+use crate::engine::fault_limits::{Senseless, check_numbers, check_when};
+use crate::engine::scenario::{Suits, unwritten};
 use crate::engine::scenario_error::{SectionError, one_of};
 use crate::engine::scenario_schema::KindName;
 use crate::engine::spanned::Spanned;
-
-/// How far a clock may be off, in milliseconds: an hour, which is what a wrong time zone makes of it.
-const OFFSET_MS_MAX: i64 = 3_600_000;
-
-/// The most commands of one burst.
-const BURST_MAX: u64 = 10_000;
 
 /// A fault as written.
 #[derive(Deserialize, JsonSchema)]
@@ -100,13 +95,19 @@ impl RawFault {
         }
         self.check_keys(kind)?;
         let kind = self.kind_among(hosts, suits)?;
+        let for_ms = self.for_ms.as_ref().map_or(0, |for_ms| *for_ms.get_ref());
+        check_numbers(&kind, for_ms).map_err(|Senseless { key, message, help }| {
+            let span = self.spans().into_iter().find(|(name, _)| *name == key).and_then(|(_, span)| span);
+            SectionError::new(span.unwrap_or(self.kind.span()), message, help)
+        })?;
         let when = self.when.as_ref().map(|when| when.get_ref().check(events, duration_ms)).transpose()?;
         let (at_ms, for_ms) = self.times(duration_ms)?;
         Ok(Fault { at: Duration::from_millis(at_ms), for_: Duration::from_millis(for_ms), kind, when })
     }
 
-    fn check_keys(&self, kind: &str) -> Result<(), SectionError> {
-        let given: [(&str, Option<Range<usize>>); 12] = [
+    /// Where each key beside `kind`, `at_ms` and `when` stands, if it does.
+    fn spans(&self) -> [(&'static str, Option<Range<usize>>); 12] {
+        [
             ("between", self.between.as_ref().map(Spanned::span)),
             ("from", self.from.as_ref().map(Spanned::span)),
             ("to", self.to.as_ref().map(Spanned::span)),
@@ -119,10 +120,13 @@ impl RawFault {
             ("up_ms", self.up_ms.as_ref().map(Spanned::span)),
             ("commands", self.commands.as_ref().map(Spanned::span)),
             ("offset_ms", self.offset_ms.as_ref().map(Spanned::span)),
-        ];
+        ]
+    }
+
+    fn check_keys(&self, kind: &str) -> Result<(), SectionError> {
         let takes = keys(kind);
         let help = format!("a {kind} takes at_ms, {}", takes.join(", "));
-        for (key, span) in given {
+        for (key, span) in self.spans() {
             let wanted = takes.contains(&key);
             match span {
                 Some(span) if !wanted => return Err(SectionError::new(span, format!("a {kind} takes no {key}"), help)),
@@ -162,20 +166,20 @@ impl RawFault {
             "crash" => FaultKind::Crash { host },
             "power_loss" => FaultKind::PowerLoss { host },
             "bounce" => FaultKind::Bounce { host },
-            "restart_loop" => FaultKind::RestartLoop { host, up_ms: number(&self.up_ms, "up_ms", DELAY_MS_MAX)? },
+            "restart_loop" => FaultKind::RestartLoop { host, up_ms: number(&self.up_ms) },
             "pause" => FaultKind::Pause { host },
             "hang" => FaultKind::Hang { host },
             "refuse" => FaultKind::Refuse { host },
-            "disk_slow" => FaultKind::DiskSlow { host, sync_ms: number(&self.sync_ms, "sync_ms", DELAY_MS_MAX)? },
+            "disk_slow" => FaultKind::DiskSlow { host, sync_ms: number(&self.sync_ms) },
             "disk_full" => FaultKind::DiskFull { host },
             "disk_error" => FaultKind::DiskError { host },
             "disk_torn_write" => FaultKind::DiskTornWrite { host },
             "bit_rot" => FaultKind::BitRot { host },
-            "clock_skew" => FaultKind::ClockSkew { host, offset_ms: self.offset_ms()? },
-            "clock_jump" => FaultKind::ClockJump { host, offset_ms: self.offset_ms()? },
+            "clock_skew" => FaultKind::ClockSkew { host, offset_ms: *written(&self.offset_ms).get_ref() },
+            "clock_jump" => FaultKind::ClockJump { host, offset_ms: *written(&self.offset_ms).get_ref() },
             "redelivery_storm" => FaultKind::RedeliveryStorm { host },
-            "poison" => FaultKind::Poison { host, percent: number(&self.percent, "percent", 100)? },
-            "burst" => FaultKind::Burst { host, commands: number(&self.commands, "commands", BURST_MAX)? },
+            "poison" => FaultKind::Poison { host, percent: number(&self.percent) },
+            "burst" => FaultKind::Burst { host, commands: number(&self.commands) },
             kind => unreachable!("{kind} is among the kinds and can't be read"),
         })
     }
@@ -188,37 +192,19 @@ impl RawFault {
             return Err(SectionError::new(between.span(), message, "write between = [\"one\", \"other\"]"));
         };
         let (a, b) = two_sides(a, b, between.span(), hosts)?;
-        let percent = || number(&self.percent, "percent", 100);
-        let ms = |value, name| number(value, name, DELAY_MS_MAX);
+        let percent = || number(&self.percent);
         Ok(match kind {
             "partition" => FaultKind::Partition { a, b },
             "hold" => FaultKind::Hold { a, b },
-            "slow_link" => FaultKind::SlowLink { a, b, latency_ms: ms(&self.latency_ms, "latency_ms")? },
+            "slow_link" => FaultKind::SlowLink { a, b, latency_ms: number(&self.latency_ms) },
             "connection_reset" => FaultKind::ConnectionReset { a, b },
-            "frame_drop" => FaultKind::FrameDrop { a, b, percent: percent()? },
-            "frame_duplicate" => FaultKind::FrameDuplicate { a, b, percent: percent()? },
-            "frame_delay" => {
-                FaultKind::FrameDelay { a, b, percent: percent()?, delay_ms: ms(&self.delay_ms, "delay_ms")? }
-            }
-            "frame_reorder" => FaultKind::FrameReorder { a, b, percent: percent()? },
-            "frame_corrupt" => FaultKind::FrameCorrupt { a, b, percent: percent()? },
+            "frame_drop" => FaultKind::FrameDrop { a, b, percent: percent() },
+            "frame_duplicate" => FaultKind::FrameDuplicate { a, b, percent: percent() },
+            "frame_delay" => FaultKind::FrameDelay { a, b, percent: percent(), delay_ms: number(&self.delay_ms) },
+            "frame_reorder" => FaultKind::FrameReorder { a, b, percent: percent() },
+            "frame_corrupt" => FaultKind::FrameCorrupt { a, b, percent: percent() },
             kind => unreachable!("{kind} is of a wire and can't be read"),
         })
-    }
-
-    fn offset_ms(&self) -> Result<i64, SectionError> {
-        let (written, kind) = (written(&self.offset_ms), self.kind.get_ref());
-        let offset_ms = *written.get_ref();
-        let refuse = |help| Err(SectionError::new(written.span(), format!("offset_ms is {offset_ms}"), help));
-        if offset_ms == 0 || !(-OFFSET_MS_MAX..=OFFSET_MS_MAX).contains(&offset_ms) {
-            return refuse(format!("offset_ms is at least -{OFFSET_MS_MAX} and at most {OFFSET_MS_MAX}, and not 0"));
-        }
-        let for_ms = self.for_ms.as_ref().map_or(0, |for_ms| *for_ms.get_ref());
-        if kind == "clock_skew" && 2 * offset_ms.unsigned_abs() >= for_ms {
-            let most = for_ms.saturating_sub(1) / 2;
-            return refuse(format!("within {for_ms} ms a clock that never goes back is off by at most {most} ms"));
-        }
-        Ok(offset_ms)
     }
 
     fn times(&self, duration_ms: u64) -> Result<(u64, u64), SectionError> {
@@ -243,39 +229,29 @@ impl RawFault {
 
 impl RawWhen {
     fn check(&self, events: Option<&[String]>, duration_ms: u64) -> Result<When, SectionError> {
-        let event = self.event.get_ref();
-        if let Some(events) = events.filter(|events| !events.contains(event)) {
-            let message = format!("no run has an event {event:?}");
-            return Err(SectionError::new(self.event.span(), message, one_of(event, "events", events)));
-        }
-        if *self.nth.get_ref() == 0 {
-            return Err(SectionError::new(self.nth.span(), "nth is 0", "nth counts from 1"));
-        }
-        let after_ms = *self.after_ms.get_ref();
-        if after_ms > duration_ms {
-            let help = format!("after_ms is at most duration_ms = {duration_ms}");
-            return Err(SectionError::new(self.after_ms.span(), format!("after_ms is {after_ms}"), help));
-        }
-        Ok(When { event: event.clone(), of: self.of.clone(), nth: *self.nth.get_ref(), after_ms })
+        let Self { event, of, nth, after_ms } = self;
+        let (name, of) = (event.get_ref().clone(), of.clone());
+        let when = When { event: name, of, nth: *nth.get_ref(), after_ms: *after_ms.get_ref() };
+        check_when(&when, events, duration_ms).map_err(|Senseless { key, message, help }| {
+            let span = match key {
+                "nth" => nth.span(),
+                "after_ms" => after_ms.span(),
+                _ => event.span(),
+            };
+            SectionError::new(span, message, help)
+        })?;
+        Ok(when)
     }
+}
+
+/// A number that the kind takes; whether it can be is judged later.
+fn number(value: &Option<Spanned<u64>>) -> u64 {
+    *written(value).get_ref()
 }
 
 /// The value of a key that the kind takes.
 fn written<T>(value: &Option<T>) -> &T {
     value.as_ref().expect("the keys that a kind takes were checked before")
-}
-
-fn number(value: &Option<Spanned<u64>>, name: &str, max: u64) -> Result<u64, SectionError> {
-    let written = written(value);
-    let given = *written.get_ref();
-    if (1..=max).contains(&given) {
-        return Ok(given);
-    }
-    Err(SectionError::new(
-        written.span(),
-        format!("{name} is {given}"),
-        format!("{name} is at least 1 and at most {max}"),
-    ))
 }
 
 fn known_host(name: &Spanned<String>, hosts: &[String]) -> Result<String, SectionError> {

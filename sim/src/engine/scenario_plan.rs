@@ -3,6 +3,7 @@
 //! It is how a failure is handed over: shrinking writes it, people may edit it, and it is run with its own seed for ever.
 //! An entry is a fault, which has its times, or an act of the hosted half at its time.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::fault::Fault;
+use crate::engine::fault_limits::{Senseless, check_numbers, check_when};
 use crate::engine::plan::{Entry, Plan, What};
 use crate::engine::scenario::Suits;
 use crate::engine::scenario_error::{SectionError, one_of};
@@ -54,26 +56,27 @@ struct RawEntry<A> {
 }
 
 impl<A: DeserializeOwned> RawPlan<A> {
-    /// The plan it says, if its faults make sense among `hosts` and are healed within `duration_ms`, nothing is done after
+    /// The plan it says, if its faults make sense in `world` and are healed within `duration_ms`, nothing is done after
     /// `deadline_ms`, and `check_act` says nothing against its acts: it is given the seed and an act, and gives what is wrong
-    /// and what would be right.
+    /// and what would be right. No two acts may bring what has the same name into the world, by `brings`.
     pub(super) fn check(
         self,
-        (hosts, suits): (&[String], Suits),
+        world: World<'_>,
         names: &Names,
         (duration_ms, deadline_ms): (u64, u64),
-        check_act: impl Fn(u64, &A) -> Result<(), (String, String)>,
+        (check_act, brings): (impl Fn(u64, &A) -> Result<(), (String, String)>, impl Fn(&A) -> Option<&str>),
     ) -> Result<Spelt<A>, SectionError> {
         let Self { seed, guards, digest, planted, entries } = self;
         let guards = known(guards, "invariant", &names.invariants)?;
         let planted = known(planted, "bug", &names.bugs)?;
         let mut spelt = Spelt { seed, guards, digest, planted, faults: Vec::new(), acts: Vec::new() };
+        let mut brought = BTreeSet::new();
         for entry in entries {
             let span = entry.span();
             let RawEntry { at_ms, fault, act } = entry.into_inner();
             match (at_ms, fault, act) {
                 (None, Some(fault), None) => {
-                    check_fault(&fault, hosts, suits, duration_ms)?;
+                    check_fault(&fault, world, duration_ms)?;
                     spelt.faults.push(fault.into_inner());
                 }
                 (Some(at_ms), None, Some(act)) => {
@@ -83,6 +86,12 @@ impl<A: DeserializeOwned> RawPlan<A> {
                         let message = format!("this is done at {} ms, when the run is over", at_ms.get_ref());
                         let help = format!("at_ms is at most duration_ms + drain_ms = {deadline_ms}");
                         return Err(SectionError::new(at_ms.span(), message, help));
+                    }
+                    if let Some(name) = brings(act.get_ref())
+                        && !brought.insert(name.to_owned())
+                    {
+                        let help = "give each a name of its own: the run is judged by it";
+                        return Err(SectionError::new(act.span(), format!("{name:?} is in an entry before"), help));
                     }
                     spelt.acts.push((at_ms.into_inner(), act.into_inner()));
                 }
@@ -94,6 +103,14 @@ impl<A: DeserializeOwned> RawPlan<A> {
         }
         Ok(spelt)
     }
+}
+
+/// What faults happen to: the hosts, what can happen to each, and the events that there are, where they are known.
+#[derive(Clone, Copy)]
+pub(super) struct World<'w> {
+    pub(super) hosts: &'w [String],
+    pub(super) suits: Suits,
+    pub(super) events: Option<&'w [String]>,
 }
 
 /// What a plan may name. An empty list leaves it open.
@@ -115,9 +132,10 @@ fn known(name: Option<Spanned<String>>, sort: &str, names: &[String]) -> Result<
     }
 }
 
-fn check_fault(fault: &Spanned<Fault>, hosts: &[String], suits: Suits, duration_ms: u64) -> Result<(), SectionError> {
+fn check_fault(fault: &Spanned<Fault>, world: World<'_>, duration_ms: u64) -> Result<(), SectionError> {
+    let World { hosts, suits, events } = world;
     let wrong = |message: String, help: String| Err(SectionError::new(fault.span(), message, help));
-    let Fault { at, for_, kind, .. } = fault.get_ref();
+    let Fault { at, for_, kind, when } = fault.get_ref();
     let named = kind.hosts();
     if let Some(unknown) = named.iter().find(|host| !hosts.iter().any(|known| known == *host)) {
         return wrong(format!("there is no host {unknown:?}"), one_of(unknown, "hosts", hosts));
@@ -136,6 +154,10 @@ fn check_fault(fault: &Spanned<Fault>, hosts: &[String], suits: Suits, duration_
         let right = if kind.is_instant() { "for_ms is 0: it is over in an instant" } else { "for_ms is at least 1" };
         return wrong(format!("a {} of {} ms", kind.name(), for_.as_millis()), right.to_owned());
     }
+    let senseless = |Senseless { message, help, .. }: Senseless| SectionError::new(fault.span(), message, help);
+    let for_ms = u64::try_from(for_.as_millis()).unwrap_or(u64::MAX);
+    check_numbers(kind, for_ms).map_err(senseless)?;
+    when.as_ref().map_or(Ok(()), |when| check_when(when, events, duration_ms)).map_err(senseless)?;
     let ends_ms = at.checked_add(*for_).map(|end| end.as_millis());
     if ends_ms.is_none_or(|end| end > u128::from(duration_ms)) {
         let message = format!("this fault is over after the scenario's {duration_ms} ms");

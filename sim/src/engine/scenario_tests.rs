@@ -55,6 +55,10 @@ impl Work for Workload {
         let right = format!("with seed {seed} there is only \"ana\"");
         if act.greet == "ana" { Ok(()) } else { Err((format!("{:?} is not there", act.greet), right)) }
     }
+
+    fn brings(act: &Act) -> Option<&str> {
+        Some(&act.greet)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -452,8 +456,45 @@ fn an_entry_that_can_not_be_is_refused_at_its_place() {
     refuses("crash", "crsh", (12, 47), "crsh", "unknown variant `crsh`", "known keys");
     let eve = "{ greet = \"eve\" }";
     refuses("\"ana\"", "\"eve\"", (16, 7), eve, "\"eve\" is not there", "with seed 18446744073709551615");
+    // Numbers that a scenario's own faults can't have either; none of them may come to the run.
+    let kind = "{ crash = { host = \"broker\" } }";
+    for (other, message, help) in [
+        (
+            "{ poison = { host = \"broker\", percent = 101 } }",
+            "percent is 101",
+            "percent is at least 1 and at most 100",
+        ),
+        ("{ disk_slow = { host = \"broker\", sync_ms = 0 } }", "sync_ms is 0", "sync_ms is at least 1"),
+        ("{ restart_loop = { host = \"broker\", up_ms = 60001 } }", "up_ms is 60001", "at most 60000"),
+        ("{ burst = { host = \"broker\", commands = 0 } }", "commands is 0", "at most 10000"),
+        ("{ clock_jump = { host = \"broker\", offset_ms = 3600001 } }", "offset_ms is 3600001", "at most 3600000"),
+        ("{ clock_jump = { host = \"broker\", offset_ms = -9223372036854775808 } }", "offset_ms is -92", "and not 0"),
+        ("{ clock_skew = { host = \"broker\", offset_ms = 150 } }", "offset_ms is 150", "off by at most 149 ms"),
+        (
+            &format!("{kind}, when = {{ event = \"taken\", nth = 1, after_ms = 1 }}"),
+            "no run has an event \"taken\"",
+            "leased",
+        ),
+        (&format!("{kind}, when = {{ event = \"leased\", nth = 0, after_ms = 1 }}"), "nth is 0", "nth counts from 1"),
+        (
+            &format!("{kind}, when = {{ event = \"leased\", nth = 1, after_ms = 2001 }}"),
+            "after_ms is 2001",
+            "at most duration",
+        ),
+    ] {
+        refuses(kind, other, (12, 9), &fault.replace(kind, other), message, help);
+    }
+    let between = |kind: &str| format!("{{ frame_delay = {{ a = \"broker\", b = \"ledger\", {kind} }} }}");
+    for (numbers, message) in
+        [("percent = 101, delay_ms = 5", "percent is 101"), ("percent = 5, delay_ms = 0", "delay_ms is 0")]
+    {
+        let other = between(numbers);
+        refuses(kind, &other, (12, 9), &fault.replace(kind, &other), message, "at least 1 and at most");
+    }
     refuses("greet", "great", (16, 9), "great", "unknown field `great`", "did you mean \"greet\"?");
     refuses("= 12", "= 12001", (15, 9), "12001", "when the run is over", "duration_ms + drain_ms = 12000");
+    let twice = format!("{LEAST}{SPELT}\n[[plan.entry]]\nat_ms = 13\nact = {{ greet = \"ana\" }}\n");
+    refused(&twice, (20, 7), "{ greet = \"ana\" }", "\"ana\" is in an entry before", "give each a name of its own");
     let neither = "an entry is a fault or an act";
     let text = format!("{LEAST}[plan]\nseed = 1\n[[plan.entry]]\nat_ms = 5\n");
     let error = parse(&text).expect_err(neither);

@@ -100,7 +100,8 @@ pub const MARKS: &[&str] = &[
     "webhook_told",
 ];
 
-/// Events of the trace that faults can wait for. The detail of each names its tenant, and its message if it has one.
+/// Events of the trace that faults can wait for. Where one is of a tenant or of a message, its detail has that as a word of its
+/// own, which `when.of` looks for; of a process, a disk or a fault it has neither.
 pub const EVENTS: &[&str] = &[
     "api.answer",
     "auth.reloaded",
@@ -222,6 +223,8 @@ pub struct Client {
     pub accepted_at: Option<Duration>,
     /// The status of a final refusal.
     pub refused: Option<u16>,
+    /// When that came.
+    pub refused_at: Option<Duration>,
     /// What the API said of it at the end.
     pub reported: Option<String>,
 }
@@ -428,10 +431,10 @@ pub struct Kept {
     pub letters_of: BTreeSet<(TenantId, MessageId)>,
     /// Those that were discarded.
     pub discarded: BTreeSet<(TenantId, MessageId)>,
-    /// What the dead letters of forged messages say, by message id.
-    pub letters: BTreeMap<String, String>,
-    /// How many messages still wait.
-    pub depth: usize,
+    /// What the dead letters say, where secrets are searched for.
+    pub letters: BTreeMap<(TenantId, MessageId), String>,
+    /// Those that still wait, or are out.
+    pub waiting: BTreeSet<(TenantId, MessageId)>,
     /// What the system has measured of itself.
     pub measured: Measured,
 }
@@ -531,14 +534,11 @@ impl Seen {
         let broker = self.engines.broker.as_ref().ok_or_else(|| down("broker"))?;
         let ledger = self.engines.ledger.as_ref().ok_or_else(|| down("ledger"))?;
         let audit = self.engines.audit.as_ref().ok_or_else(|| down("audit"))?;
-        let tenants: BTreeSet<_> = self.commands.values().map(|command| &command.tenant).collect();
+        let letters_of: BTreeSet<_> = broker.every_dead_letter().map_err(unreadable)?.into_iter().collect();
         let mut letters = BTreeMap::new();
-        for id in &self.forged {
-            let message_id = MessageId::parse(id).map_err(unreadable)?;
-            for tenant in &tenants {
-                if let Some(letter) = broker.kept_letter(tenant, &message_id).map_err(unreadable)? {
-                    letters.insert(id.clone(), format!("{letter:?}"));
-                }
+        for key in letters_of.iter().filter(|_| self.canaries.is_some()) {
+            if let Some(letter) = broker.kept_letter(&key.0, &key.1).map_err(unreadable)? {
+                letters.insert(key.clone(), format!("{letter:?}"));
             }
         }
         let (mut entries, mut attempts, mut steps, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -567,11 +567,11 @@ impl Seen {
             steps,
             events,
             alerts: audit.every_alert().map_err(unreadable)?,
-            letters_of: broker.every_dead_letter().map_err(unreadable)?.into_iter().collect(),
+            letters_of,
             discarded: broker.every_discarded().map_err(unreadable)?.into_iter().collect(),
             log: LogCheck::of(audit, &self.checkpoints).map_err(unreadable)?,
             dead_letters: broker.dead_letters_kept().map_err(unreadable)?,
-            depth: broker.depth(),
+            waiting: broker.every_waiting().map_err(unreadable)?.into_iter().collect(),
             measured: Measured::default(),
         })
     }

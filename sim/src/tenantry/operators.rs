@@ -193,7 +193,10 @@ impl Operators {
         self.client_of(command, |client| client.sent_at = at);
         match self.post(command).await {
             200 | 202 => self.accepted(command),
-            refused => self.client_of(command, |client| client.refused = Some(refused)),
+            refused => {
+                let now = super::world::now();
+                self.client_of(command, |client| (client.refused, client.refused_at) = (Some(refused), Some(now)));
+            }
         }
     }
 

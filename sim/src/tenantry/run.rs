@@ -29,7 +29,7 @@ use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
-use super::invariant::{Case, Finding, judge};
+use super::invariant::{Case, Finding, judge, seen_broken};
 use super::model::Ask;
 use super::section::{self, Scenario};
 use super::workload::{self, Act, Forgery, Timed};
@@ -368,7 +368,8 @@ impl Setup {
     ) -> FinishedRun {
         let (findings, kept, error) = match judged {
             Ok((findings, kept)) => (findings, kept, None),
-            Err(error) => (Vec::new(), Kept::default(), Some(error)),
+            // What was seen to break before is broken all the same.
+            Err(error) => (seen_broken(seen), Kept::default(), Some(error)),
         };
         let mut invariants: Vec<_> = findings.into_iter().map(invariant_record).collect();
         if let Some(guarded) = &self.guards {
@@ -427,7 +428,7 @@ fn wrapping_key() -> Name {
 
 fn invariant_record(finding: Finding) -> InvariantRecord {
     let mut record = InvariantRecord::new(finding.name);
-    record.compared = finding.compared;
+    (record.compared, record.skipped) = (finding.compared, finding.skipped);
     finding.violations.into_iter().for_each(|violation| record.violate(violation));
     record
 }
@@ -458,16 +459,16 @@ impl Machines for Watched {
         broken
     }
 
-    fn power_loss(&mut self, host: &str) -> u64 {
-        self.worlds.power_loss(host)
+    fn power_loss(&mut self, host: &str, now: Duration) -> u64 {
+        self.worlds.power_loss(host, now)
     }
 
     fn set_disk(&mut self, host: &str, state: DiskState) {
         self.worlds.set_disk(host, state);
     }
 
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
-        self.worlds.rot(host)
+    fn rot(&mut self, host: &str, now: Duration) -> BTreeSet<Flip> {
+        self.worlds.rot(host, now)
     }
 
     fn reset(&mut self, a: &str, b: &str) -> u64 {
@@ -482,4 +483,22 @@ impl Machines for Watched {
 #[expect(clippy::disallowed_methods, reason = "a record says how long the run took; nothing in the run sees it")]
 fn wall_now() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenantry::cast::Part;
+
+    #[test]
+    fn a_run_that_ends_with_an_error_has_what_was_violated_before() {
+        let setup = Setup::story("story", 1, Cast::of(&[("ana", "acme", Part::Admin)]), Vec::new());
+        let mut seen = Seen::default();
+        seen.isolation.violations.push("globex has changed".into());
+        let faults = Faults { fired: BTreeMap::new(), felt: BTreeMap::new() };
+        let ended = setup.record(Err("the ledger is down".into()), &seen, &Trace::new(false), faults, 5, 5).record;
+        assert_eq!((ended.verdict, ended.error.as_deref()), (Verdict::Failed, Some("the ledger is down")));
+        let [isolation] = &ended.invariants[..] else { panic!("{:?}", ended.invariants) };
+        assert_eq!((isolation.name.as_str(), isolation.violations_total), ("G1-isolation", 1));
+    }
 }

@@ -11,7 +11,7 @@ use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use super::cast::{Cast, Part};
 use super::invariant::NAMES;
-use super::needs::fits;
+use super::needs::{brings, fits};
 use super::shrink::HARNESS;
 use super::workload::Act;
 use crate::bugs::Bug;
@@ -260,6 +260,10 @@ impl Work for Workload {
 
     fn check_act(&self, seed: u64, act: &Act) -> Result<(), (String, String)> {
         fits(&self.cast(&Dice::new(seed)), act)
+    }
+
+    fn brings(act: &Act) -> Option<&str> {
+        brings(act)
     }
 }
 

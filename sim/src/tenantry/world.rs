@@ -312,12 +312,12 @@ impl Machines for Worlds {
         hosted.life.as_ref().map_or(0, Life::open)
     }
 
-    fn power_loss(&mut self, host: &str) -> u64 {
+    fn power_loss(&mut self, host: &str, now: Duration) -> u64 {
         let mut hosts = self.lock();
         let Some(hosted) = hosts.get_mut(host) else { return 0 };
         hosted.losses += 1;
         // A dice of the host's own: which sectors survive on one host says nothing about another.
-        let dice = Dice::new(self.dice.u64("world.power_loss", host, hosted.losses));
+        let dice = self.dice.of("world.power_loss", host, hosted.losses).at(now);
         hosted.image.lock().expect("no holder panics").power_loss(&dice, hosted.losses).bytes_lost
     }
 
@@ -326,14 +326,14 @@ impl Machines for Worlds {
         let hosted = self.hosted(&mut hosts, host);
         let mut image = hosted.image.lock().expect("no holder panics");
         hosted.tears += u64::from(state.tearing && !image.state().tearing);
-        image.set_state(state, &Dice::new(self.dice.u64("world.torn", host, hosted.tears)));
+        image.set_state(state, &self.dice.of("world.torn", host, hosted.tears));
     }
 
-    fn rot(&mut self, host: &str) -> BTreeSet<Flip> {
+    fn rot(&mut self, host: &str, now: Duration) -> BTreeSet<Flip> {
         let mut hosts = self.lock();
         let Some(hosted) = hosts.get_mut(host) else { return BTreeSet::new() };
         hosted.rots += 1;
-        let dice = Dice::new(self.dice.u64("world.rot", host, hosted.rots));
+        let dice = self.dice.of("world.rot", host, hosted.rots).at(now);
         hosted.image.lock().expect("no holder panics").rot(&dice, hosted.rots)
     }
 

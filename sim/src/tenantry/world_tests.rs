@@ -165,7 +165,7 @@ fn rot_under_a_running_process_is_seen_when_it_starts_anew() {
         let flips = live(async {
             let audit = EmbeddedAudit::open(&worlds.start(HOST)).await.unwrap();
             fill(&audit, COMMITS).await;
-            let flips = worlds.rot(HOST);
+            let flips = worlds.rot(HOST, Duration::ZERO);
             let running = content(&audit).await.unwrap();
             assert_eq!(running, written(COMMITS), "seed {seed}: the pages are in the process's own cache");
             worlds.before_crash(HOST);
@@ -254,7 +254,7 @@ fn power_that_fails_in_the_middle_of_a_compaction_loses_nothing() {
             tokio::time::sleep(Duration::from_millis(5)).await;
             in_the_middle += u32::from(length(&worlds) < before);
             worlds.before_crash(BROKER);
-            worlds.power_loss(BROKER);
+            worlds.power_loss(BROKER, Duration::ZERO);
             shrunk += u32::from(length(&worlds) < before);
         });
         live(async {
@@ -294,4 +294,23 @@ fn a_stopped_process_gets_nothing_done_and_goes_on_as_soon_as_it_may() {
         assert!(matches!(done, Ok(Ok(Ok(())))), "it did not go on: {done:?}");
     });
     assert_eq!(weather.effects()["pause"], 1);
+}
+
+#[test]
+fn what_a_power_loss_and_rot_leave_is_drawn_anew_with_the_future() {
+    let ms = Duration::from_millis;
+    let left = |dice: Dice, at_ms: u64| {
+        let mut worlds = Worlds::new(dice, Trace::new(false), 1..=1, false);
+        let mut image = DiskImage::new();
+        image.create(FILE).unwrap();
+        image.write(FILE, 0, &[7; 100_000]).unwrap();
+        *worlds.hosted(&mut worlds.lock(), HOST).image.lock().unwrap() = image;
+        let flips = worlds.rot(HOST, ms(at_ms));
+        (flips, worlds.power_loss(HOST, ms(at_ms)))
+    };
+    let (past, plain) = (Dice::new(1), left(Dice::new(1), 400));
+    assert_eq!(left(past.redrawn(ms(401), 2), 400), plain, "the past stays");
+    let other = left(past.redrawn(ms(400), 2), 400);
+    assert!(other.0 != plain.0 && other.1 != plain.1, "{other:?} and {plain:?}");
+    assert_eq!(other, left(Dice::new(2), 400));
 }

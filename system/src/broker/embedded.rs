@@ -164,6 +164,21 @@ impl EmbeddedBroker {
         dead_letters::every_name(&*self.store.read()?, true)
     }
 
+    /// Every message that waits or is out, by its tenant and id: for reconciliation, not for serving.
+    pub fn every_waiting(&self) -> Result<Vec<(TenantId, MessageId)>, redb::Error> {
+        let read = self.store.read()?;
+        let mut names = Vec::new();
+        for row in read.open_table(MESSAGES)?.iter()? {
+            let (sequence, stored) = row?;
+            let Stored { tenant, message_id, .. } = decode(stored.value())?;
+            // What was settled is struck off in a later commit.
+            if self.store.machine().lock().lanes.contains(&tenant, sequence.value()) {
+                names.push((tenant, message_id));
+            }
+        }
+        Ok(names)
+    }
+
     async fn triage(&self, name: Name, triage: &Triage, grant: Option<GrantToken>) -> Result<Triaged, CallError> {
         let (machine, mut triage) = (self.store.machine(), triage.clone());
         if machine.outbox.is_full() {

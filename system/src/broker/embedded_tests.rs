@@ -81,6 +81,22 @@ async fn acks_that_a_crash_forgot_bring_their_messages_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_or_is_out_is_listed_and_what_was_settled_is_not_though_its_row_is_there() {
+    let bench = Bench::new().await;
+    let broker = open(&bench).await;
+    for (name, id) in [("acme", "m-1"), ("acme", "m-2"), ("globex", "m-1")] {
+        publish(&broker, name, id, "body").await;
+    }
+    let run = broker.fetch(1, NO_WAIT).await.unwrap().remove(0);
+    assert_eq!(broker.every_waiting().unwrap().len(), 3, "what is out has not ended");
+    assert!(broker.settle(&run.lease, done(1)).await.unwrap());
+    let mut kept = vec![(tenant("acme"), message_id("m-1")), (tenant("acme"), message_id("m-2"))];
+    kept.push((tenant("globex"), message_id("m-1")));
+    kept.retain(|(of, id)| (of, id) != (&run.lease.tenant, &run.messages[0].message_id));
+    assert_eq!(broker.every_waiting().unwrap(), kept);
+}
+
+#[tokio::test(start_paused = true)]
 async fn acks_ride_the_next_commit_or_make_one_soon() {
     let bench = Bench::new().await;
     let broker = open(&bench).await;

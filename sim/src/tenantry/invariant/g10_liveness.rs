@@ -19,24 +19,24 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             finding.expect(ended, || format!("{id}: accepted, but without an outcome by {by} ms"));
         }
     }
-    let depth = case.kept.depth;
-    finding.expect(depth == 0, || format!("{depth} messages still wait at {by} ms"));
-    let (outcomes, logged) = (case.kept.outcomes.len(), case.kept.audit.len());
-    finding.expect(outcomes == logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
-    let (forged, planned) = (case.seen.forged.len(), case.seen.forgeries);
-    finding.expect(forged == planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
+    let depth = case.kept.waiting.len();
+    finding.forbid(depth > 0, || format!("{depth} messages still wait at {by} ms"));
+    let (outcomes, logged) = (case.kept.outcomes.len() as u64, case.kept.audit.len() as u64);
+    finding.expect_equal(outcomes, logged, || format!("{outcomes} outcomes, but {logged} audit entries at {by} ms"));
+    let (forged, planned) = (case.seen.forged.len() as u64, case.seen.forgeries as u64);
+    finding.expect_equal(forged, planned, || format!("the adversary got {forged} of {planned} messages in by {by} ms"));
     let forged = (case.seen.forged.len() - case.seen.moved.len()) as u64;
     let decided = case.kept.outcomes.keys().filter(|(_, id)| case.forged(id.as_str()).is_some()).count();
     let (dead, gone) = (case.kept.dead_letters, (decided + case.kept.discarded.len()) as u64);
-    finding.expect(forged == dead + gone, || {
+    finding.expect_equal(forged, dead + gone, || {
         format!("{forged} forged messages, but {dead} dead letters and {gone} dealt with at {by} ms")
     });
     for ((tenant, id), (_, hurried)) in &case.seen.witness.hurried {
         finding
             .expect(*hurried <= HURRIED_MAX, || format!("{id} of {tenant} came again without a pause {hurried} times"));
     }
-    let (told, triages) = (case.seen.triaged.len(), case.seen.triages);
-    finding.expect(told == triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
-    finding.expect(case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));
+    let (told, triages) = (case.seen.triaged.len() as u64, case.seen.triages as u64);
+    finding.expect_equal(told, triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
+    finding.forbid(!case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));
     finding
 }

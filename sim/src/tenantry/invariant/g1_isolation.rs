@@ -1,9 +1,12 @@
-//! G1: a command changes only the tenant its verified grant names, and nobody's without the right to it.
+//! G1: a command changes only the tenant its verified grant names, and nobody's without the right to it. Who has the right is
+//! not refused but for a reason.
 
 use serde_json::{Value, json};
 use tenantry_system::ledger::TenantState;
 
 use super::{Case, Finding};
+use crate::tenantry::evidence::Client;
+use crate::tenantry::workload::Command;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G1-isolation");
@@ -18,6 +21,13 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
                 .expect(!accepted, || format!("{id}: {} may not do this, but was told 'accepted'", command.operator));
             let refused = client.and_then(|client| client.refused);
             finding.expect(refused.is_none_or(|status| status == 403), || format!("{id}: refused with {refused:?}"));
+        } else if let Some(client) = client
+            && let Some(status) = client.refused
+        {
+            let (operator, tenant) = (&command.operator, &command.tenant);
+            finding.expect(has_reason(case, command, client, status), || {
+                format!("{id}: {operator} may do this on {tenant}, and was refused with {status} for no reason")
+            });
         }
     }
     for (tenant, message_id) in case.kept.outcomes.keys() {
@@ -46,6 +56,17 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         finding.expect(known, || format!("the ledger has a tenant {tenant} that does not exist"));
     }
     finding
+}
+
+/// Whether there was a reason to refuse what its operator may do: a role that it rests on was away meanwhile, or its id was
+/// another body's first. Whatever says "not now" is no refusal: it was asked again.
+fn has_reason(case: &Case<'_>, command: &Command, client: &Client, status: u16) -> bool {
+    let (id, until) = (&command.message_id, client.refused_at.unwrap_or(case.deadline));
+    match status {
+        403 => case.was_away(id, &command.operator, &command.tenant, client.sent_at, until),
+        409 => case.seen.reused_first.contains_key(id) || case.seen.forged.contains(id),
+        _ => false,
+    }
 }
 
 /// Whoever asked for a tenant was not shown another. Whether what they were shown is right is G6's affair.

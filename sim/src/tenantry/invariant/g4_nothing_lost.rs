@@ -1,6 +1,8 @@
 //! G4: after the "accepted", whatever crashes, the command is kept: it has an outcome, waits, or is a dead letter. So is
 //! whatever someone inside has had confirmed. And no run is settled by anyone but its holder.
 
+use std::collections::BTreeSet;
+
 use super::{Case, Finding};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
@@ -13,18 +15,17 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let (Some(accepted_at), Some(command)) = (client.accepted_at, case.seen.commands.get(id)) else { continue };
         let outcomes = outcomes_by_message.get(id.as_str());
         let has_outcome = outcomes.is_some_and(|outcomes| outcomes.iter().any(|(at, _)| **at == command.tenant));
-        let waits_or_dead = matches!(client.reported.as_deref(), Some("pending" | "dead_lettered"));
-        finding.expect(has_outcome || waits_or_dead, || {
+        finding.expect(has_outcome || case.is_kept(&command.tenant, id), || {
             format!("{id}: accepted at {} ms, now {:?}", accepted_at.as_millis(), client.reported)
         });
     }
     // The broker confirms to anyone: also to whoever goes past the producer. What is refused is kept, to be looked at.
     let kept = case.kept;
-    let ends = || kept.outcomes.keys().chain(&kept.letters_of).chain(&kept.discarded).map(|(_, id)| id.as_str());
+    let kept = kept.outcomes.keys().chain(&kept.waiting).chain(&kept.letters_of).chain(&kept.discarded);
+    let kept: BTreeSet<&str> = kept.map(|(_, id)| id.as_str()).collect();
     for id in &case.seen.forged {
-        let is_somewhere = kept.depth > 0 || ends().any(|end| end == id);
-        finding.expect(is_somewhere, || {
-            format!("{id}: the broker took it in, and it has no outcome and is no dead letter")
+        finding.expect(kept.contains(id.as_str()), || {
+            format!("{id}: the broker took it in, and it has no outcome, does not wait and is no dead letter")
         });
     }
     finding

@@ -16,6 +16,9 @@ use super::{Case, Finding};
 /// been raised.
 const UNSEEN_MS: i64 = 6000;
 
+/// Outcomes that tell of an attempt: a role that is gone, or was never there, and a ciphertext that was moved.
+const ATTEMPTS: [&str; 2] = ["forbidden", "sealed_for_another"];
+
 /// What a rule looks at: its place, when it happened, whose it is, and what it is of.
 #[derive(Debug, Clone)]
 struct Seen {
@@ -31,7 +34,26 @@ struct Rule<'r> {
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
-    judge(&case.seen.alert_rules, &case.kept.events, &case.kept.alerts)
+    let mut finding = judge(&case.seen.alert_rules, &case.kept.events, &case.kept.alerts);
+    // Whoever is woken by one must find what it is of. Of attempts and steps it is judged elsewhere whether they ring; a
+    // decision does where it tells of an attempt.
+    let kept = case.kept;
+    let mut of: BTreeSet<u64> = kept.attempts.iter().map(|(place, _)| *place).collect();
+    of.extend(kept.steps.iter().map(|(place, _)| *place));
+    let mut attempted = BTreeSet::new();
+    for (place, event) in &kept.events {
+        match event {
+            Event::Decided(entry) if ATTEMPTS.contains(&entry.outcome.as_str()) => drop(attempted.insert(*place)),
+            Event::Raised(_) => drop(of.insert(*place)),
+            _ => {}
+        }
+    }
+    for alert in &kept.alerts {
+        let right = of.remove(&alert.place) || attempted.remove(&alert.place);
+        finding.expect(right, || format!("{alert:?} rang for nothing on record, or once more"));
+    }
+    finding.forbid(!attempted.is_empty(), || format!("what was decided at {attempted:?} must have rung, and did not"));
+    finding
 }
 
 fn judge(rules: &str, events: &[(u64, Event)], alerts: &[Alert]) -> Finding {
@@ -57,7 +79,7 @@ fn judge(rules: &str, events: &[(u64, Event)], alerts: &[Alert]) -> Finding {
             _ => rule.check(events, &mut finding),
         }
     }
-    finding.expect(raised.is_empty(), || format!("raised by no rule that there is: {raised:?}"));
+    finding.forbid(!raised.is_empty(), || format!("raised by no rule that there is: {raised:?}"));
     for (place, event) in events {
         let Event::Raised(raised) = event else { continue };
         let rung = alerts.iter().find(|alert| alert.place == *place);
@@ -151,7 +173,9 @@ impl Rule<'_> {
                 format!("{name}: {raised:?} does not name {cause:?}, behind which it stands")
             });
         }
-        finding.expect(expected == found, || format!("{name} must have fired at {expected:?}, and did at {found:?}"));
+        // Silence over a log in which nothing stands is no silence of the rule's.
+        finding.compared += events.len() as u64;
+        finding.forbid(expected != found, || format!("{name} must have fired at {expected:?}, and did at {found:?}"));
     }
 
     fn threshold(&self) -> usize {

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use tenantry_system::audit::{APPROVALS, Attempt, Code};
+use tenantry_system::ids::{TenantId, UserId};
 use tenantry_system::rights::Role;
 
 use super::{Case, Finding};
-use crate::tenantry::workload::Command;
+use crate::tenantry::approvers::Paired;
+use crate::tenantry::workload::{Command, Triage};
 use crate::tenantry::world::since_epoch;
 
 /// Whether a role that `command` rests on was, or was about to be, away when `attempt` was refused: an instant of a host's
@@ -17,6 +19,28 @@ use crate::tenantry::world::since_epoch;
 fn was_away(case: &Case<'_>, command: &Command, attempt: &Attempt) -> bool {
     let (at, off) = (since_epoch(attempt.at_unix_ms), case.seen.clocks_off);
     case.was_away(&command.message_id, &command.operator, &command.tenant, at.saturating_sub(off), at + off)
+}
+
+/// Whether what rang was brought about: by a command or a forgery that it names, by someone who may do less than they had
+/// tried, or by a role that was away. Faults alone bring nothing about that rings.
+fn has_cause(case: &Case<'_>, attempt: &Attempt) -> bool {
+    let (seen, claimed) = (case.seen, &attempt.claimed);
+    let named =
+        |id: &String| seen.commands.contains_key(id) || seen.forged.contains(id) || seen.forged_bodies.contains_key(id);
+    if claimed.message_id.as_ref().is_some_and(named) {
+        return true;
+    }
+    let user = claimed.user.as_deref().and_then(|user| UserId::parse(user).ok());
+    let tenant = claimed.tenant.as_deref().and_then(|tenant| TenantId::parse(tenant).ok());
+    let (Some(user), Some(tenant)) = (user, tenant) else { return false };
+    let (at, off) = (since_epoch(attempt.at_unix_ms), seen.clocks_off);
+    let paired = |paired: &Paired| {
+        paired.command.tenant == tenant && (paired.command.operator == user || paired.approver.as_ref() == Some(&user))
+    };
+    let tried = |triage: &Triage| !triage.allowed && triage.operator == user && triage.tenant == tenant;
+    seen.revocations.within(&user, &tenant, at.saturating_sub(off), at + off)
+        || attempt.entry == APPROVALS && seen.four_eyes.planned.values().any(paired)
+        || seen.triaged.iter().any(|(triage, ..)| tried(triage))
 }
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
@@ -51,21 +75,24 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             format!("{id}: it was forged, and {count} attempts of it are on record")
         });
     }
-    for (id, attempts) in &by_message {
+    for (id, command) in case.seen.commands.iter().filter(|(_, command)| command.allowed) {
         // An id that is used for two bodies is refused, and so is a token for whose key nobody could ask, both without
         // ringing; nothing else that operators do is an attempt.
-        let Some(command) = case.seen.commands.get(*id).filter(|command| command.allowed) else { continue };
         // Whose role was taken away for a while is refused, and on record, while it is gone; and not before, nor after.
         let accuses = |attempt: &&&Attempt| {
             !matches!(attempt.code, Code::Conflict | Code::Unchecked) && !was_away(case, command, attempt)
         };
-        let accused = attempts.iter().find(accuses);
+        let accused = by_message.get(id.as_str()).into_iter().flatten().find(accuses);
         finding.expect(accused.is_none(), || format!("{id} was an honest command, and is on record as {accused:?}"));
+    }
+    for (_, attempt) in case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()) {
+        finding.expect(has_cause(case, attempt), || format!("{attempt:?} rang, and nobody did anything of the sort"));
     }
     let ringing = case.kept.attempts.iter().filter(|(_, attempt)| attempt.rings().is_some()).map(|(place, _)| *place);
     let rung = case.kept.alerts.iter().filter(|alert| case.kept.attempts.iter().any(|(at, _)| *at == alert.place));
     let (ringing, rung): (Vec<_>, Vec<_>) = (ringing.collect(), rung.map(|alert| alert.place).collect());
+    finding.compared += ringing.len().max(rung.len()) as u64;
     finding
-        .expect(ringing == rung, || format!("attempts at {ringing:?} ring, and there are alerts of those at {rung:?}"));
+        .forbid(ringing != rung, || format!("attempts at {ringing:?} ring, and there are alerts of those at {rung:?}"));
     finding
 }

@@ -1,47 +1,87 @@
 //! G8: rate limits hold, and one tenant's flood costs the others no more than the scenario's bound.
 //!
-//! The rate is judged by what the broker took in: whatever was both let through and taken in within a span of time is no
+//! The rates - a tenant's, a user's, an address's - are judged by what the broker took in: whatever was both let through and taken in within a span of time is no
 //! more than a burst and what the rate adds in that span. Between the two a message may wait as long as it likes, for auth or
 //! for the broker: only what it is known to have been let through by counts. A flooded tenant's own delay is
 //! its own affair; that of the others is measured from sending to effect.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use super::{Case, Finding};
 
 /// What the limiter sees in one instant reaches those who look on at two: the length of two long ticks.
 const INSTANT: Duration = Duration::from_millis(4);
 
+/// Since when a message may have been let through, and when the broker had taken it in.
+type Span = (Duration, Duration);
+
 /// Below this many samples a 99th percentile says nothing.
 const SAMPLES_MIN: usize = 100;
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G8-fair-share");
-    let rate = case.rate_limits.tenant;
+    let RateLimits { tenant: of_tenant, user: of_user, source: of_source } = *case.rate_limits;
+    let mut users: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
+    let mut source = Vec::new();
     for (tenant, times) in &case.seen.taken_in {
-        let spans: Vec<_> = times.iter().filter_map(|(id, at)| Some((let_through_since(case, id)?, *at))).collect();
-        let (per_second, burst) = (rate.per_second.get(), rate.burst.get());
-        for (since, until, messages) in busiest(&spans, per_second) {
-            let allowed = f64::from(burst) + f64::from(per_second) * (until - since + INSTANT).as_secs_f64();
-            finding.expect(messages as f64 <= allowed, || {
-                let (from, to) = (since.as_millis(), until.as_millis());
-                format!("{tenant}: {messages} from {from} to {to} ms, more than {per_second} a second and bursts of {burst} allow")
-            });
+        let let_through = times.iter().filter_map(|(id, at)| Some((id, (let_through_since(case, id)?, *at))));
+        let let_through: Vec<(_, Span)> = let_through.collect();
+        for (id, span) in &let_through {
+            if let Some(command) = case.seen.commands.get(*id) {
+                users.entry(command.operator.as_str()).or_default().push(*span);
+            }
         }
+        let spans: Vec<Span> = let_through.into_iter().map(|(_, span)| span).collect();
+        check_rate(tenant.as_str(), &spans, of_tenant, &mut finding);
+        source.extend(spans);
     }
+    for (user, spans) in users {
+        check_rate(user, &spans, of_user, &mut finding);
+    }
+    // All operators ask from one address.
+    check_rate("the operators' address", &source, of_source, &mut finding);
     if let Some(bound) = case.quiet_p99_ms_max {
         let noisy = &case.cast.tenants[0];
         let mut delays: Vec<_> = quiet_delays(case, noisy);
         delays.sort_unstable();
         // The scenario was refused if it had too few; a rare seed draws fewer all the same, and says nothing.
-        if delays.len() >= SAMPLES_MIN {
-            let p99 = delays[delays.len() * 99 / 100].as_millis();
-            finding.expect(p99 <= u128::from(bound), || {
-                format!("beside {noisy}'s noise, 1 in 100 commands of the others took {p99} ms or more; the bound is {bound} ms")
-            });
+        match delays.len() >= SAMPLES_MIN {
+            true => {
+                let p99 = delays[delays.len() * 99 / 100].as_millis();
+                finding.expect(p99 <= u128::from(bound), || {
+                    format!("beside {noisy}'s noise, 1 in 100 commands of the others took {p99} ms or more; the bound is {bound} ms")
+                });
+            }
+            false => {
+                let samples = delays.len();
+                finding
+                    .skipped
+                    .push(format!("the quiet tenants' 99th percentile: {samples} samples, and it takes {SAMPLES_MIN}"));
+            }
         }
     }
     finding
+}
+
+/// No more of those that `who` sent came through than a burst and what the rate adds.
+fn check_rate(who: &str, spans: &[Span], rate: Rate, finding: &mut Finding) {
+    let (per_second, burst) = (rate.per_second.get(), rate.burst.get());
+    finding.compared += spans.len() as u64;
+    if spans.len() as u64 <= u64::from(burst) {
+        return;
+    }
+    for (since, until, messages) in busiest(spans, per_second) {
+        let allowed = f64::from(burst) + f64::from(per_second) * (until - since + INSTANT).as_secs_f64();
+        finding.forbid(messages as f64 > allowed, || {
+            let (from, to) = (since.as_millis(), until.as_millis());
+            format!(
+                "{who}: {messages} from {from} to {to} ms, more than {per_second} a second and bursts of {burst} allow"
+            )
+        });
+    }
 }
 
 /// Since when the producer may have let a message through; never, if it came past the producer.
@@ -51,7 +91,7 @@ fn let_through_since(case: &Case<'_>, id: &str) -> Option<Duration> {
 
 /// Of the spans that begin with each message the one that its messages least fit into at this rate, as (from, to, how many lie in
 /// it whole).
-fn busiest(spans: &[(Duration, Duration)], per_second: u32) -> Vec<(Duration, Duration, usize)> {
+fn busiest(spans: &[Span], per_second: u32) -> Vec<(Duration, Duration, usize)> {
     let mut by_end = spans.to_vec();
     by_end.sort_unstable_by_key(|(since, until)| (*until, *since));
     let most = |(from, _): &(Duration, Duration)| {

@@ -16,21 +16,18 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         canaries.search("audit", text.as_bytes(), || format!("the entry of {}", entry.message_id));
     }
     for (id, letter) in &case.kept.letters {
-        canaries.search("dead letter", letter.as_bytes(), || id.clone());
+        canaries.search("dead letter", letter.as_bytes(), || format!("{id:?}"));
     }
     for (id, outcome) in &case.kept.outcomes {
         canaries.search("outcome", format!("{outcome:?}").as_bytes(), || format!("{id:?}"));
     }
     let found = canaries.found();
     let drawn = case.seen.commands.values().filter(|command| matches!(command.ask, Ask::Store { .. })).count();
-    finding.expect(drawn > 0, || "no secret was sent".into());
-    finding.expect(found.expected > 0, || format!("no canary was found on the {OPERATORS_HOP}: the search is blind"));
+    finding.forbid(drawn == 0, || "no secret was sent".into());
+    finding.forbid(found.expected == 0, || format!("no canary was found on the {OPERATORS_HOP}: the search is blind"));
     for place in PLACES {
         let bytes = found.searched.get(place).copied().unwrap_or(0);
-        finding.expect(bytes > 0, || format!("not a byte was searched: {place}"));
-    }
-    if !case.kept.letters.is_empty() {
-        finding.expect(found.searched.contains_key("dead letter"), || "no dead letter was searched".into());
+        finding.forbid(bytes == 0, || format!("not a byte was searched: {place}"));
     }
     finding.compared +=
         found.searched.iter().filter(|(place, _)| **place != OPERATORS_HOP).map(|(_, n)| n).sum::<u64>();

@@ -43,7 +43,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         });
         finding.expect(
             // It may have died again, and been given up by another.
-            !told.contains(&Told::Replayed) || outcome || letter || discarded || kept.depth > 0,
+            !told.contains(&Told::Replayed) || outcome || letter || discarded || kept.waiting.contains(key),
             || {
                 format!(
                     "{key:?}: an operator was told that it is replayed, and it has neither an outcome nor lies there"

@@ -18,7 +18,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     // `counted` and what `was`: equal, or not more where the host may have forgotten.
     let mut equal = |host: &str, what: &str, counted: u64, was: u64| {
         let holds = if measured.lived_once(host) { counted == was } else { counted <= was };
-        finding.expect(holds, || format!("the metrics of the {host} count {counted} {what}, and there are {was}"));
+        finding.compared += counted.max(was);
+        finding.forbid(!holds, || format!("the metrics of the {host} count {counted} {what}, and there are {was}"));
     };
     let applied = |end| measured.sum("ledger", |metrics| metrics.applied.get(end));
     let outcomes = |ok: bool| kept.outcomes.values().filter(|outcome| outcome.verdict.is_ok() == ok).count() as u64;
@@ -33,7 +34,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     // `seen` by someone else, of what was `counted`: not more, if nobody has forgotten.
     let mut at_most = |host: &str, what: &str, counted: u64, seen: u64| {
         let holds = !measured.lived_once(host) || seen <= counted;
-        finding.expect(holds, || format!("{seen} {what} were seen, and the metrics of the {host} count {counted}"));
+        finding.compared += seen;
+        finding.forbid(!holds, || format!("{seen} {what} were seen, and the metrics of the {host} count {counted}"));
     };
     let taken_in: usize = case.seen.taken_in.values().map(Vec::len).sum();
     let accepted = measured.sum("broker", |metrics| metrics.publishes.get(PublishEnd::Accepted));
@@ -48,7 +50,8 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
             let counted = measured.sum_of_all(|metrics| metrics.refusals.get((role, code)));
             let logged = logged.count() as u64;
             // A refusal is counted before it is on its way to the log: no life can have forgotten one that is there.
-            finding.expect(logged <= counted, || {
+            finding.compared += logged;
+            finding.forbid(logged > counted, || {
                 format!("{logged} attempts of {code:?} at the {role} are on record, and its metrics count {counted}")
             });
         }

@@ -28,6 +28,8 @@ struct Story {
     kept: Kept,
     quiet: bool,
     quiet_p99_ms_max: Option<u64>,
+    user_rate: Rate,
+    source_rate: Rate,
 }
 
 fn id(text: &str) -> MessageId {
@@ -54,6 +56,7 @@ fn story() -> Story {
             sent_at: at(0),
             accepted_at: allowed.then(|| at(10)),
             refused: (!allowed).then_some(403),
+            refused_at: (!allowed).then(|| at(10)),
             reported: allowed.then(|| "applied".into()),
         };
         if allowed {
@@ -130,7 +133,8 @@ fn story() -> Story {
     }
     seen.alert_rules = tenantry_system::alerting::DEFAULT_RULES.into();
     kept.log = LogCheck { compared: 3, violations: Vec::new() };
-    Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None }
+    let RateLimits { user: user_rate, source: source_rate, .. } = RateLimits::default();
+    Story { cast, seen, kept, quiet: true, quiet_p99_ms_max: None, user_rate, source_rate }
 }
 
 /// What the hosts would have counted of it, and one trace for each effect.
@@ -150,8 +154,9 @@ fn measure(measured: &mut Measured) {
     }
 }
 
-fn findings(Story { cast, seen, kept, quiet, quiet_p99_ms_max }: &Story) -> Vec<Finding> {
-    let rate_limits = &RateLimits { tenant: Rate::new(10, 20), ..RateLimits::default() };
+fn findings(story: &Story) -> Vec<Finding> {
+    let Story { cast, seen, kept, quiet, quiet_p99_ms_max, user_rate, source_rate } = story;
+    let rate_limits = &RateLimits { tenant: Rate::new(10, 20), user: *user_rate, source: *source_rate };
     let (quiet_by_deadline, deadline, quiet_p99_ms_max) = (*quiet, Duration::from_secs(1), *quiet_p99_ms_max);
     judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline })
 }
@@ -189,6 +194,34 @@ fn g1_sees_an_outcome_at_another_tenant_an_accepted_attempt_and_a_change_of_an_u
     changed.seen.isolation.begin(&tenant("acme"), 1);
     changed.seen.isolation.end(&tenant("acme"), 1, state(1, 6), "m-1");
     assert_eq!(violated(&changed), ["G1-isolation"]);
+}
+
+#[test]
+fn g1_sees_that_an_allowed_command_was_refused_for_no_reason() {
+    let refused = |status: u16, explain: &dyn Fn(&mut Story)| {
+        let mut refused = story();
+        let client = refused.seen.clients.get_mut("m-2").unwrap();
+        (client.accepted_at, client.reported) = (None, None);
+        (client.refused, client.refused_at) = (Some(status), Some(client.sent_at + Duration::from_millis(10)));
+        explain(&mut refused);
+        let violations = said(&refused, "G1-isolation").violations;
+        assert!(violations.iter().all(|told| told.contains("m-2") && told.contains(&status.to_string())));
+        !violations.is_empty()
+    };
+    let nothing = |_: &mut Story| {};
+    for status in [400, 401, 403, 404, 409, 413] {
+        assert!(refused(status, &nothing), "{status}");
+    }
+    let gone = |story: &mut Story| {
+        let gone = [(story.cast.operators[0].clone(), tenant("acme"))].into();
+        story.seen.revocations.begin(&gone);
+    };
+    assert!(!refused(403, &gone) && refused(409, &gone));
+    let reused = |story: &mut Story| {
+        let ask = Ask::Credit { amount_minor: 1, currency: "EUR".into() };
+        story.seen.reused_first.insert("m-2".into(), ask);
+    };
+    assert!(!refused(409, &reused) && refused(403, &reused));
 }
 
 #[test]
@@ -256,7 +289,9 @@ fn paired() -> Story {
     let eyes = &mut paired.seen.four_eyes;
     eyes.planned.extend([("m-1".into(), first), ("m-3".into(), unasked)]);
     eyes.given.insert("m-1".into(), (body, Duration::from_millis(5)));
-    eyes.sent.insert("m-1".into(), (Duration::from_millis(6), Duration::from_millis(10)));
+    for sent in ["m-1", "m-3"] {
+        eyes.sent.insert(sent.into(), (Duration::from_millis(6), Duration::from_millis(10)));
+    }
     eyes.applied(&paired.seen.revocations, (&tenant("acme"), "m-1"), body, at, 1);
     paired.kept.audit[0].approved_by = Some(bob);
     paired
@@ -333,6 +368,28 @@ fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait(
     at_once(&mut flood, "f-23");
     assert_eq!(violated(&flood), ["G8-fair-share"]);
 
+    // The same flood, under a limit of its sender, or of the address it came from.
+    let (ids, of_tenant): (Vec<_>, _) = {
+        let taken_in = &flood.seen.taken_in[&tenant("acme")];
+        (taken_in.iter().map(|(id, _)| id.clone()).collect(), taken_in.len())
+    };
+    let mut limited = |user_rate: Rate, source_rate: Rate| {
+        for id in &ids {
+            let command = Command { message_id: id.clone(), ..flood.seen.commands["m-1"].clone() };
+            flood.seen.commands.insert(id.clone(), command);
+        }
+        // Over three tenants, of which each has little.
+        let spread = flood.seen.taken_in.remove(&tenant("acme")).unwrap_or_default();
+        for (index, taken) in spread.into_iter().enumerate() {
+            flood.seen.taken_in.entry(tenant(&format!("t-{}", index % 3))).or_default().push(taken);
+        }
+        (flood.user_rate, flood.source_rate) = (user_rate, source_rate);
+        !said(&flood, "G8-fair-share").violations.is_empty()
+    };
+    assert_eq!(of_tenant, 24);
+    let (loose, tight) = (Rate::new(1000, 1000), Rate::new(10, 20));
+    assert_eq!([limited(loose, loose), limited(tight, loose), limited(loose, tight)], [false, true, true]);
+
     let delayed = |slow: u64| {
         let mut delayed = story();
         delayed.cast = Cast::of(&[("bob", "globex", Part::Admin), ("ana", "acme", Part::Admin)]);
@@ -349,6 +406,35 @@ fn g8_sees_a_tenant_that_got_more_than_its_rate_and_quiet_ones_that_had_to_wait(
         violated(&delayed).contains(&"G8-fair-share")
     };
     assert_eq!([delayed(1), delayed(2)], [false, true]);
+
+    let few = Story { quiet_p99_ms_max: Some(50), ..story() };
+    assert_eq!(said(&few, "G8-fair-share").skipped.len(), 1, "what was not looked at is said");
+    assert_eq!(said(&story(), "G8-fair-share").skipped, [""; 0]);
+}
+
+#[test]
+fn a_run_in_which_nothing_happens_compares_nothing_and_whatever_is_checked_only_where_it_is_planned_does_neither() {
+    let mut nothing = story();
+    let rules = nothing.seen.alert_rules.clone();
+    (nothing.seen, nothing.kept) = Default::default();
+    nothing.seen.alert_rules = rules;
+    let plan: [&dyn Fn(&mut Story); 2] = [&|_| {}, &|story| {
+        (story.seen.triages, story.seen.dry_runs_planned, story.seen.webhook) = (1, true, true);
+        story.seen.canaries = Some(crate::tenantry::canary::Canaries::new(&crate::engine::dice::Dice::new(1)));
+        story.seen.followed = followed().seen.followed;
+        story.seen.followed[0].events.clear();
+        // Neither was sent.
+        story.seen.four_eyes.planned = paired().seen.four_eyes.planned;
+    }];
+    for plan in plan {
+        plan(&mut nothing);
+        // Those that were planned and did not happen are missed, not compared.
+        let compared =
+            |finding: &Finding| (finding.compared > 0 && finding.violations.is_empty()).then_some(finding.name);
+        assert_eq!(findings(&nothing).iter().filter_map(compared).collect::<Vec<_>>(), [""; 0]);
+    }
+    nothing.seen.catalogue_planned = true;
+    assert_eq!(findings(&nothing)[0].compared, 0);
 }
 
 #[test]
@@ -385,6 +471,24 @@ fn g4_sees_a_confirmed_command_that_is_nowhere() {
     assert!(violated(&forgotten).contains(&"G4-nothing-lost"));
     forgotten.kept.letters_of.insert((tenant("acme"), id("f-1")));
     assert!(!violated(&forgotten).contains(&"G4-nothing-lost"));
+}
+
+#[test]
+fn g4_excuses_what_waits_and_nothing_beside_it() {
+    let mut waits = story();
+    waits.kept.outcomes.remove(&(tenant("acme"), id("m-2")));
+    waits.seen.forged.insert("f-1".into());
+    let lost = |story: &Story| said(story, "G4-nothing-lost").violations.len();
+    assert_eq!(lost(&waits), 2);
+    // What the API says of it is no proof.
+    waits.seen.clients.get_mut("m-2").unwrap().reported = Some("dead_lettered".into());
+    assert_eq!(lost(&waits), 2);
+    waits.kept.waiting.insert((tenant("globex"), id("m-2")));
+    assert_eq!(lost(&waits), 2, "in another's lane it is lost");
+    waits.kept.waiting.insert((tenant("acme"), id("m-2")));
+    assert_eq!(lost(&waits), 1);
+    waits.kept.waiting.insert((tenant("acme"), id("f-1")));
+    assert_eq!(lost(&waits), 0);
 }
 
 #[test]
@@ -474,6 +578,32 @@ fn g7_sees_an_attempt_that_is_not_on_record_or_twice_or_rings_not_and_an_honest_
     let mut unforged = story();
     unforged.seen.forged.insert("f-1".into());
     assert!(violated(&unforged).contains(&"G7-attempts-on-record"));
+
+    // Nothing of that place stands in the log, or it rang before.
+    for place in [7, 3] {
+        let mut of_nothing = story();
+        of_nothing.kept.alerts.push(tenantry_system::audit::Alert { place, ..of_nothing.kept.alerts[0].clone() });
+        assert!(violated(&of_nothing).contains(&"G7-alerts"), "{place}");
+    }
+
+    // A decision that says "you may not" rings, and one that does not is not silent.
+    let mut decided = story();
+    let entry = AuditEntry { outcome: "forbidden".into(), ..decided.kept.audit[0].clone() };
+    decided.kept.events.push((7, Event::Decided(entry)));
+    assert!(said(&decided, "G7-alerts").violations[0].contains("{7}"));
+    decided.kept.alerts.push(tenantry_system::audit::Alert { place: 7, ..decided.kept.alerts[0].clone() });
+    assert_eq!(said(&decided, "G7-alerts").violations, [""; 0]);
+
+    // It rang, and nobody did anything of the sort; unless their role was away.
+    let mut causeless = story();
+    let ana = causeless.cast.operators[0].clone();
+    let claimed = Claimed { user: Some(ana.to_string()), ..Claimed::tenant(tenant("acme")) };
+    let attempt = Attempt { claimed, ..causeless.kept.attempts[0].1.clone() };
+    causeless.kept.alerts.extend(Event::Refused(attempt.clone()).alert(4));
+    causeless.kept.attempts.push((4, attempt));
+    assert_eq!(said(&causeless, "G7-attempts-on-record").violations.len(), 1);
+    causeless.seen.revocations.begin(&[(ana, tenant("acme"))].into());
+    assert_eq!(said(&causeless, "G7-attempts-on-record").violations, [""; 0]);
 
     let mut accused = story();
     accused.kept.attempts[0].1.claimed.message_id = Some("m-1".into());
@@ -590,7 +720,7 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     unanswered.seen.clients.get_mut("m-3").unwrap().refused = None;
     assert_eq!(violated(&unanswered), ["G10-liveness"]);
     let mut waiting = story();
-    waiting.kept.depth = 1;
+    waiting.kept.waiting.insert((tenant("acme"), id("m-9")));
     assert_eq!(violated(&waiting), ["G10-liveness"]);
     let mut restless = story();
     restless.quiet = false;
@@ -600,6 +730,26 @@ fn g10_sees_an_unanswered_operator_a_queue_that_waits_and_a_run_that_never_rests
     assert!(!violated(&hammered).contains(&"G10-liveness"));
     hammered.seen.witness.deliver(&tenant("acme"), &id("m-1"), 7);
     assert!(violated(&hammered).contains(&"G10-liveness"));
+}
+
+#[test]
+fn what_was_seen_to_break_is_told_though_the_stores_can_not_be_read() {
+    assert_eq!(seen_broken(&story().seen), Vec::new());
+    let told = |spoil: &dyn Fn(&mut Seen)| {
+        let mut spoilt = story();
+        spoil(&mut spoilt.seen);
+        let [Finding { name, compared: 1, violations, .. }] = &seen_broken(&spoilt.seen)[..] else { panic!("one") };
+        assert_eq!(violations.len(), 1);
+        *name
+    };
+    let what = || "what happened".to_owned();
+    assert_eq!(told(&|seen| seen.isolation.violations.push(what())), "G1-isolation");
+    assert_eq!(told(&|seen| seen.pauses.violations.push(what())), "G2-authority");
+    assert_eq!(told(&|seen| seen.revocations.violations.push(what())), "G2-authority");
+    assert_eq!(told(&|seen| seen.four_eyes.violations.push(what())), "G2-four-eyes");
+    assert_eq!(told(&|seen| drop(seen.effects.insert("m-1".into(), vec![Duration::ZERO; 2]))), "G3-one-outcome");
+    assert_eq!(told(&|seen| seen.witness.leases.violations.push(what())), "G4-nothing-lost");
+    assert_eq!(told(&|seen| seen.reconciled.discrepancies.push(what())), "G6-billing");
 }
 
 /// What one invariant says of a story; it must be one that is checked.
