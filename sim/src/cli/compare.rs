@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tenantry_reports::compare::{Method, Percentile, Record, Side, compare};
 use tenantry_reports::html;
-use tenantry_reports::verdict::EXIT_USAGE;
 
 use super::output::{check_files, check_folder, print, write};
 
