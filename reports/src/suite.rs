@@ -48,6 +48,12 @@ pub struct SuiteRecord {
     /// What else there is to say of the whole, in sentences: what it proves, how it was run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How often each mark that the harness declares was reached, or held, over all runs of all scenarios: zero if never.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, u64>,
+    /// Those of them that no run of any scenario reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks_never: Vec<String>,
     /// One for each scenario, in the order in which they first ran.
     pub summary: Vec<ScenarioSummary>,
     /// Every run, in the order in which they were asked for; of a hunt the first that did not pass.
@@ -320,7 +326,9 @@ impl SuiteRecord {
         let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
         let verdict = SuiteVerdict::from(worst);
         let (reasons, notes, exit_code) = (Vec::new(), Vec::new(), verdict.exit_code());
-        Self { version: VERSION, build, shard: None, verdict, exit_code, reasons, notes, summary, runs }
+        let (marks, marks_never) = Default::default();
+        let shard = None;
+        Self { version: VERSION, build, shard, verdict, exit_code, reasons, notes, marks, marks_never, summary, runs }
     }
 
     /// Judges what must be reached sometimes, and what must be felt: whoever calls it says that this is the whole.
@@ -343,6 +351,15 @@ impl SuiteRecord {
     /// Says what each scenario, by its name, was read from.
     pub fn read_from(&mut self, source: impl Fn(&str) -> Option<Source>) {
         self.summary.iter_mut().for_each(|scenario| scenario.source = source(&scenario.scenario));
+    }
+
+    /// Says which marks there are, and counts each over all scenarios: those that none reached are worth a look, for what they
+    /// stand for was not tested.
+    pub fn declare_marks<'m>(&mut self, declared: impl Iterator<Item = &'m str>) {
+        let reached = |mark: &str| self.summary.iter().filter_map(|scenario| scenario.marks.get(mark)).sum();
+        self.marks = declared.map(|mark| (mark.to_owned(), reached(mark))).collect();
+        let never = self.marks.iter().filter(|(_, count)| **count == 0);
+        self.marks_never = never.map(|(mark, _)| mark.clone()).collect();
     }
 
     /// Makes the verdict worse, never better, for a reason that no single run shows: a threshold, or two runs of one
@@ -427,6 +444,21 @@ mod tests {
         assert_eq!((suite.verdict, suite.exit_code), (SuiteVerdict::Inconclusive, 4));
         assert_eq!(suite.summary[0].sometimes_never, ["redelivered"]);
         assert_eq!(suite.summary[0].passed, 1, "the runs themselves passed");
+    }
+
+    #[test]
+    fn marks_are_counted_over_all_scenarios_and_those_that_none_reached_are_named() {
+        let runs = vec![samples::marked("calm", 1, "resent"), samples::marked("storm", 1, "resent")];
+        let mut suite = SuiteRecord::new(samples::build(), runs, &BTreeMap::new());
+        suite.declare_marks(["paused", "resent"].into_iter());
+        assert_eq!(suite.marks, [("paused".to_owned(), 0), ("resent".to_owned(), 6)].into());
+        assert_eq!((&suite.marks_never[..], suite.exit_code), (&["paused".to_owned()][..], 0));
+        let told = "Marks: 1 of 2 reached.\n  reached  resent 6\n  never    paused\n";
+        assert!(crate::text::render(&suite).contains(told), "{}", crate::text::render(&suite));
+        assert!(crate::markdown::render(&suite).contains("never    paused"));
+        suite.summary.pop();
+        suite.declare_marks(["paused", "resent"].into_iter());
+        assert!(!crate::text::render(&suite).contains("never"), "one scenario is not to reach all there is");
     }
 
     #[test]

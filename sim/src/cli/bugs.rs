@@ -132,7 +132,7 @@ impl Bugs {
 
 /// What a run without any bug rang for, if it did.
 fn alarm(scenario: &Scenario, seed: u64) -> Option<String> {
-    let record = Setup::expand(scenario, seed).run(false).finished.record;
+    let record = Setup::expand(scenario, seed).to_the_first_violation().run(false).finished.record;
     let violated = record.invariants.iter().find(|invariant| invariant.violations_total > 0);
     match record.verdict {
         Verdict::Failed => Some(format!("seed {seed}: {}", record.error.unwrap_or_default())),

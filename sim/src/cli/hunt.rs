@@ -16,10 +16,10 @@ use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
-use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find, sometimes, source};
-use super::output::{Outputs, build, reproduce, threads};
+use super::output::{Outputs, build, reproduce, setup, threads};
 use super::progress::Progress;
 use super::run::is_doubled;
 use super::shard::{Shard, share};
@@ -97,11 +97,11 @@ impl Hunt {
         let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end));
         let (double, from, bug) = (self.double, self.from, self.bug);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
-            let setup = Setup { bug, ..Setup::expand(&found.scenario, *seed) };
+            let setup = setup(found, *seed, bug, false);
             let mut finished = setup.run(false).finished;
             let double = double || is_doubled(seed - from);
             let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
-            finished.record.reproduce = reproduce(found, *seed, bug);
+            finished.record.reproduce = reproduce(found, *seed, bug, false);
             (finished, differs)
         };
         let mut differences = Vec::new();
@@ -136,6 +136,7 @@ impl Hunt {
         };
         differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
         suite.read_from(|name| source(all(), name));
+        suite.declare_marks(marks::ALL.iter().map(|mark| mark.name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         suite.notes.extend(suite.proved());
@@ -172,7 +173,9 @@ fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> Finished
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),
         error: Some(error),
-        reproduce: reproduce(found, seed, bug),
+        violated_at_ms: None,
+        digest_chain: None,
+        reproduce: reproduce(found, seed, bug, false),
     };
     FinishedRun { record, latency }
 }

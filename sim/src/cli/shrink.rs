@@ -9,13 +9,14 @@ use tenantry_reports::record::RunRecord;
 use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
+use tenantry_sim::tenantry::early::Until;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
 use tenantry_sim::tenantry::shrink::{HARNESS, Limits, Shrunk, shrink_telling};
 use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
-use super::output::{print, program, quoted, threads, write};
+use super::output::{print, program, quoted, setup, threads, write};
 
 /// What to make small.
 #[derive(clap::Args)]
@@ -59,7 +60,9 @@ impl Shrink {
     fn try_execute(self) -> Result<u8, miette::Report> {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
-        let setup = Setup { bug: self.bug, ..Setup::expand(&found.scenario, seed) };
+        let setup = setup(&found, seed, self.bug, false);
+        let until = self.invariant.clone().map_or(setup.until.clone(), Until::Violation);
+        let setup = Setup { until, ..setup };
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
             let what = self.invariant.as_deref().unwrap_or("anything");

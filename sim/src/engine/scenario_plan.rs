@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::chain::{Chain, NoChain};
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Entry, Plan, What};
 use crate::engine::scenario_error::{SectionError, one_of};
@@ -23,6 +24,8 @@ pub struct Spelt<A> {
     pub guards: Option<String>,
     /// The digest of the run that violated it.
     pub digest: Option<String>,
+    /// The digests of that run's beginnings.
+    pub chain: Option<Chain>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the hosted half does, with times in virtual milliseconds.
@@ -36,6 +39,7 @@ pub(super) struct RawPlan<A> {
     seed: u64,
     guards: Option<String>,
     digest: Option<String>,
+    chain: Option<Spanned<String>>,
     #[serde(default, rename = "entry")]
     entries: Vec<Spanned<RawEntry<A>>>,
 }
@@ -58,8 +62,15 @@ impl<A: DeserializeOwned> RawPlan<A> {
         (duration_ms, deadline_ms): (u64, u64),
         check_act: impl Fn(u64, &A) -> Result<(), (String, String)>,
     ) -> Result<Spelt<A>, SectionError> {
-        let Self { seed, guards, digest, entries } = self;
-        let mut spelt = Spelt { seed, guards, digest, faults: Vec::new(), acts: Vec::new() };
+        let Self { seed, guards, digest, chain, entries } = self;
+        let parsed = |chain: Spanned<String>| {
+            let wrong = |error: NoChain| {
+                SectionError::new(chain.span(), error.to_string(), "leave it out, or keep what `tenantry shrink` wrote")
+            };
+            chain.get_ref().parse().map_err(wrong)
+        };
+        let chain = chain.map(parsed).transpose()?;
+        let mut spelt = Spelt { seed, guards, digest, chain, faults: Vec::new(), acts: Vec::new() };
         for entry in entries {
             let span = entry.span();
             let RawEntry { at_ms, fault, act } = entry.into_inner();
@@ -113,11 +124,12 @@ fn check_fault(fault: &Spanned<Fault>, hosts: &[String], duration_ms: u64) -> Re
     Ok(())
 }
 
-/// `plan` as a `[plan]` that a scenario file reads, with what it guards and the digest of the run that violated it.
-pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str) -> String {
+/// `plan` as a `[plan]` that a scenario file reads, with what it guards and the digests of the run that violated it.
+pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str, chain: Option<&str>) -> String {
     let text = |value: &str| inline(value);
     let seed = plan.seed;
     let mut spelt = format!("[plan]\nseed = {seed}\nguards = {}\ndigest = {}\n", text(guards), text(digest));
+    chain.into_iter().for_each(|chain| spelt += &format!("chain = {}\n", text(chain)));
     for Entry { at_ms, what } in &plan.entries {
         let _ = match what {
             What::Fault(fault) => writeln!(spelt, "\n[[plan.entry]]\nfault = {}", inline(fault)),

@@ -17,82 +17,17 @@ use tenantry_system::message::BodyHash;
 
 use super::approvers::FourEyes;
 use super::canary::Canaries;
+use super::early::Effects;
 use super::followers::Followed;
+use super::marks;
 use super::measured::Measured;
 use super::model::Ask;
 use super::receiver::Received;
 use super::triage::Told;
 use super::witness::Witness;
 use super::workload::{Command, Triage};
+use crate::engine::marks::{Mark, Marks};
 use crate::engine::trace::Trace;
-
-/// Every mark a run can reach, for scenarios to name under `sometimes`.
-pub const MARKS: &[&str] = &[
-    "approved",
-    "approver_gone",
-    "closed_at_ledger",
-    "conflict_at_ledger",
-    "dead_lettered",
-    "discarded",
-    "disk_refused",
-    "duplicate_apply",
-    "duplicate_publish",
-    "erased",
-    "events_waited_at_crash",
-    "forged_alien_signature",
-    "forged_decision",
-    "forged_moved_ciphertext",
-    "forged_others_grant",
-    "forged_swapped_body",
-    "forged_wrong_lane",
-    "grant_key_rotated",
-    "http_408",
-    "http_429",
-    "http_500",
-    "http_503",
-    "http_504",
-    "http_no_answer",
-    "id_spent",
-    "key_rotated",
-    "identity_key_dropped",
-    "identity_key_rotated",
-    "late_settlement",
-    "not_approved",
-    "not_replayable",
-    "outside_guardrail",
-    "overtaken",
-    "paused",
-    "paused_at_ledger",
-    "plan_changed",
-    "process_died",
-    "reconciled",
-    "redelivered",
-    "replay_recognised",
-    "replay_revoked",
-    "replayed",
-    "reports_waited_at_crash",
-    "rejected_as_suspended",
-    "resend_came_first",
-    "resend_recognised",
-    "resend_refused",
-    "retry",
-    "reused_id_came_first",
-    "reused_id_otherwise_refused",
-    "reused_id_refused",
-    "revoked",
-    "revoked_in_flight",
-    "rule_fired",
-    "run_of_several",
-    "stale_at_ledger",
-    "stream_ended",
-    "stream_resumed",
-    "suspended",
-    "triage_refused",
-    "triaged_too_late",
-    "unsynced_bytes_lost",
-    "webhook_refused",
-    "webhook_told",
-];
 
 /// Events of the trace that faults can wait for. The detail of each names its tenant, and its message if it has one.
 pub const EVENTS: &[&str] = &[
@@ -121,6 +56,8 @@ pub const EVENTS: &[&str] = &[
 pub struct Evidence {
     /// Every event, in order.
     pub trace: Trace,
+    /// What the run says of itself while it goes on.
+    pub marks: Marks,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -131,8 +68,8 @@ pub struct Seen {
     pub clients: BTreeMap<String, Client>,
     /// When the ledger was seen to give a command an outcome it had not had, by message id. Once each, if all is well.
     pub effects: BTreeMap<String, Vec<Duration>>,
-    /// Things worth having reached.
-    pub marks: BTreeMap<String, u64>,
+    /// What is kept of effects, to know the next by.
+    pub early: Effects,
     /// Violations of isolation seen while running, and how much was compared.
     pub isolation: Isolation,
     /// Messages that the adversary got into the broker.
@@ -463,7 +400,7 @@ impl Evidence {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(trace: Trace) -> Self {
-        Self { trace, seen: Arc::default() }
+        Self { trace, marks: Marks::default(), seen: Arc::default() }
     }
 
     /// What was seen so far.
@@ -485,15 +422,16 @@ impl Evidence {
         let found = discrepancies.len() as u64 + untold;
         self.record("ledger", "ledger.reconciled", &format!("tenants {tenants}, rows {rows}, discrepancies {found}"));
         if *rows > 0 {
-            self.mark("reconciled");
+            self.mark(marks::RECONCILED);
             self.seen().reconciled.cycles += 1;
         }
         self.seen().reconciled.discrepancies.extend(discrepancies.iter().map(ToString::to_string));
     }
 
-    /// Counts something worth having reached: one of [`MARKS`].
-    pub fn mark(&self, name: &str) {
-        *self.seen().marks.entry(name.into()).or_default() += 1;
+    /// Counts something worth having reached.
+    #[track_caller]
+    pub fn mark(&self, mark: Mark) {
+        self.marks.reach(mark, 1);
     }
 }
 
@@ -547,27 +485,6 @@ impl Seen {
             depth: broker.depth(),
             measured: Measured::default(),
         })
-    }
-
-    /// True when nothing is on its way any more: no message waits, and no event waits for the audit log.
-    pub fn is_quiet(&self) -> bool {
-        if self.catalogue_planned {
-            return self.catalogue.is_some();
-        }
-        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit), auth: Some(auth), reporters } =
-            &self.engines
-        else {
-            return false;
-        };
-        let told =
-            [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
-                && reporters.len() == self.reporting
-                && reporters.values().all(|reporter| reporter.waiting() == 0);
-        self.operators_done
-            && self.forged.len() == self.forgeries
-            && broker.is_at_rest()
-            && told
-            && (!self.webhook || audit.has_told_all().is_ok_and(|all| all))
     }
 }
 

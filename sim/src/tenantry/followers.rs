@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::idp::Idp;
+use super::marks;
 use crate::engine::dice::Dice;
 
 /// The followers' host.
@@ -118,7 +119,7 @@ impl Follower {
             return Err(format!("answered {}", answer.status()));
         }
         if last.is_some() {
-            self.evidence.mark("stream_resumed");
+            self.evidence.mark(marks::STREAM_RESUMED);
         }
         let (mut text, mut events) = (String::new(), 0);
         while events < EVENTS_MAX {
@@ -139,7 +140,7 @@ impl Follower {
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
         let id = field("id: ").and_then(|id| id.parse().ok());
         if field("event: ") == Some("end") {
-            self.evidence.mark("stream_ended");
+            self.evidence.mark(marks::STREAM_ENDED);
             return Err("the server ended it".into());
         }
         let mut seen = self.evidence.seen();

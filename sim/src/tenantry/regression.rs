@@ -71,7 +71,7 @@ pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result
     for (key, value) in &table {
         file += &written(key, value)?;
     }
-    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest))
+    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest, shrunk.record.digest_chain.as_deref()))
 }
 
 /// A section, with a line for each of its values as far as they fit into one.

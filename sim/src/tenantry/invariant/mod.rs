@@ -49,6 +49,8 @@ pub struct Case<'a> {
     pub quiet_p99_ms_max: Option<u64>,
     /// Whether everything came to rest before the deadline, and when the run ended.
     pub quiet_by_deadline: bool,
+    /// What did not hold then of all that must hold in the end.
+    pub unmet: &'a [&'static str],
     /// The deadline, in virtual time since the simulation began.
     pub deadline: Duration,
 }
@@ -155,6 +157,25 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         checks.push(g7_webhook::check);
     }
     checks.iter().map(|check| check(case)).collect()
+}
+
+/// Judges a run that is not over, by what no future can mend.
+#[must_use]
+pub fn judge_beginning(case: &Case<'_>) -> Vec<Finding> {
+    if case.seen.catalogue_planned {
+        return Vec::new();
+    }
+    let checks = [
+        g1_isolation::beginning as fn(&Case<'_>) -> Finding,
+        g2_authority::beginning,
+        g3_one_outcome::beginning,
+        g5_order::check,
+        g6_billing::beginning,
+        g2_four_eyes::beginning,
+        g9_confidentiality::beginning,
+    ];
+    let findings = checks.iter().map(|check| check(case));
+    findings.filter(|finding| finding.compared > 0 || !finding.violations.is_empty()).collect()
 }
 
 #[cfg(test)]
