@@ -20,7 +20,7 @@ use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::Found;
-use super::output::{build, put, reproduce, write};
+use super::output::{build, put, reproduce, setup, write};
 
 /// Runs that did not pass and are told in full; where all passed, one of each scenario is.
 const BAD_RUNS_MAX: usize = 10;
@@ -53,6 +53,7 @@ impl Folder {
         suite: &SuiteRecord,
         scenarios: impl Iterator<Item = &'f Found>,
         bug: Option<Bug>,
+        to_the_end: bool,
     ) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
         let scenarios: Vec<&Found> = scenarios.collect();
@@ -63,9 +64,9 @@ impl Folder {
         };
         for (name, seed) in told.clone() {
             let Some(found) = scenarios.iter().find(|found| found.scenario.name == name) else { continue };
-            let setup = Setup::expand(&found.scenario, seed).with(bug);
+            let setup = setup(found, seed, bug, to_the_end);
             let mut ended = setup.run(true);
-            ended.finished.record.reproduce = reproduce(found, seed, bug);
+            ended.finished.record.reproduce = reproduce(found, seed, bug, to_the_end);
             write_run(folder, &of(found, &setup, &ended))?;
         }
         for (name, content) in [

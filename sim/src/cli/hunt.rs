@@ -16,11 +16,11 @@ use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
-use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find, sometimes, source};
 use super::folder::Folder;
-use super::output::{Outputs, build, reproduce, threads};
+use super::output::{Outputs, build, reproduce, setup, threads};
 use super::progress::Progress;
 use super::run::is_doubled;
 use super::shard::{Shard, share};
@@ -103,11 +103,11 @@ impl Hunt {
         let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end) && !stop::asked());
         let (double, from, bug) = (self.double, self.from, self.bug);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
-            let setup = Setup::expand(&found.scenario, *seed).with(bug);
+            let setup = setup(found, *seed, bug, false);
             let mut finished = setup.run(false).finished;
             let double = double || is_doubled(seed - from);
             let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
-            finished.record.reproduce = reproduce(found, *seed, bug);
+            finished.record.reproduce = reproduce(found, *seed, bug, false);
             (finished, differs)
         };
         let mut differences = Vec::new();
@@ -142,6 +142,7 @@ impl Hunt {
         };
         differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
         suite.read_from(|name| source(all(), name));
+        suite.declare_marks(marks::ALL.iter().map(|mark| mark.name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         suite.notes.extend(suite.proved());
@@ -159,7 +160,7 @@ impl Hunt {
                 false => suite.notes.push(told),
             }
         }
-        self.folder.write(&suite, all(), self.bug)?;
+        self.folder.write(&suite, all(), self.bug, false)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }
@@ -182,7 +183,10 @@ fn failed(found: &Found, seed: u64, bug: Option<Bug>, error: String) -> Finished
         invariants: Vec::new(),
         latency_virtual_ms: latency.summary(),
         error: Some(error),
-        reproduce: reproduce(found, seed, bug),
+        violated_at_ms: None,
+        cut_short: false,
+        digest_chain: None,
+        reproduce: reproduce(found, seed, bug, false),
     };
     FinishedRun { record, latency }
 }

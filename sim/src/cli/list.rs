@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tenantry_reports::verdict::EXIT_USAGE;
+use tenantry_sim::engine::marks::Mark;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find};
 use super::output::print_or_usage;
@@ -16,6 +18,9 @@ pub(super) struct List {
     /// Print a JSON document, with a scenario's file, times, faults and marks beside its name and description.
     #[arg(long)]
     json: bool,
+    /// List the marks instead: what a run can reach, what must hold in the end, and what must hold always.
+    #[arg(long, conflicts_with = "scenarios")]
+    marks: bool,
 }
 
 /// A scenario as the document has it.
@@ -35,6 +40,9 @@ struct Listed<'a> {
 
 impl List {
     pub(super) fn execute(self) -> u8 {
+        if self.marks {
+            return print_or_usage(&if self.json { marks_document() } else { marks_lines() });
+        }
         match find(&self.scenarios) {
             Ok(scenarios) if self.json => print_or_usage(&document(&scenarios)),
             Ok(scenarios) => print_or_usage(&lines(&scenarios)),
@@ -44,6 +52,26 @@ impl List {
             }
         }
     }
+}
+
+/// A line each, the sorts one after another.
+fn marks_lines() -> String {
+    let mut sorted: Vec<_> = marks::ALL.iter().collect();
+    sorted.sort_by_key(|mark| mark.sort);
+    let width = sorted.iter().map(|mark| mark.name.len()).max().unwrap_or(0);
+    let line = |mark: &&Mark| {
+        let promise = mark.promise.map(|promise| format!(" ({promise})")).unwrap_or_default();
+        format!("{:<10}  {:<width$}  {}{promise}\n", mark.sort.name(), mark.name, mark.means)
+    };
+    sorted.iter().map(line).collect()
+}
+
+fn marks_document() -> String {
+    let listed = marks::ALL.iter().map(|Mark { name, sort, promise, means }| {
+        serde_json::json!({ "name": name, "sort": sort.name(), "invariant": promise, "means": means })
+    });
+    let document = serde_json::json!({ "marks": listed.collect::<Vec<_>>() });
+    format!("{document:#}\n")
 }
 
 fn lines(scenarios: &[Found]) -> String {

@@ -10,11 +10,12 @@ use tenantry_reports::verdict::{EXIT_USAGE, SuiteVerdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::suite::run_while;
 use tenantry_sim::engine::trace::TraceEntry;
-use tenantry_sim::tenantry::run::{Ended, Setup};
+use tenantry_sim::tenantry::marks;
+use tenantry_sim::tenantry::run::Ended;
 
 use super::find::{Found, find, sometimes, source};
 use super::folder::Folder;
-use super::output::{Outputs, build, reproduce, threads, write};
+use super::output::{Outputs, build, reproduce, setup, threads, write};
 use super::progress::Progress;
 use super::seeds;
 use super::shard::{Shard, share};
@@ -34,6 +35,10 @@ pub(super) struct Run {
     /// With this bug planted: see `tenantry bugs --list`.
     #[arg(long, value_name = "NAME", value_parser = super::bugs::named)]
     bug: Option<Bug>,
+    /// Run on after a violation, and let all promises say what they have to say of the whole; without it a run is over as
+    /// soon as one is seen to be broken.
+    #[arg(long)]
+    to_the_end: bool,
     /// Seeds at once [default: as many as there are cores].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -91,10 +96,10 @@ impl Run {
         let threads = threads(self.jobs);
         let keep_trace = self.trace.is_some();
         let run = |(found, seed, double): &(&Found, u64, bool)| {
-            let setup = Setup::expand(&found.scenario, *seed).with(self.bug);
+            let setup = setup(found, *seed, self.bug, self.to_the_end);
             let mut ended = setup.run(keep_trace);
             let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
-            ended.finished.record.reproduce = reproduce(found, *seed, self.bug);
+            ended.finished.record.reproduce = reproduce(found, *seed, self.bug, self.to_the_end);
             (ended, differs)
         };
         let progress = Mutex::new(Progress::new(Some(runs.len() as u64)));
@@ -120,6 +125,7 @@ impl Run {
             false => summing.finish(build(), &sometimes),
         };
         suite.read_from(|name| source(scenarios.iter(), name));
+        suite.declare_marks(marks::ALL.iter().map(|mark| mark.name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), scenarios.iter()));
         suite.notes.extend(self.shard.map(Shard::note));
         let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
@@ -137,7 +143,7 @@ impl Run {
                 suite.worsen(SuiteVerdict::Nondeterministic, what);
             }
         }
-        self.folder.write(&suite, scenarios.iter(), self.bug)?;
+        self.folder.write(&suite, scenarios.iter(), self.bug, self.to_the_end)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -10,6 +10,7 @@ use tenantry_reports::verdict::EXIT_USAGE;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
 use tenantry_sim::engine::scenario_error::one_of;
+use tenantry_sim::tenantry::early::Until;
 use tenantry_sim::tenantry::invariant::NAMES;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
@@ -17,7 +18,7 @@ use tenantry_sim::tenantry::shrink::{HARNESS, Limits, Shrunk, shrink_telling};
 use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 
 use super::find::{Found, REGRESSIONS, find_one, read};
-use super::output::{check_files, print, program, quoted, threads, write};
+use super::output::{check_files, print, program, quoted, setup, threads, write};
 
 /// What to make small.
 #[derive(clap::Args)]
@@ -62,7 +63,9 @@ impl Shrink {
         let found = find_one(&self.scenario)?;
         let seed = seed_of(&found, self.seed)?;
         self.check()?;
-        let setup = Setup::expand(&found.scenario, seed).with(self.bug);
+        let setup = setup(&found, seed, self.bug, false);
+        let until = self.invariant.clone().map_or(setup.until.clone(), Until::Violation);
+        let setup = Setup { until, ..setup };
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
             let what = self.invariant.as_deref().unwrap_or("anything");

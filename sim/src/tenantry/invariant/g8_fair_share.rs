@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
+use tenantry_system::rate_limit::Rate;
+
 use super::{Case, Finding};
+use crate::tenantry::evidence::Seen;
 
 /// What the limiter sees in one instant reaches those who look on at two: the length of two long ticks.
 const INSTANT: Duration = Duration::from_millis(4);
@@ -15,20 +18,26 @@ const INSTANT: Duration = Duration::from_millis(4);
 /// Below this many samples a 99th percentile says nothing.
 const SAMPLES_MIN: usize = 100;
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// Whether the rate held so far.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G8-fair-share");
     let rate = case.rate_limits.tenant;
     for (tenant, times) in &case.seen.taken_in {
-        let spans: Vec<_> = times.iter().filter_map(|(id, at)| Some((let_through_since(case, id)?, *at))).collect();
+        let since = |id: &str| let_through_since(case.seen, id);
+        let spans: Vec<_> = times.iter().filter_map(|(id, at)| Some((since(id)?, *at))).collect();
         let (per_second, burst) = (rate.per_second.get(), rate.burst.get());
         for (since, until, messages) in busiest(&spans, per_second) {
-            let allowed = f64::from(burst) + f64::from(per_second) * (until - since + INSTANT).as_secs_f64();
-            finding.expect(messages as f64 <= allowed, || {
+            finding.expect(messages as f64 <= allowed(rate, until - since), || {
                 let (from, to) = (since.as_millis(), until.as_millis());
                 format!("{tenant}: {messages} from {from} to {to} ms, more than {per_second} a second and bursts of {burst} allow")
             });
         }
     }
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     if let Some(bound) = case.quiet_p99_ms_max {
         let noisy = &case.cast.tenants[0];
         let mut delays: Vec<_> = quiet_delays(case, noisy);
@@ -44,9 +53,14 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     finding
 }
 
+/// How many messages of a tenant may be let through within `span`.
+pub(crate) fn allowed(rate: Rate, span: Duration) -> f64 {
+    f64::from(rate.burst.get()) + f64::from(rate.per_second.get()) * (span + INSTANT).as_secs_f64()
+}
+
 /// Since when the producer may have let a message through; never, if it came past the producer.
-fn let_through_since(case: &Case<'_>, id: &str) -> Option<Duration> {
-    case.seen.let_through.get(id)?.iter().min().copied()
+pub(crate) fn let_through_since(seen: &Seen, id: &str) -> Option<Duration> {
+    seen.let_through.get(id)?.iter().min().copied()
 }
 
 /// Of the spans that begin with each message the one that its messages least fit into at this rate, as (from, to, how many lie in

@@ -153,7 +153,7 @@ fn measure(measured: &mut Measured) {
 fn findings(Story { cast, seen, kept, quiet, quiet_p99_ms_max }: &Story) -> Vec<Finding> {
     let rate_limits = &RateLimits { tenant: Rate::new(10, 20), ..RateLimits::default() };
     let (quiet_by_deadline, deadline, quiet_p99_ms_max) = (*quiet, Duration::from_secs(1), *quiet_p99_ms_max);
-    judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline })
+    judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, unmet: &[], deadline })
 }
 
 /// The names of the invariants that are violated.
