@@ -27,7 +27,8 @@ credentials = 0.2
 billing = 0.3
 dry_runs = 0.4
 revocations = 6
-pauses = 1
+pauses = 6
+followers = 2
 [[fault]]
 kind = "crash"
 host = "consumer-1"
@@ -41,8 +42,14 @@ for_ms = 100
 "#;
 
 /// Bugs that are seen while a run goes on, of each promise that is watched.
-const SEEN_EARLY: [&str; 5] =
-    ["signature-unchecked", "dedup-forgotten", "stale-decision", "float-amounts", "secret-in-log"];
+const SEEN_EARLY: [&str; 6] = [
+    "signature-unchecked",
+    "pause-too-early",
+    "dedup-forgotten",
+    "expected-version-ignored",
+    "stream-of-everyone",
+    "secret-in-log",
+];
 
 fn setup(seed: u64, bug: Option<Bug>) -> Setup {
     let scenario = Scenario::parse("busy.toml", BUSY, section::hosts).expect("a sound scenario");
@@ -102,6 +109,37 @@ fn a_sound_run_is_the_same_however_it_is_watched_and_passes_every_mark_that_must
         let apart = [marks::EFFECT_OF_TWO, marks::ALERTS_TOLD, marks::ATTACKS_TRIED].contains(mark);
         assert_eq!(whole.marks.contains_key(mark.name), !apart, "{}: {:?}", mark.name, whole.marks);
     }
+}
+
+#[test]
+fn more_than_a_rate_allows_and_a_run_that_another_holds_ring_at_once() {
+    use crate::engine::trace::Trace;
+    use tenantry_system::broker::Lease;
+    let (evidence, tenant) = (Evidence::new(Trace::new(false)), TenantId::parse("acme").unwrap());
+    let rung = || evidence.marks.news().iter().map(|broken| broken.mark.name).collect::<Vec<_>>();
+    evidence.seen().early.rate = Some(Rate::new(10, 20));
+    let take_in = |id: &str| {
+        evidence.seen().let_through.insert(id.to_owned(), vec![Duration::ZERO]);
+        evidence.watch_intake(&tenant, id);
+    };
+    (0..20).for_each(|number| take_in(&format!("m-{number}")));
+    evidence.watch_intake(&tenant, "past the producer");
+    assert_eq!(rung(), Vec::<&str>::new(), "a burst of twenty is allowed");
+    take_in("m-20");
+    assert_eq!(rung(), ["rate_held"]);
+    let settle = |token| {
+        let lease = Lease { tenant: tenant.clone(), token };
+        let leases = &mut evidence.seen().witness.leases;
+        let was_over = leases.is_over(&lease);
+        leases.settled(&lease, was_over, true);
+    };
+    [1, 2].map(|token| evidence.seen().witness.leases.out(&Lease { tenant: tenant.clone(), token }));
+    settle(2);
+    evidence.watch_settlement();
+    assert_eq!(rung(), Vec::<&str>::new());
+    settle(1);
+    evidence.watch_settlement();
+    assert_eq!(rung(), ["run_settled_by_holder"]);
 }
 
 /// What rings and is not confirmed ends nothing; what can't be judged yet is judged later.
