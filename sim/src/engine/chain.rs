@@ -96,7 +96,7 @@ impl FromStr for Chain {
         let every: u64 = every.parse().map_err(|_| NoChain)?;
         let bytes = hex::decode(links).map_err(|_| NoChain)?;
         let (links, rest) = bytes.as_chunks();
-        let is_sound = every >= EVERY_MIN && (every / EVERY_MIN).is_power_of_two() && every % EVERY_MIN == 0;
+        let is_sound = every >= EVERY_MIN && (every / EVERY_MIN).is_power_of_two() && every.is_multiple_of(EVERY_MIN);
         if !is_sound || !rest.is_empty() || links.len() > LINKS_MAX {
             return Err(NoChain);
         }

@@ -207,7 +207,8 @@ impl Alarm {
         let heeded = news.iter().any(|broken| self.until.heeds(broken));
         self.rung.extend(news);
         self.is_open |= heeded;
-        if !heeded && !(self.is_open && may_retry) {
+        let is_asked = heeded || (self.is_open && may_retry);
+        if !is_asked {
             return false;
         }
         let Some(cut) = judge(evidence) else { return false };

@@ -133,7 +133,9 @@ fn more_than_a_rate_allows_and_a_run_that_another_holds_ring_at_once() {
         let was_over = leases.is_over(&lease);
         leases.settled(&lease, was_over, true);
     };
-    [1, 2].map(|token| evidence.seen().witness.leases.out(&Lease { tenant: tenant.clone(), token }));
+    for token in [1, 2] {
+        evidence.seen().witness.leases.out(&Lease { tenant: tenant.clone(), token });
+    }
     settle(2);
     evidence.watch_settlement();
     assert_eq!(rung(), Vec::<&str>::new());
