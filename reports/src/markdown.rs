@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::suite::SuiteRecord;
-use crate::text::{DETAILED_RUNS, HEADER, headline, missed, row, run_details, untold_runs};
+use crate::text::{DETAILED_RUNS, HEADER, headline, marks, missed, row, run_details, untold_runs};
 
 /// The Markdown, with a newline at its end.
 pub fn render(suite: &SuiteRecord) -> String {
@@ -25,6 +25,10 @@ pub fn render(suite: &SuiteRecord) -> String {
         out.push_str("\nLatencies are virtual: protocol delay from sending to effect, not speed.\n");
     }
     suite.summary.iter().filter_map(missed).for_each(|sentence| out.extend(["\n", &sentence, "\n"]));
+    if let Some(told) = marks(suite) {
+        out.push('\n');
+        fenced("", &told, &mut out);
+    }
     for run in suite.bad_runs().into_iter().take(DETAILED_RUNS) {
         let _ = write!(out, "\n### {}, seed {}: {}\n\n", run.scenario, run.seed, run.verdict);
         fenced("", &run_details(run), &mut out);

@@ -4,7 +4,7 @@
 //! call share its runs out and can't overlap; of any other two records the seeds of each scenario must lie apart. Verdicts
 //! are made anew: a mark is reached if any part reached it, and percentiles are those of all latencies together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::RunRecord;
 use crate::suite::{Build, ScenarioSummary, Shard, SuiteRecord, VERSION, add};
@@ -102,12 +102,14 @@ pub fn merge(mut parts: Vec<Part>) -> Result<SuiteRecord, MergeError> {
         sum.verdict = sum.verdicts.keys().next_back().copied().unwrap_or(sum.verdict);
     }
     let (missing, worst) = (missing(&parts), reasons(&parts));
+    let declared: BTreeSet<String> = parts.iter().flat_map(|part| part.record.marks.keys().cloned()).collect();
     let told = format!("Merged from {}.", count(parts.len() as u64, "record"));
     parts.into_iter().for_each(|part| runs.extend(part.record.runs));
     let place = |run: &RunRecord| summary.iter().position(|sum| sum.scenario == run.scenario);
     runs.sort_by_cached_key(|run| (place(run), run.seed));
     let mut suite = SuiteRecord::of(build, summary, runs);
     suite.judge_whole();
+    suite.declare_marks(declared.iter().map(String::as_str));
     worst.into_iter().for_each(|(verdict, reason)| suite.worsen(verdict, reason));
     missing.into_iter().for_each(|reason| suite.worsen(SuiteVerdict::Inconclusive, reason));
     suite.notes = std::iter::once(told).chain(suite.proved()).collect();
@@ -118,6 +120,7 @@ pub fn merge(mut parts: Vec<Part>) -> Result<SuiteRecord, MergeError> {
 fn take(sum: &mut ScenarioSummary, part: &ScenarioSummary) {
     sum.seeds += part.seeds;
     sum.passed += part.passed;
+    sum.cut_short += part.cut_short;
     (sum.seed_min, sum.seed_max) = (sum.seed_min.min(part.seed_min), sum.seed_max.max(part.seed_max));
     add(&mut sum.verdicts, &part.verdicts);
     add(&mut sum.compared, &part.compared);

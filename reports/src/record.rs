@@ -50,6 +50,17 @@ pub struct RunRecord {
     /// What failed in the harness itself; absent unless the verdict is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// When the first violation was seen while the run went on, in virtual milliseconds since it began; absent if there was
+    /// none, or if it showed only at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violated_at_ms: Option<u64>,
+    /// Whether the run was over with that: then nothing later is known, and what only the end can tell was not asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_short: bool,
+    /// Digests of the trace's beginnings, after every so many events: to within a few events they tell where a run in another
+    /// build parts from this one. Absent of runs that passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_chain: Option<String>,
     /// The command line that runs it again.
     pub reproduce: String,
 }

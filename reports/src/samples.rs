@@ -37,6 +37,9 @@ fn run(scenario: &str, seed: u64, invariants: Vec<InvariantRecord>, error: Optio
         latency_virtual_ms: latency.summary(),
         stages_virtual_ms_counts: [(Stage::SentToEffect, VirtualCounts::from(&latency))].into(),
         error: error.map(str::to_owned),
+        violated_at_ms: None,
+        cut_short: false,
+        digest_chain: None,
         reproduce: format!("tenantry run {scenario} --seed {seed}"),
     };
     FinishedRun { record, latency }

@@ -49,6 +49,12 @@ pub struct SuiteRecord {
     /// What else there is to say of the whole, in sentences: what it proves, how it was run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How often each mark that the harness declares was reached, or held, over all runs of all scenarios: zero if never.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, u64>,
+    /// Those of them that no run of any scenario reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks_never: Vec<String>,
     /// One for each scenario, in the order in which they first ran.
     pub summary: Vec<ScenarioSummary>,
     /// Every run, in the order in which they were asked for; of a hunt the first that did not pass.
@@ -107,6 +113,9 @@ pub struct ScenarioSummary {
     pub seed_max: u64,
     /// How many of them passed.
     pub passed: u64,
+    /// How many were over with their first violation. What they did not come to, such as a mark or a fault, they say nothing of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_short: u64,
     /// How many ended with each verdict; those that none ended with are not there.
     #[serde(default)]
     pub verdicts: BTreeMap<Verdict, u64>,
@@ -218,6 +227,7 @@ impl Summing {
 struct Sum {
     scenario: String,
     verdicts: BTreeMap<Verdict, u64>,
+    cut_short: u64,
     compared: BTreeMap<String, u64>,
     seed_min: u64,
     seed_max: u64,
@@ -239,6 +249,7 @@ impl Sum {
         Self {
             scenario,
             verdicts,
+            cut_short: 0,
             compared,
             seed_min,
             seed_max,
@@ -253,6 +264,7 @@ impl Sum {
 
     fn take(&mut self, record: &RunRecord, latency: &VirtualLatency) {
         *self.verdicts.entry(record.verdict).or_default() += 1;
+        self.cut_short += u64::from(record.cut_short);
         (self.seed_min, self.seed_max) = (self.seed_min.min(record.seed), self.seed_max.max(record.seed));
         for invariant in &record.invariants {
             *self.compared.entry(invariant.name.clone()).or_default() += invariant.compared;
@@ -261,7 +273,7 @@ impl Sum {
         self.commands.add(&record.commands);
         add(&mut self.faults, &record.faults);
         add(&mut self.fault_effects, &record.fault_effects);
-        for kind in record.fault_effects.keys() {
+        for kind in record.fault_effects.keys().filter(|_| !record.cut_short) {
             *self.fault_seeds.entry(kind.clone()).or_default() += 1;
         }
         self.latency.merge(latency);
@@ -279,6 +291,7 @@ impl Sum {
         ScenarioSummary {
             seeds: self.seeds(),
             passed: self.ended(Verdict::Pass),
+            cut_short: self.cut_short,
             verdict: self.verdicts.keys().next_back().copied().unwrap_or(Verdict::Inconclusive),
             latency_virtual_ms: self.latency.summary(),
             latency_virtual_ms_counts: self.latency,
@@ -298,6 +311,11 @@ impl Sum {
             faults: self.faults,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls takes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Adds counts to counts, name by name.
@@ -321,14 +339,18 @@ impl SuiteRecord {
         let worst = summary.iter().map(|scenario| scenario.verdict).max().unwrap_or(Verdict::Inconclusive);
         let verdict = SuiteVerdict::from(worst);
         let (reasons, notes, exit_code) = (Vec::new(), Vec::new(), verdict.exit_code());
-        Self { version: VERSION, build, shard: None, verdict, exit_code, reasons, notes, summary, runs }
+        let (marks, marks_never) = Default::default();
+        let shard = None;
+        Self { version: VERSION, build, shard, verdict, exit_code, reasons, notes, marks, marks_never, summary, runs }
     }
 
     /// Judges what must be reached sometimes, and what must be felt: whoever calls it says that this is the whole.
     pub(crate) fn judge_whole(&mut self) {
         for scenario in &mut self.summary {
             let reached = |mark: &String| scenario.marks.get(mark).is_some_and(|count| *count > 0);
-            scenario.sometimes_never = scenario.sometimes.iter().filter(|mark| !reached(mark)).cloned().collect();
+            let whole = scenario.seeds > scenario.cut_short;
+            let never = scenario.sometimes.iter().filter(|mark| whole && !reached(mark));
+            scenario.sometimes_never = never.cloned().collect();
             let seeds = &scenario.fault_seeds;
             let enough = |kind: &String| seeds.get(kind).is_some_and(|seeds| *seeds >= EFFECT_SEEDS_MIN);
             let unfelt = scenario.fault_effects.iter().filter(|(kind, count)| **count == 0 && enough(kind));
@@ -364,6 +386,15 @@ impl SuiteRecord {
     /// Says what each scenario, by its name, was read from.
     pub fn read_from(&mut self, source: impl Fn(&str) -> Option<Source>) {
         self.summary.iter_mut().for_each(|scenario| scenario.source = source(&scenario.scenario));
+    }
+
+    /// Says which marks there are, and counts each over all scenarios: those that none reached are worth a look, for what they
+    /// stand for was not tested.
+    pub fn declare_marks<'m>(&mut self, declared: impl Iterator<Item = &'m str>) {
+        let reached = |mark: &str| self.summary.iter().filter_map(|scenario| scenario.marks.get(mark)).sum();
+        self.marks = declared.map(|mark| (mark.to_owned(), reached(mark))).collect();
+        let never = self.marks.iter().filter(|(_, count)| **count == 0);
+        self.marks_never = never.map(|(mark, _)| mark.clone()).collect();
     }
 
     /// Makes the verdict worse, never better, for a reason that no single run shows: a threshold, or two runs of one
@@ -448,6 +479,39 @@ mod tests {
         assert_eq!((suite.verdict, suite.exit_code), (SuiteVerdict::Inconclusive, 4));
         assert_eq!(suite.summary[0].sometimes_never, ["redelivered"]);
         assert_eq!(suite.summary[0].passed, 1, "the runs themselves passed");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_says_nothing_of_what_it_did_not_come_to() {
+        let cut = |seed| {
+            let mut run = samples::violated("calm", seed);
+            (run.record.cut_short, run.record.violated_at_ms) = (true, Some(700));
+            run.record.fault_effects = BTreeMap::from([("hold".to_owned(), 0)]);
+            run
+        };
+        let suite = |runs| SuiteRecord::new(samples::build(), runs, &needs("calm", "redelivered"));
+        let cut_only = suite((1..=EFFECT_SEEDS_MIN).map(cut).collect());
+        let calm = &cut_only.summary[0];
+        assert_eq!((cut_only.exit_code, calm.cut_short), (1, EFFECT_SEEDS_MIN));
+        assert!(calm.sometimes_never.is_empty() && calm.faults_never_felt.is_empty(), "{calm:?}");
+        assert!(crate::text::render(&cut_only).contains("first seen to be violated at 700 ms, and over with that\n"));
+        let beside_a_whole = suite(vec![cut(1), samples::passed("calm", 2)]);
+        assert_eq!(beside_a_whole.summary[0].sometimes_never, ["redelivered"]);
+    }
+
+    #[test]
+    fn marks_are_counted_over_all_scenarios_and_those_that_none_reached_are_named() {
+        let runs = vec![samples::marked("calm", 1, "resent"), samples::marked("storm", 1, "resent")];
+        let mut suite = SuiteRecord::new(samples::build(), runs, &BTreeMap::new());
+        suite.declare_marks(["paused", "resent"].into_iter());
+        assert_eq!(suite.marks, [("paused".to_owned(), 0), ("resent".to_owned(), 6)].into());
+        assert_eq!((&suite.marks_never[..], suite.exit_code), (&["paused".to_owned()][..], 0));
+        let told = "Marks: 1 of 2 reached.\n  reached  resent 6\n  never    paused\n";
+        assert!(crate::text::render(&suite).contains(told), "{}", crate::text::render(&suite));
+        assert!(crate::markdown::render(&suite).contains("never    paused"));
+        suite.summary.pop();
+        suite.declare_marks(["paused", "resent"].into_iter());
+        assert!(!crate::text::render(&suite).contains("never"), "one scenario is not to reach all there is");
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub fn render(suite: &SuiteRecord) -> String {
         table(&suite.summary, &mut out);
     }
     never_reached(&suite.summary, &mut out);
+    if let Some(told) = marks(suite) {
+        out.extend(["\n", &told]);
+    }
     details(suite, &mut out);
     if let Some(run) = suite.first_bad_run() {
         let _ = write!(out, "\nReproduce it with:\n{}\n", run.reproduce);
@@ -117,6 +120,36 @@ pub(crate) fn missed(scenario: &ScenarioSummary) -> Option<String> {
     (!told.is_empty()).then(|| format!("{}: {}.", scenario.scenario, told.join("; ")))
 }
 
+/// Letters of a line that lists marks.
+const MARKS_LINE: usize = 120;
+
+/// Which marks the runs of several scenarios reached, how often, and which none did, in lines. One scenario is not meant to
+/// reach all there is.
+pub(crate) fn marks(suite: &SuiteRecord) -> Option<String> {
+    if suite.marks.is_empty() || suite.summary.len() < 2 {
+        return None;
+    }
+    let reached: Vec<_> = suite.marks.iter().filter(|(_, count)| **count > 0).collect();
+    let mut told = format!("Marks: {} of {} reached.\n", reached.len(), suite.marks.len());
+    let reached = reached.iter().map(|(mark, count)| format!("{mark} {}", grouped(**count))).collect();
+    for (head, names) in [("reached", reached), ("never", suite.marks_never.clone())] {
+        let mut lines = vec![String::new()];
+        for name in names {
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => *line = name,
+                Some(line) if line.len() + name.len() < MARKS_LINE => line.extend([", ", &name]),
+                _ => lines.push(name),
+            }
+        }
+        lines.retain(|line| !line.is_empty());
+        for (index, line) in lines.iter().enumerate() {
+            let (head, comma) = (if index == 0 { head } else { "" }, if index + 1 == lines.len() { "" } else { "," });
+            let _ = writeln!(told, "  {head:<7}  {line}{comma}");
+        }
+    }
+    Some(told)
+}
+
 fn details(suite: &SuiteRecord, out: &mut String) {
     for run in suite.bad_runs().into_iter().take(DETAILED_RUNS) {
         let _ = write!(out, "\n{}, seed {}: {}\n", run.scenario, run.seed, run.verdict);
@@ -143,6 +176,10 @@ pub(crate) fn run_details(run: &RunRecord) -> String {
     let mut out = String::new();
     if let Some(error) = &run.error {
         let _ = writeln!(out, "{error}");
+    }
+    if let Some(at_ms) = run.violated_at_ms {
+        let over = if run.cut_short { ", and over with that" } else { "" };
+        let _ = writeln!(out, "first seen to be violated at {} ms{over}", grouped(at_ms));
     }
     for invariant in &run.invariants {
         if invariant.violations_total > 0 {

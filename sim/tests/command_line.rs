@@ -207,6 +207,17 @@ fn scenarios_completions_and_manual_pages_are_printed() {
     assert_eq!((&lying["name"], &lying["file"]), (&"lying".into(), &"lying.toml".into()));
     assert_eq!((&lying["duration_ms"], &lying["faults"]["power_loss"]), (&600.into(), &1.into()));
 
+    let marks = desk.tenantry(&["list", "--marks"]).stdout;
+    let redelivered = marks.lines().find(|line| line.contains("redelivered")).unwrap_or_else(|| panic!("{marks}"));
+    assert!(
+        redelivered.starts_with("sometimes ") && redelivered.ends_with("A message was delivered again."),
+        "{marks}"
+    );
+    assert!(marks.lines().any(|line| line.starts_with("always ") && line.ends_with("(G1-isolation)")), "{marks}");
+    let marks: Value = serde_json::from_str(&desk.tenantry(&["list", "--marks", "--json"]).stdout).unwrap();
+    let rests = marks["marks"].as_array().unwrap().iter().find(|mark| mark["name"] == "broker_rests").unwrap();
+    assert_eq!((&rests["sort"], &rests["invariant"]), (&"eventually".into(), &"G10-liveness".into()));
+
     let schema: Value = serde_json::from_str(&desk.tenantry(&["schema"]).stdout).unwrap();
     assert_eq!(schema["title"], "Scenario");
 

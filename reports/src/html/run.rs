@@ -97,6 +97,10 @@ fn proof(report: &RunReport) -> Markup {
         @if let Some(error) = &record.error { div class="violation" { p { (error) } } }
         @if let Some(bug) = &report.conditions.bug { p { "A bug was planted for this run: " code { (bug) } "." } }
         p { (sentence) }
+        @if record.cut_short {
+            p { "It was over with that, " (crate::time::VirtualMs(record.virtual_ms).to_string()) " after it began: of what would have come later, and of what only \
+                 a run's end can tell, it says nothing." }
+        }
     }
 }
 

@@ -311,17 +311,23 @@ fn marks(suite: &SuiteRecord) -> Markup {
         scenario.marks.iter().for_each(|(mark, times)| *marks.entry(mark).or_default() += times);
         scenario.sometimes.iter().for_each(|mark| *marks.entry(mark).or_default() += 0);
     }
+    // One scenario is not meant to reach all there is.
+    if suite.summary.len() > 1 {
+        suite.marks_never.iter().for_each(|mark| *marks.entry(mark).or_default() += 0);
+    }
+    let demanded = |mark: &str| suite.summary.iter().any(|scenario| scenario.sometimes.iter().any(|name| name == mark));
     if marks.is_empty() {
         return html! { h3 { "Marks" } p class="soft" { "No scenario names a mark, and none was reached." } };
     }
     let most = marks.values().max().copied().unwrap_or(0);
-    let reached = |times: u64| match times {
-        0 => html! { span class="bad" { "never" } },
+    let reached = |mark: &str, times: u64| match times {
+        0 if demanded(mark) => html! { span class="bad" { "never" } },
+        0 => html! { span class="soft" { "never" } },
         _ => bar(times, most, false),
     };
     let rows: Vec<_> = marks
         .iter()
-        .map(|(mark, times)| vec![words(mark), Cell::Number(*times), Cell::Words(reached(*times))])
+        .map(|(mark, times)| vec![words(mark), Cell::Number(*times), Cell::Words(reached(mark, *times))])
         .collect();
     html! {
         h3 { "Marks" }

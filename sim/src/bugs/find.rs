@@ -8,6 +8,7 @@ use tenantry_reports::verdict::Verdict;
 
 use super::Bug;
 use crate::engine::hunt::{Ended, hunt as each_seed};
+use crate::tenantry::early::Until;
 use crate::tenantry::run::Setup;
 use crate::tenantry::section::Scenario;
 
@@ -42,6 +43,8 @@ pub fn hunt(bug: Bug, scenario: &Scenario, limits: &Limits) -> Hunted {
     let setup = |seed: u64| {
         let mut setup = Setup::expand(scenario, seed);
         setup.bug = Some(bug);
+        // Its own promise is looked for: another that is broken before ends nothing.
+        setup.until = Until::Violation(bug.promise().into());
         setup
     };
     let jobs =

@@ -163,7 +163,7 @@ fn one(name: &str) -> Result<Scenario, miette::Report> {
 
 /// How a run without any bug ended, and what it rang for, if it did.
 fn alarm(scenario: &Scenario, seed: u64) -> (Verdict, Option<String>) {
-    let record = Setup::expand(scenario, seed).run(false).finished.record;
+    let record = Setup::expand(scenario, seed).to_the_first_violation().run(false).finished.record;
     let violated = record.invariants.iter().find(|invariant| invariant.violations_total > 0);
     let rang = match record.verdict {
         Verdict::Failed => Some(format!("seed {seed}: {}", record.error.unwrap_or_default())),

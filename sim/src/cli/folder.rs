@@ -20,7 +20,7 @@ use tenantry_sim::tenantry::report::{self, About};
 use tenantry_sim::tenantry::run::{Ended, Setup};
 
 use super::find::Found;
-use super::output::{build, check_folder, reproduce, write};
+use super::output::{build, check_folder, reproduce, setup, write};
 
 /// Runs that did not pass and are told in full; where all passed, one of each scenario is.
 const BAD_RUNS_MAX: usize = 10;
@@ -48,6 +48,7 @@ impl Folder {
         suite: &SuiteRecord,
         scenarios: impl Iterator<Item = &'f Found>,
         bug: Option<Bug>,
+        to_the_end: bool,
     ) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
         let scenarios: Vec<&Found> = scenarios.collect();
@@ -58,9 +59,9 @@ impl Folder {
         };
         for (name, seed) in told.clone() {
             let Some(found) = scenarios.iter().find(|found| found.scenario.name == name) else { continue };
-            let setup = Setup::expand(&found.scenario, seed).with(bug);
+            let setup = setup(found, seed, bug, to_the_end);
             let mut ended = setup.run(true);
-            ended.finished.record.reproduce = reproduce(found, seed, bug);
+            ended.finished.record.reproduce = reproduce(found, seed, bug, to_the_end);
             write_run(folder, &of(found, &setup, &ended))?;
         }
         for (name, content) in [
@@ -84,7 +85,7 @@ impl Folder {
     pub(super) fn write_shrunk(&self, found: &Found, original: &Setup, shrunk: &Setup) -> Result<(), miette::Report> {
         let Some(folder) = &self.report else { return Ok(()) };
         let mut ended = shrunk.run(true);
-        ended.finished.record.reproduce = reproduce(found, shrunk.plan.seed, None);
+        ended.finished.record.reproduce = reproduce(found, shrunk.plan.seed, None, false);
         let mut report = of(found, shrunk, &ended);
         report.plan.original = Some(report::plan_entries(original));
         write_run(folder, &report)

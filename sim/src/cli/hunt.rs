@@ -13,11 +13,11 @@ use tenantry_reports::text::grouped;
 use tenantry_reports::verdict::{SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
-use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find, sometimes, source};
 use super::folder::Folder;
-use super::output::{Outputs, build, reproduce, threads};
+use super::output::{Outputs, build, reproduce, setup, threads};
 use super::progress::Progress;
 use super::run::is_doubled;
 use super::shard::{Shard, share};
@@ -91,11 +91,11 @@ impl Hunt {
         let jobs = share(self.shard, each_seed).take_while(|_| end.is_none_or(|end| now() < end) && !stop::asked());
         let (double, from, bug) = (self.double, self.from, self.bug);
         let run = move |(found, seed): &(Arc<Found>, u64)| {
-            let setup = Setup::expand(&found.scenario, *seed).with(bug);
+            let setup = setup(found, *seed, bug, false);
             let mut finished = setup.run(false).finished;
             let double = double || is_doubled(seed - from);
             let differs = double.then(|| setup.differs(&finished.record.digest)).flatten();
-            finished.record.reproduce = reproduce(found, *seed, bug);
+            finished.record.reproduce = reproduce(found, *seed, bug, false);
             (finished, differs)
         };
         let mut differences = Vec::new();
@@ -104,8 +104,8 @@ impl Hunt {
         hunt(jobs, threads(self.jobs), self.hang, run, |(found, seed), ended| {
             let (finished, differs) = match ended {
                 Ended::Done(done) => done,
-                Ended::Panicked(why) => (panicked(&found, seed, bug, &why), None),
-                Ended::Hung(after) => (hung(&found, seed, bug, after), None),
+                Ended::Panicked(why) => (panicked(&found, seed, reproduce(&found, seed, bug, false), &why), None),
+                Ended::Hung(after) => (hung(&found, seed, &reproduce(&found, seed, bug, false), after), None),
             };
             let bad = finished.record.verdict >= Verdict::Violated || differs.is_some();
             let name = &found.scenario.name;
@@ -128,6 +128,7 @@ impl Hunt {
         };
         differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
         suite.read_from(|name| source(all(), name));
+        suite.declare_marks(marks::ALL.iter().map(|mark| mark.name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("hunt {}..={last}", self.from), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         suite.notes.extend(suite.proved());
@@ -145,7 +146,7 @@ impl Hunt {
                 false => suite.notes.push(told),
             }
         }
-        self.folder.write(&suite, all(), self.bug)?;
+        self.folder.write(&suite, all(), self.bug, false)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tenantry_sim::engine::marks::Mark;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find};
 use super::output::print;
@@ -15,6 +17,9 @@ pub(super) struct List {
     /// Print a JSON document, with a scenario's file, times, faults and marks beside its name and description.
     #[arg(long)]
     json: bool,
+    /// List the marks instead: what a run can reach, what must hold in the end, and what must hold always.
+    #[arg(long, conflicts_with = "scenarios")]
+    marks: bool,
 }
 
 /// A scenario as the document has it.
@@ -34,9 +39,34 @@ struct Listed<'a> {
 
 impl List {
     pub(super) fn execute(self) -> Result<u8, miette::Report> {
-        let scenarios = find(&self.scenarios)?;
-        print(&if self.json { document(&scenarios) } else { lines(&scenarios) }).map(|()| 0)
+        let listed = match (self.marks, self.json) {
+            (true, true) => marks_document(),
+            (true, false) => marks_lines(),
+            (false, true) => document(&find(&self.scenarios)?),
+            (false, false) => lines(&find(&self.scenarios)?),
+        };
+        print(&listed).map(|()| 0)
     }
+}
+
+/// A line each, the sorts one after another.
+fn marks_lines() -> String {
+    let mut sorted: Vec<_> = marks::ALL.iter().collect();
+    sorted.sort_by_key(|mark| mark.sort);
+    let width = sorted.iter().map(|mark| mark.name.len()).max().unwrap_or(0);
+    let line = |mark: &&Mark| {
+        let promise = mark.promise.map(|promise| format!(" ({promise})")).unwrap_or_default();
+        format!("{:<10}  {:<width$}  {}{promise}\n", mark.sort.name(), mark.name, mark.means)
+    };
+    sorted.iter().map(line).collect()
+}
+
+fn marks_document() -> String {
+    let listed = marks::ALL.iter().map(|Mark { name, sort, promise, means }| {
+        serde_json::json!({ "name": name, "sort": sort.name(), "invariant": promise, "means": means })
+    });
+    let document = serde_json::json!({ "marks": listed.collect::<Vec<_>>() });
+    format!("{document:#}\n")
 }
 
 fn lines(scenarios: &[Found]) -> String {

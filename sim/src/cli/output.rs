@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use tenantry_reports::suite::{Build, SuiteRecord};
 use tenantry_reports::{json, junit, text};
 use tenantry_sim::bugs::Bug;
+use tenantry_sim::tenantry::early::Until;
+use tenantry_sim::tenantry::run::Setup;
 
 use super::find::Found;
 use super::github;
@@ -91,12 +93,22 @@ pub(super) fn threads(jobs: Option<NonZeroUsize>) -> usize {
     jobs.map_or(cores, NonZeroUsize::get)
 }
 
+/// How a line says that its run goes on after a violation.
+pub(super) const TO_THE_END: &str = " --to-the-end";
+
+/// A run as the command line asks for it.
+pub(super) fn setup(found: &Found, seed: u64, bug: Option<Bug>, to_the_end: bool) -> Setup {
+    let setup = Setup::expand(&found.scenario, seed).with(bug);
+    if to_the_end { Setup { until: Until::End, ..setup } } else { setup.to_the_first_violation() }
+}
+
 /// The command line that runs one seed again: called as this process was, so that it can be pasted where its line was.
-pub(super) fn reproduce(found: &Found, seed: u64, bug: Option<Bug>) -> String {
+pub(super) fn reproduce(found: &Found, seed: u64, bug: Option<Bug>, to_the_end: bool) -> String {
     // One whose plan is spelt out has its seed in it.
     let seed = if found.scenario.plan.is_some() { String::new() } else { format!(" --seed {seed}") };
     let planted = bug.map(|bug| format!(" --bug {}", bug.name())).unwrap_or_default();
-    format!("{} run {}{seed}{planted}", program(), quoted(&found.called))
+    let end = if to_the_end { TO_THE_END } else { "" };
+    format!("{} run {}{seed}{planted}{end}", program(), quoted(&found.called))
 }
 
 /// This process as it was called.

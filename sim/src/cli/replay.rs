@@ -1,4 +1,10 @@
 //! `tenantry replay`: a violation once more, told as a story, and whether it is the same, another, or gone.
+//!
+//! How near it can be said where a run parts from the one that was recorded depends on what was kept of that. With its
+//! events (`--against`) the first that differs is named, with both sides. A regression and a record have a chain of
+//! digests: with it so many events at the beginning are known to be the same, the first that differs is one of the few up to
+//! the next link, and this run's are told. With its digest alone it is known that they part, and no more. All that holds
+//! in another build, too, which may have mended the violation or merely moved an event.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,17 +14,19 @@ use tenantry_reports::record::RunRecord;
 use tenantry_reports::suite::{Source, SuiteRecord, VERSION};
 use tenantry_reports::verdict::{SuiteVerdict, Verdict};
 use tenantry_sim::bugs::Bug;
+use tenantry_sim::engine::chain::Chain;
 use tenantry_sim::engine::double::Parting;
 use tenantry_sim::engine::trace::TraceEntry;
+use tenantry_sim::tenantry::early::Until;
 use tenantry_sim::tenantry::inevitable::{Moment, inevitable_from, over_time};
 use tenantry_sim::tenantry::neighbour::{Neighbour, nearest};
-use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::run::{Ended, Setup};
 use tenantry_sim::tenantry::shrink::violates;
 use tenantry_sim::tenantry::story::{shortened, tell};
 
 use super::find::{Found, find_one};
 use super::folder::Folder;
-use super::output::{check_files, print, reproduce, threads, write};
+use super::output::{TO_THE_END, check_files, print, reproduce, setup, threads, write};
 use super::run::write_trace;
 use super::shrink::{broken, entries, invariant_named, seed_of};
 
@@ -39,6 +47,9 @@ pub(super) struct Replay {
     /// With this bug planted, as a record may say of itself: see `tenantry bugs --list`.
     #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
+    /// Run on after a violation; a record says of itself whether it did.
+    #[arg(long)]
+    to_the_end: bool,
     /// The invariant to tell of [default: the one that a regression guards, or the first that is broken].
     #[arg(long, value_name = "NAME", value_parser = invariant_named(), hide_possible_values = true)]
     invariant: Option<String>,
@@ -69,12 +80,16 @@ struct Recorded {
     found: Found,
     seed: u64,
     digest: Option<String>,
+    /// The digests of its beginnings.
+    chain: Option<Chain>,
     /// The invariant that was broken.
     invariant: Option<String>,
     /// What was planted.
     bug: Option<Bug>,
     /// In which way its scenario is another by now.
     other: Option<String>,
+    /// Whether it went on after a violation.
+    to_the_end: bool,
 }
 
 /// How it ended this time.
@@ -108,12 +123,25 @@ struct Told {
     recorded_digest: Option<String>,
     /// Where it parted from the earlier run, if its events are known.
     diverged_at: Option<String>,
+    /// Where it did, if only the digests of the earlier run's beginnings are.
+    diverged_within: Option<Within>,
     plan: Vec<String>,
     story: Vec<String>,
     neighbour: Option<Neighbour>,
     inevitable: Vec<Moment>,
     inevitable_from_ms: Option<u64>,
     exit_code: u8,
+}
+
+/// Between which events this run parted from one of which there are no events, but a chain of digests.
+#[derive(Serialize)]
+struct Within {
+    /// So many events at the beginning are the same.
+    same: u64,
+    /// The first that differs comes before this one; none if it comes after all that the chain tells of.
+    before: Option<u64>,
+    /// What this run has from there on.
+    events: Vec<String>,
 }
 
 impl Replay {
@@ -123,10 +151,13 @@ impl Replay {
         check_files(&[("--json", self.json.as_deref()), ("--trace", self.trace.as_deref())], &[&self.what])?;
         let threads = threads(self.jobs);
         let bug = self.bug.or(recorded.bug);
-        let setup = Setup::expand(&recorded.found.scenario, recorded.seed).with(bug);
+        let to_the_end = recorded.to_the_end || self.to_the_end;
+        let setup = setup(&recorded.found, recorded.seed, bug, to_the_end);
+        let asked = self.invariant.clone().filter(|_| recorded.digest.is_none());
+        let setup = Setup { until: asked.map_or(setup.until.clone(), Until::Violation), ..setup };
         self.folder.check()?;
         let mut ended = setup.run(true);
-        ended.finished.record.reproduce = reproduce(&recorded.found, recorded.seed, bug);
+        ended.finished.record.reproduce = reproduce(&recorded.found, recorded.seed, bug, to_the_end);
         self.folder.write_one(&recorded.found, &setup, &ended)?;
         let (record, trace) = (&ended.finished.record, &ended.trace);
         if let Some(path) = &self.trace {
@@ -148,7 +179,11 @@ impl Replay {
             None if recorded.digest.is_none() && against.is_none() => Outcome::Passes,
             _ => Outcome::Same,
         };
+        let within = recorded.chain.as_ref().filter(|_| is_other).map(|chain| within(chain, &ended));
         let plan = entries(&setup);
+        // Runs beside it are over at the violation that is looked into, not at another.
+        let until = invariant.clone().map_or(setup.until.clone(), Until::Violation);
+        let setup = Setup { until, ..setup };
         let beside = violated.filter(|_| self.neighbour || plan.len() <= NEIGHBOURS_MAX);
         let ahead = violated.filter(|_| self.inevitable);
         let inevitable = ahead.map_or(Vec::new(), |invariant| over_time(&setup, invariant, record.virtual_ms, threads));
@@ -160,6 +195,7 @@ impl Replay {
             digest: record.digest.clone(),
             recorded_digest: recorded.digest,
             scenario_changed: recorded.other,
+            diverged_within: within.filter(|_| differs.is_none() && parting.is_none()),
             diverged_at: differs.or(parting),
             story: violated.map_or(Vec::new(), |invariant| tell(&setup, trace, record, invariant)),
             neighbour: beside.and_then(|invariant| nearest(&setup, trace, invariant, threads)),
@@ -195,7 +231,8 @@ impl Replay {
         let spelt = found.scenario.plan.as_ref();
         let (digest, invariant) =
             (spelt.and_then(|spelt| spelt.digest.clone()), spelt.and_then(|spelt| spelt.guards.clone()));
-        Ok(Recorded { found, seed, digest, invariant, bug: None, other: None })
+        let chain = spelt.and_then(|spelt| spelt.chain.clone());
+        Ok(Recorded { found, seed, digest, chain, invariant, bug: None, to_the_end: false, other: None })
     }
 
     fn of_record(&self) -> Result<Recorded, miette::Report> {
@@ -235,8 +272,10 @@ impl Replay {
             })?,
         };
         let other = source.and_then(|source| other(source, &found.source));
-        let invariant = broken(run, None);
-        Ok(Recorded { found, seed: run.seed, digest: Some(run.digest.clone()), invariant, bug, other })
+        let (digest, invariant) = (Some(run.digest.clone()), broken(run, None));
+        let to_the_end = run.reproduce.contains(TO_THE_END);
+        let chain = run.digest_chain.as_ref().and_then(|chain| chain.parse().ok());
+        Ok(Recorded { found, seed: run.seed, digest, chain, invariant, bug, to_the_end, other })
     }
 }
 
@@ -272,6 +311,19 @@ fn parting(against: &[String], trace: &[TraceEntry]) -> Option<String> {
     let line = |event| serde_json::to_string(event).expect("our own types become JSON");
     let lines: Vec<String> = trace.iter().map(line).collect();
     Parting::of(against, &lines).map(|parting| parting.to_string())
+}
+
+/// Events that are told of where two runs part.
+const WITHIN_MAX: usize = 24;
+
+/// Where this run parts from the one that had `chain`: as near as the digests tell.
+fn within(chain: &Chain, ended: &Ended) -> Within {
+    let range = ended.chain.parting(chain);
+    let same = range.as_ref().map_or_else(|| ended.chain.shared(chain), |range| range.start);
+    let before = range.map(|range| range.end);
+    let count = before.map_or(WITHIN_MAX, |before| (before - same) as usize);
+    let events = ended.trace.iter().skip(same as usize).take(count).map(ToString::to_string).collect();
+    Within { same, before, events }
 }
 
 fn text(told: &Told) -> String {
@@ -312,17 +364,33 @@ fn text(told: &Told) -> String {
     }
     text += &match (told.outcome, &told.diverged_at) {
         (Outcome::Same, _) => "same: as before, to the last event.\n".to_owned(),
-        (Outcome::Fixed, _) => format!("fixed: the violation is gone.{digests}\n"),
+        (Outcome::Fixed, _) => format!("fixed: the violation is gone.{digests}\n{}", within_text(told)),
         (Outcome::Otherwise, _) => {
-            format!("otherwise: that violation is gone, but the run is {} now.{digests}\n", told.verdict)
+            let now = told.verdict;
+            format!("otherwise: that violation is gone, but the run is {now} now.{digests}\n{}", within_text(told))
         }
         (Outcome::Passes, _) if told.verdict == Verdict::Pass => "It passes.\n".to_owned(),
         (Outcome::Passes, _) => format!("It is {}, which nobody had said it was not.\n", told.verdict),
         (Outcome::Diverged, Some(parting)) => format!("diverged at {parting}.{digests}\n"),
         (Outcome::Diverged, None) => {
-            format!("diverged.{digests} For the first event that differs give its events to --against.\n")
+            let against = "For the first event that differs give its events to --against.";
+            format!("diverged.{digests} {against}\n{}", within_text(told))
         }
     };
+    text
+}
+
+fn within_text(told: &Told) -> String {
+    let Some(Within { same, before, events }) = &told.diverged_within else { return String::new() };
+    let until = before.map_or_else(|| "on".to_owned(), |before| format!("to {}", before - 1));
+    let mut text =
+        format!("The first {same} events are the same; one of those from {same} {until} is the first that differs.\n");
+    let told = events.iter().take(WITHIN_MAX);
+    told.for_each(|event| text += &format!("    {}\n", shortened(event, LINE_MAX)));
+    let untold = events.len().saturating_sub(WITHIN_MAX);
+    if untold > 0 {
+        text += &format!("    and {untold} more; --trace FILE writes all\n");
+    }
     text
 }
 

@@ -12,12 +12,12 @@ use tenantry_reports::verdict::SuiteVerdict;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::hunt::{Ended, hunt};
 use tenantry_sim::engine::trace::TraceEntry;
-use tenantry_sim::tenantry::run::Setup;
+use tenantry_sim::tenantry::marks;
 
 use super::find::{Found, find, sometimes, source};
 use super::folder::Folder;
 use super::hunt::time;
-use super::output::{Outputs, build, reproduce, threads, write};
+use super::output::{Outputs, build, reproduce, setup, threads, write};
 use super::progress::Progress;
 use super::seeds;
 use super::shard::{Shard, share};
@@ -38,6 +38,10 @@ pub(super) struct Run {
     /// With this bug planted: see `tenantry bugs --list`.
     #[arg(long, value_name = "NAME", value_parser = super::bugs::named(), hide_possible_values = true)]
     bug: Option<Bug>,
+    /// Run on after a violation, and let all promises say what they have to say of the whole; without it a run is over as
+    /// soon as one is seen to be broken.
+    #[arg(long)]
+    to_the_end: bool,
     /// Give a run up that has not ended after this time, and call it hung.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     hang: Duration,
@@ -85,12 +89,12 @@ impl Run {
             .collect();
         self.shard.map_or(Ok(()), |shard| shard.check(runs.len() as u64))?;
         let runs: Vec<_> = share(self.shard, runs.into_iter()).collect();
-        let (keep_trace, bug) = (self.trace.is_some(), self.bug);
+        let (keep_trace, bug, to_the_end) = (self.trace.is_some(), self.bug, self.to_the_end);
         let run = move |(_, (found, seed, double)): &(usize, (Arc<Found>, u64, bool))| {
-            let setup = Setup::expand(&found.scenario, *seed).with(bug);
+            let setup = setup(found, *seed, bug, to_the_end);
             let mut ended = setup.run(keep_trace);
             let differs = double.then(|| setup.differs(&ended.finished.record.digest)).flatten();
-            ended.finished.record.reproduce = reproduce(found, *seed, bug);
+            ended.finished.record.reproduce = reproduce(found, *seed, bug, to_the_end);
             (ended, differs)
         };
         let mut progress = Progress::new(Some(runs.len() as u64));
@@ -102,8 +106,8 @@ impl Run {
                     trace = ended.trace;
                     (ended.finished, differs)
                 }
-                Ended::Panicked(why) => (panicked(&found, seed, bug, &why), None),
-                Ended::Hung(after) => (hung(&found, seed, bug, after), None),
+                Ended::Panicked(why) => (panicked(&found, seed, reproduce(&found, seed, bug, to_the_end), &why), None),
+                Ended::Hung(after) => (hung(&found, seed, &reproduce(&found, seed, bug, to_the_end), after), None),
             };
             progress.ended(&finished.record);
             ends.insert(index, (finished, differs));
@@ -131,6 +135,7 @@ impl Run {
             false => summing.finish(build(), &sometimes),
         };
         suite.read_from(|name| source(all(), name));
+        suite.declare_marks(marks::ALL.iter().map(|mark| mark.name));
         suite.shard = self.shard.map(|shard| shard.record(&format!("run {seeds:?}"), all()));
         suite.notes.extend(self.shard.map(Shard::note));
         let own = scenarios.iter().filter(|found| found.scenario.plan.is_some()).count();
@@ -143,7 +148,7 @@ impl Run {
             suite.worsen(SuiteVerdict::Inconclusive, what);
         }
         differences.into_iter().for_each(|told| suite.worsen(SuiteVerdict::Nondeterministic, told));
-        self.folder.write(&suite, all(), self.bug)?;
+        self.folder.write(&suite, all(), self.bug, self.to_the_end)?;
         self.outputs.report(&suite)?;
         Ok(suite.exit_code)
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tenantry_reports::record::RunRecord;
 use tenantry_sim::bugs::Bug;
 use tenantry_sim::engine::plan::What;
+use tenantry_sim::tenantry::early::Until;
 use tenantry_sim::tenantry::invariant::NAMES;
 use tenantry_sim::tenantry::regression;
 use tenantry_sim::tenantry::run::Setup;
@@ -17,7 +18,7 @@ use tenantry_sim::tenantry::story::{shortened, told_act, violations};
 use super::find::{Found, REGRESSIONS, find_one, read};
 use super::folder::Folder;
 use super::named::Named;
-use super::output::{check_files, print, program, quoted, threads, write};
+use super::output::{check_files, print, program, quoted, setup, threads, write};
 
 /// What to make small.
 #[derive(clap::Args)]
@@ -57,7 +58,9 @@ impl Shrink {
         self.check()?;
         let folder = Folder::at(self.report.clone());
         folder.check()?;
-        let setup = Setup::expand(&found.scenario, seed).with(self.bug);
+        let setup = setup(&found, seed, self.bug, false);
+        let until = self.invariant.clone().map_or(setup.until.clone(), Until::Violation);
+        let setup = Setup { until, ..setup };
         let record = setup.run(false).finished.record;
         let Some(invariant) = broken(&record, self.invariant.as_deref()) else {
             let what = self.invariant.as_deref().unwrap_or("anything");

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::chain::{Chain, NoChain};
 use crate::engine::fault::Fault;
 use crate::engine::fault_limits::{Senseless, check_numbers, check_when};
 use crate::engine::plan::{Entry, Plan, What};
@@ -27,6 +28,8 @@ pub struct Spelt<A> {
     pub guards: Option<String>,
     /// The digest of the run that violated it.
     pub digest: Option<String>,
+    /// The digests of that run's beginnings.
+    pub chain: Option<Chain>,
     /// What was planted in that run, to be found.
     pub planted: Option<String>,
     /// What goes wrong.
@@ -42,6 +45,7 @@ pub(super) struct RawPlan<A> {
     seed: u64,
     guards: Option<Spanned<String>>,
     digest: Option<String>,
+    chain: Option<Spanned<String>>,
     planted: Option<Spanned<String>>,
     #[serde(default, rename = "entry")]
     entries: Vec<Spanned<RawEntry<A>>>,
@@ -66,10 +70,17 @@ impl<A: DeserializeOwned> RawPlan<A> {
         (duration_ms, deadline_ms): (u64, u64),
         (check_act, brings): (impl Fn(u64, &A) -> Result<(), (String, String)>, impl Fn(&A) -> Option<&str>),
     ) -> Result<Spelt<A>, SectionError> {
-        let Self { seed, guards, digest, planted, entries } = self;
+        let Self { seed, guards, digest, chain, planted, entries } = self;
         let guards = known(guards, "invariant", &names.invariants)?;
         let planted = known(planted, "bug", &names.bugs)?;
-        let mut spelt = Spelt { seed, guards, digest, planted, faults: Vec::new(), acts: Vec::new() };
+        let parsed = |chain: Spanned<String>| {
+            let wrong = |error: NoChain| {
+                SectionError::new(chain.span(), error.to_string(), "leave it out, or keep what `tenantry shrink` wrote")
+            };
+            chain.get_ref().parse().map_err(wrong)
+        };
+        let chain = chain.map(parsed).transpose()?;
+        let mut spelt = Spelt { seed, guards, digest, chain, planted, faults: Vec::new(), acts: Vec::new() };
         let mut brought = BTreeSet::new();
         for entry in entries {
             let span = entry.span();
@@ -167,14 +178,22 @@ fn check_fault(fault: &Spanned<Fault>, world: World<'_>, duration_ms: u64) -> Re
     Ok(())
 }
 
-/// `plan` as a `[plan]` that a scenario file reads, with what it guards, the digest of the run that violated it, and what was
-/// planted in that.
-pub fn spell<A: Serialize>(plan: &Plan<A>, guards: &str, digest: &str, planted: Option<&str>) -> String {
+/// `plan` as a `[plan]` that a scenario file reads, with what it guards, the digests of the run that violated it and of its
+/// beginnings, and what was planted in it.
+pub fn spell<A: Serialize>(
+    plan: &Plan<A>,
+    guards: &str,
+    digest: &str,
+    chain: Option<&str>,
+    planted: Option<&str>,
+) -> String {
     let text = |value: &str| inline(value);
     let seed = plan.seed;
     let mut spelt = format!("[plan]\nseed = {seed}\nguards = {}\ndigest = {}\n", text(guards), text(digest));
-    if let Some(planted) = planted {
-        let _ = writeln!(spelt, "planted = {}", text(planted));
+    for (key, value) in [("chain", chain), ("planted", planted)] {
+        if let Some(value) = value {
+            let _ = writeln!(spelt, "{key} = {}", text(value));
+        }
     }
     for Entry { at_ms, what } in &plan.entries {
         let _ = match what {

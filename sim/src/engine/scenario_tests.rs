@@ -433,9 +433,11 @@ fn a_plan_that_is_spelt_out_is_read_with_its_own_seed_and_stays_when_written_aga
     assert_eq!(spelt.faults[0].kind, FaultKind::Crash { host: "broker".into() });
     assert_eq!(spelt.acts, [(12, Act { greet: "ana".into() })]);
     let plan = crate::engine::plan::Plan::new(7, "story", &spelt.faults, spelt.acts.clone());
-    let written = crate::engine::scenario_plan::spell(&plan, "G1-isolation", "00ff", None);
+    let chain = Some("16:0a1b2c3d");
+    let written = crate::engine::scenario_plan::spell(&plan, "G1-isolation", "00ff", chain, None);
     let again = parse(&format!("{LEAST}{written}")).unwrap().plan.unwrap();
     assert_eq!((again.seed, again.digest.as_deref()), (7, Some("00ff")));
+    assert_eq!(again.chain.map(|chain| chain.to_string()).as_deref(), chain);
     assert_eq!((again.faults, again.acts), (spelt.faults, spelt.acts), "{written}");
 }
 

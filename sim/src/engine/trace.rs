@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::engine::chain::Chain;
 use crate::engine::fault::When;
 
 /// Hex characters of a digest as people read it: 128 bits, enough to tell any two runs apart.
@@ -27,6 +28,7 @@ pub struct Trace {
 struct Inner {
     hasher: Sha256,
     events: u64,
+    chain: Chain,
     /// `None` when only the digest is wanted.
     entries: Option<Vec<TraceEntry>>,
     /// What faults wait for, with how often it happened.
@@ -52,7 +54,8 @@ impl Trace {
     /// An empty trace. With `keep`, [`Trace::entries`] returns all events; else only the digest and count are kept.
     pub fn new(keep: bool) -> Self {
         let (hasher, entries) = (Sha256::new(), keep.then(Vec::new));
-        let inner = Inner { hasher, events: 0, entries, awaited: Vec::new(), came: Vec::new() };
+        let (events, chain, awaited, came) = (0, Chain::default(), Vec::new(), Vec::new());
+        let inner = Inner { hasher, events, chain, entries, awaited, came };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -66,7 +69,11 @@ impl Trace {
             inner.hasher.update(field);
         }
         inner.events += 1;
-        let Inner { awaited, came, .. } = &mut *inner;
+        let Inner { awaited, came, chain, hasher, events, .. } = &mut *inner;
+        chain.take(*events, || {
+            let digest = hasher.clone().finalize();
+            u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+        });
         for (number, (when, count)) in awaited.iter_mut().enumerate() {
             if when.event == kind && when.of.as_ref().is_none_or(|of| has_word(detail, of)) {
                 *count += 1;
@@ -95,6 +102,11 @@ impl Trace {
         let mut digest = hex::encode(self.lock().hasher.clone().finalize());
         digest.truncate(DIGEST_CHARS);
         digest
+    }
+
+    /// Digests of its beginnings.
+    pub fn chain(&self) -> Chain {
+        self.lock().chain.clone()
     }
 
     /// How many events were recorded.
@@ -181,6 +193,20 @@ mod tests {
         assert_eq!(trace.came(), [(0, Duration::from_millis(4)), (1, Duration::from_millis(4))]);
         leased(5, "t-1");
         assert_eq!(trace.came(), []);
+    }
+
+    #[test]
+    fn chains_of_equal_beginnings_agree_and_their_links_are_those_of_the_digest() {
+        let run = |other: u64| {
+            let trace = Trace::new(false);
+            (0..64)
+                .for_each(|event| trace.record(Duration::ZERO, "host", "kind", if event < other { "a" } else { "b" }));
+            trace
+        };
+        let (one, other) = (run(64), run(40));
+        assert_eq!(one.chain().parting(&other.chain()), Some(32..48));
+        assert_eq!(one.chain().parting(&run(64).chain()), None);
+        assert!(one.chain().to_string().ends_with(&one.digest()[..8]));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::evidence::Evidence;
 use super::idp::Idp;
+use super::marks;
 use super::workload::{Command, Forgery, Timed, Trick};
 
 /// The adversary's host.
@@ -58,15 +59,15 @@ pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evid
         }
         evidence.seen().forged.insert(id.to_string());
         evidence.mark(match forgery.trick {
-            Trick::OthersGrant => "forged_others_grant",
-            Trick::SwappedBody => "forged_swapped_body",
-            Trick::AlienSignature => "forged_alien_signature",
-            Trick::WrongLane => "forged_wrong_lane",
-            Trick::MovedCiphertext => "forged_moved_ciphertext",
-            Trick::ReadGrant => "forged_read_grant",
-            Trick::NoAlgorithm => "forged_no_algorithm",
-            Trick::DuplicateKey => "forged_duplicate_key",
-            Trick::LookAlike => "forged_look_alike",
+            Trick::OthersGrant => marks::FORGED_OTHERS_GRANT,
+            Trick::SwappedBody => marks::FORGED_SWAPPED_BODY,
+            Trick::AlienSignature => marks::FORGED_ALIEN_SIGNATURE,
+            Trick::WrongLane => marks::FORGED_WRONG_LANE,
+            Trick::MovedCiphertext => marks::FORGED_MOVED_CIPHERTEXT,
+            Trick::ReadGrant => marks::FORGED_READ_GRANT,
+            Trick::NoAlgorithm => marks::FORGED_NO_ALGORITHM,
+            Trick::DuplicateKey => marks::FORGED_DUPLICATE_KEY,
+            Trick::LookAlike => marks::FORGED_LOOK_ALIKE,
         });
     }
 }

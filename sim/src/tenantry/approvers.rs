@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::cast::{Cast, Part};
 use super::evidence::Revocations;
+use super::marks;
 use super::model::Ask;
 use super::operators::{HOST, Operators};
 use super::workload::{Act, Command, Timed};
@@ -169,8 +170,8 @@ impl Operators {
         let ended = super::world::now();
         self.evidence.seen().four_eyes.sent.insert(command.message_id.clone(), (begun, ended));
         self.evidence.mark(match way {
-            Way::Approved => "approved",
-            _ => "not_approved",
+            Way::Approved => marks::APPROVED,
+            _ => marks::NOT_APPROVED,
         });
     }
 

@@ -17,88 +17,17 @@ use tenantry_system::message::{BodyHash, body_sha256};
 
 use super::approvers::FourEyes;
 use super::canary::Canaries;
+use super::early::Effects;
 use super::followers::Followed;
+use super::marks;
 use super::measured::Measured;
 use super::model::Ask;
 use super::receiver::Received;
 use super::triage::Told;
 use super::witness::Witness;
 use super::workload::{Command, Triage};
+use crate::engine::marks::{Mark, Marks};
 use crate::engine::trace::Trace;
-
-/// Every mark a run can reach, for scenarios to name under `sometimes`.
-pub const MARKS: &[&str] = &[
-    "approved",
-    "approver_gone",
-    "closed_at_ledger",
-    "conflict_at_ledger",
-    "dead_lettered",
-    "discarded",
-    "disk_refused",
-    "disk_torn",
-    "duplicate_apply",
-    "duplicate_publish",
-    "erased",
-    "events_waited_at_crash",
-    "forged_alien_signature",
-    "forged_decision",
-    "forged_duplicate_key",
-    "forged_look_alike",
-    "forged_moved_ciphertext",
-    "forged_no_algorithm",
-    "forged_others_grant",
-    "forged_read_grant",
-    "forged_swapped_body",
-    "forged_wrong_lane",
-    "grant_key_rotated",
-    "http_408",
-    "http_429",
-    "http_500",
-    "http_503",
-    "http_504",
-    "http_no_answer",
-    "id_spent",
-    "key_rotated",
-    "identity_key_dropped",
-    "identity_key_rotated",
-    "late_settlement",
-    "not_approved",
-    "not_replayable",
-    "outside_guardrail",
-    "overtaken",
-    "paused",
-    "paused_at_ledger",
-    "plan_changed",
-    "process_died",
-    "reconciled",
-    "redelivered",
-    "replay_recognised",
-    "replay_revoked",
-    "replayed",
-    "reports_waited_at_crash",
-    "rejected_as_suspended",
-    "resend_came_first",
-    "resend_recognised",
-    "resend_refused",
-    "retry",
-    "reused_id_came_first",
-    "reused_id_otherwise_refused",
-    "reused_id_refused",
-    "revoked",
-    "revoked_in_flight",
-    "rule_fired",
-    "run_of_several",
-    "stale_at_ledger",
-    "stream_ended",
-    "stream_resumed",
-    "suspended",
-    "taken_back",
-    "triage_refused",
-    "triaged_too_late",
-    "unsynced_bytes_lost",
-    "webhook_refused",
-    "webhook_told",
-];
 
 /// Events of the trace that faults can wait for. Where one is of a tenant or of a message, its detail has that as a word of its
 /// own, which `when.of` looks for; of a process, a disk or a fault it has neither.
@@ -130,6 +59,8 @@ pub const EVENTS: &[&str] = &[
 pub struct Evidence {
     /// Every event, in order.
     pub trace: Trace,
+    /// What the run says of itself while it goes on.
+    pub marks: Marks,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -140,8 +71,8 @@ pub struct Seen {
     pub clients: BTreeMap<String, Client>,
     /// When the ledger was seen to give a command an outcome it had not had, by message id. Once each, if all is well.
     pub effects: BTreeMap<String, Vec<Duration>>,
-    /// Things worth having reached.
-    pub marks: BTreeMap<String, u64>,
+    /// What is kept of effects, to know the next by.
+    pub early: Effects,
     /// Violations of isolation seen while running, and how much was compared.
     pub isolation: Isolation,
     /// Messages that the adversary got into the broker.
@@ -169,7 +100,7 @@ pub struct Seen {
     /// Which messages that it had not had the broker took in, and when, by tenant.
     pub taken_in: BTreeMap<TenantId, Vec<(String, Duration)>>,
     /// Each tenant's last place in the audit log when that had this size.
-    last_places: (u64, BTreeMap<String, u64>),
+    pub(super) last_places: (u64, BTreeMap<String, u64>),
     /// Since when each one who sends a message may have been let through by the producer: not while they were told to wait.
     pub let_through: BTreeMap<String, Vec<Duration>>,
     /// How far clocks are off at most, by the plan's faults.
@@ -478,7 +409,7 @@ impl Evidence {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(trace: Trace) -> Self {
-        Self { trace, seen: Arc::default() }
+        Self { trace, marks: Marks::default(), seen: Arc::default() }
     }
 
     /// What was seen so far.
@@ -500,15 +431,16 @@ impl Evidence {
         let found = discrepancies.len() as u64 + untold;
         self.record("ledger", "ledger.reconciled", &format!("tenants {tenants}, rows {rows}, discrepancies {found}"));
         if *rows > 0 {
-            self.mark("reconciled");
+            self.mark(marks::RECONCILED);
             self.seen().reconciled.cycles += 1;
         }
         self.seen().reconciled.discrepancies.extend(discrepancies.iter().map(ToString::to_string));
     }
 
-    /// Counts something worth having reached: one of [`MARKS`].
-    pub fn mark(&self, name: &str) {
-        *self.seen().marks.entry(name.into()).or_default() += 1;
+    /// Counts something worth having reached.
+    #[track_caller]
+    pub fn mark(&self, mark: Mark) {
+        self.marks.reach(mark, 1);
     }
 }
 
@@ -574,43 +506,6 @@ impl Seen {
             waiting: broker.every_waiting().map_err(unreadable)?.into_iter().collect(),
             measured: Measured::default(),
         })
-    }
-
-    /// True when nothing is on its way any more: no message waits, no event waits for the audit log, and nobody who follows a
-    /// tenant for one of that.
-    pub fn is_quiet(&mut self) -> bool {
-        if self.catalogue_planned {
-            return self.catalogue.is_some();
-        }
-        let Engines { broker: Some(broker), ledger: Some(ledger), audit: Some(audit), auth: Some(auth), reporters } =
-            &self.engines
-        else {
-            return false;
-        };
-        let told =
-            [broker.outgoing(), ledger.outgoing(), auth.outgoing()].iter().all(|outgoing| outgoing.waiting() == 0)
-                && reporters.len() == self.reporting
-                && reporters.values().all(|reporter| reporter.waiting() == 0);
-        self.operators_done
-            && self.forged.len() == self.forgeries
-            && broker.is_at_rest()
-            && told
-            && (!self.webhook || audit.has_told_all().is_ok_and(|all| all))
-            && (self.followed.is_empty() || audit.len().is_ok_and(|size| self.streams_are_at(size)))
-    }
-
-    /// Whether whoever follows a tenant has seen its last record of a log of this size.
-    fn streams_are_at(&mut self, size: u64) -> bool {
-        if self.last_places.0 != size {
-            let Some(Ok(events)) = self.engines.audit.as_ref().map(|audit| audit.every_event()) else { return false };
-            let places = events.into_iter().filter_map(|(place, event)| Some((event.tenant()?.to_owned(), place)));
-            self.last_places = (size, places.collect());
-        }
-        let has_all = |followed: &Followed| {
-            let end = self.last_places.1.get(followed.tenant.as_str());
-            followed.has_all(end.copied().unwrap_or_default())
-        };
-        self.followed.iter().all(has_all)
     }
 }
 

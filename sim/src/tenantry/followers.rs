@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::idp::Idp;
+use super::marks;
 use crate::engine::dice::Dice;
 
 /// The followers' host.
@@ -127,7 +128,7 @@ impl Follower {
             return Err(format!("answered {}", answer.status()));
         }
         if last.is_some() {
-            self.evidence.mark("stream_resumed");
+            self.evidence.mark(marks::STREAM_RESUMED);
         }
         let (mut text, mut events) = (String::new(), 0);
         while events < EVENTS_MAX {
@@ -148,7 +149,7 @@ impl Follower {
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
         let id = field("id: ").and_then(|id| id.parse().ok());
         if field("event: ") == Some("end") {
-            self.evidence.mark("stream_ended");
+            self.evidence.mark(marks::STREAM_ENDED);
             return Err("the server ended it".into());
         }
         let mut seen = self.evidence.seen();
@@ -160,6 +161,9 @@ impl Follower {
                 if told["place"] != place {
                     followed.broken.push(format!("{place}: {data}"));
                 }
+                let right = tenant == followed.tenant.as_str() && followed.last().is_none_or(|last| place > last);
+                let now = super::world::now();
+                self.evidence.marks.always(marks::STREAM_OF_ITS_TENANT, now, right, || format!("{index} {block}"));
                 followed.events.push((place, tenant));
                 Ok(true)
             }

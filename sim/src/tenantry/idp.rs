@@ -22,6 +22,7 @@ use tenantry_system::outside::{Roots, Url};
 use tokio::time::sleep;
 
 use super::evidence::Evidence;
+use super::marks;
 use super::workload::Timed;
 use super::world::now;
 
@@ -141,14 +142,14 @@ impl Idp {
                 let mut kept = self.kept();
                 (kept.rotated, kept.rotated_at) = (index + 1, now());
                 kept.provider.rotate(&*self.entropy);
-                evidence.mark("identity_key_rotated");
+                evidence.mark(marks::IDENTITY_KEY_ROTATED);
                 evidence.record(HOST, "idp.rotated", "");
             }
             if index + 1 >= rotated {
                 let dropped_at = self.kept().rotated_at + Duration::from_millis(rotation.drop_after_ms);
                 sleep(dropped_at.saturating_sub(now())).await;
                 self.kept().provider.drop_former(0);
-                evidence.mark("identity_key_dropped");
+                evidence.mark(marks::IDENTITY_KEY_DROPPED);
                 evidence.record(HOST, "idp.dropped", "");
             }
         }

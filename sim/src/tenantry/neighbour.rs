@@ -62,6 +62,9 @@ fn compare(
     there: &[TraceEntry],
 ) -> Neighbour {
     let at_us = here.get(event).or(there.get(event)).map_or(0, |event| event.at_us);
+    // A run that is over at its violation says nothing of what would have come later, and that is no news of the other.
+    let end_us = here.last().map_or(0, |event| event.at_us);
+    let there = &there[..there.partition_point(|event| event.at_us <= end_us).max(event)];
     let only = |one: &[TraceEntry], other: &[TraceEntry]| {
         let is_new = |event: &&TraceEntry| !other.iter().any(|seen| same(event, seen));
         let told = one.iter().skip(event).filter(|event| is_telling(event)).filter(is_new);

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::approvers::TAKES_TWO;
 use super::evidence::Evidence;
+use super::marks;
 use super::workload::{Act, Timed};
 
 /// Auth's host, as the trace names it.
@@ -87,13 +88,13 @@ impl Office {
                 if let Ok(revision) = auth.reload(self.policies(&gone)).await {
                     evidence.seen().revocations.in_force(&gone, revision);
                     evidence.record(HOST, "auth.reloaded", &format!("revision {revision} without {gone:?}"));
-                    evidence.mark("revoked");
+                    evidence.mark(marks::REVOKED);
                 }
             }
             for _ in self.rotations.iter().filter(|at| (last..now).contains(*at)) {
                 if auth.rotate().await.is_ok() {
                     evidence.record(HOST, "auth.rotated", "");
-                    evidence.mark("grant_key_rotated");
+                    evidence.mark(marks::GRANT_KEY_ROTATED);
                 }
             }
             last = now;

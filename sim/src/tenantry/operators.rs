@@ -21,6 +21,7 @@ use super::cast::{Cast, Part};
 use super::evidence::Evidence;
 use super::http::{Answer, HttpClient};
 use super::idp::Idp;
+use super::marks;
 use super::workload::{Act, Command, Pause, Timed};
 use crate::engine::weather::Weather;
 
@@ -152,16 +153,16 @@ impl Operators {
                     if answer.status == 429 && burst::is_of(&command.message_id) {
                         self.weather.felt("producer", &["burst"]);
                     }
-                    self.evidence.mark(&format!("http_{}", answer.status.as_u16()));
+                    marks::of_http(answer.status.as_u16()).into_iter().for_each(|mark| self.evidence.mark(mark));
                 }
-                Err(_) => self.evidence.mark("http_no_answer"),
+                Err(_) => self.evidence.mark(marks::HTTP_NO_ANSWER),
             }
         };
         let answer = self.request(Method::POST, "/v1/commands", &command.operator, &command.body(), tell).await;
         let kind = answer.body.get("type").and_then(|kind| kind.as_str());
         if kind == Some("urn:tenantry:problem:message-id-spent") {
             // It was sent before, by an attempt whose answer was lost, and nobody can compare it any more: it is in there.
-            self.evidence.mark("id_spent");
+            self.evidence.mark(marks::ID_SPENT);
             return 200;
         }
         answer.status.as_u16()
@@ -212,10 +213,10 @@ impl Operators {
     async fn resend(&self, command: &Command) {
         let status = self.post(command).await;
         match status {
-            200 => self.evidence.mark("resend_recognised"),
+            200 => self.evidence.mark(marks::RESEND_RECOGNISED),
             // It overtook the first: then that one is the re-send.
-            202 => self.evidence.mark("resend_came_first"),
-            _ => self.evidence.mark("resend_refused"),
+            202 => self.evidence.mark(marks::RESEND_CAME_FIRST),
+            _ => self.evidence.mark(marks::RESEND_REFUSED),
         }
         if matches!(status, 200 | 202) {
             self.accepted(command);
@@ -224,14 +225,14 @@ impl Operators {
 
     async fn reuse_id(&self, command: &Command) {
         match self.post(command).await {
-            409 => self.evidence.mark("reused_id_refused"),
+            409 => self.evidence.mark(marks::REUSED_ID_REFUSED),
             // It overtook the first, which then is the one refused; the model knows them apart by what was applied.
             200 | 202 => {
-                self.evidence.mark("reused_id_came_first");
+                self.evidence.mark(marks::REUSED_ID_CAME_FIRST);
                 self.evidence.seen().reused_first.insert(command.message_id.clone(), command.ask.clone());
                 self.accepted(command);
             }
-            _ => self.evidence.mark("reused_id_otherwise_refused"),
+            _ => self.evidence.mark(marks::REUSED_ID_OTHERWISE_REFUSED),
         }
     }
 
@@ -246,7 +247,7 @@ impl Operators {
             self.evidence.record(HOST, "api.paused", &format!("{path} {paused} {}", answer.status));
             assert_eq!(answer.status, 200, "{}, an admin, may pause {}: {}", pause.operator, pause.tenant, answer.body);
             if paused {
-                self.evidence.mark("paused");
+                self.evidence.mark(marks::PAUSED);
                 sleep(Duration::from_millis(pause.for_ms)).await;
             }
         }

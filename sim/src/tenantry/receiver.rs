@@ -21,6 +21,7 @@ use tenantry_system::outside::{Client, Url};
 use tokio::time::sleep;
 
 use super::evidence::Evidence;
+use super::marks;
 
 /// The receiver's host.
 pub const HOST: &str = "receiver";
@@ -104,7 +105,7 @@ async fn take(
         sleep(LATE).await;
     }
     let taken = signed && !refuses;
-    evidence.mark(if taken { "webhook_told" } else { "webhook_refused" });
+    evidence.mark(if taken { marks::WEBHOOK_TOLD } else { marks::WEBHOOK_REFUSED });
     evidence.record(HOST, "webhook", &format!("{id} signed {signed} taken {taken}"));
     let body = serde_json::from_slice(&body).unwrap_or_default();
     evidence.seen().received.push(Received { id, body, signed, taken });

@@ -3,6 +3,7 @@
 //! What the scenario says and shrinking did not touch is kept as it stands there, so that a section which this file does
 //! not know goes along.
 
+use tenantry_reports::record::RunRecord;
 use tenantry_system::rate_limit::Rate;
 use toml::{Table, Value};
 
@@ -73,7 +74,8 @@ pub fn write(text: &str, name: &str, invariant: &str, shrunk: &Shrunk) -> Result
         file += &written(key, value)?;
     }
     let planted = setup.bug.map(|bug| bug.name());
-    Ok(file + &spell(&setup.plan, invariant, &shrunk.record.digest, planted))
+    let RunRecord { digest, digest_chain: chain, .. } = &shrunk.record;
+    Ok(file + &spell(&setup.plan, invariant, digest, chain.as_deref(), planted))
 }
 
 /// A section, with a line for each of its values as far as they fit into one.

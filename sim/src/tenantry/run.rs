@@ -25,16 +25,19 @@ use super::burst;
 use super::canary::{Canaries, Logs};
 use super::carried::{Carried, Carries};
 use super::cast::Cast;
+use super::early::{Alarm, Cut, Until};
 use super::evidence::{Evidence, Kept, Seen};
 use super::followers::{self, Followed};
 use super::hosts::{House, addresses};
 use super::idp::{Idp, Rotation};
-use super::invariant::{Case, Finding, judge, seen_broken};
+use super::invariant::{Case, Finding, judge, judge_beginning, seen_broken};
+use super::marks;
 use super::model::Ask;
 use super::section::{self, Scenario};
-use super::workload::{self, Act, Forgery, Timed};
+use super::workload::{self, Act, Forgery, Timed, Trick};
 use super::world::{Worlds, epoch};
 use crate::bugs::{Bug, Kit};
+use crate::engine::chain::Chain;
 use crate::engine::dice::Dice;
 use crate::engine::disk_image::Flip;
 use crate::engine::disks::DiskState;
@@ -82,6 +85,8 @@ pub struct Setup {
     /// The invariant that a regression is there for. This one must compare something; of the others, in a run that was made
     /// as small as can be, only those count that did.
     pub guards: Option<String>,
+    /// How far it goes if a promise is seen to be broken meanwhile.
+    pub until: Until,
     /// From when on another seed decides what the plan does not spell out.
     pub redrawn: Option<(Duration, u64)>,
     /// What the audit log is watched by, as a file would say it.
@@ -116,6 +121,8 @@ pub struct Ended {
     pub finished: FinishedRun,
     /// Every event, if it was asked for.
     pub trace: Vec<TraceEntry>,
+    /// Digests of its beginnings.
+    pub chain: Chain,
     /// What chunks on the wire carry, by their digests, if every event was asked for.
     pub carried: BTreeMap<String, Carries>,
     /// How often each fault was felt, in the order in which they began.
@@ -126,6 +133,7 @@ impl Setup {
     /// Expands `scenario` with `seed`; one whose plan is spelt out has a seed of its own.
     #[must_use]
     pub fn expand(scenario: &Scenario, seed: u64) -> Self {
+        let guards = scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone());
         let seed = scenario.plan.as_ref().map_or(seed, |spelt| spelt.seed);
         let dice = Dice::new(seed);
         let (workload, duration_ms) = (&scenario.workload, scenario.duration.as_millis() as u64);
@@ -151,7 +159,9 @@ impl Setup {
             lying_sync: scenario.disk.lying_sync,
             bug: scenario.plan.as_ref().and_then(|spelt| Bug::find(spelt.planted.as_deref()?)),
             redrawn: None,
-            guards: scenario.plan.as_ref().and_then(|spelt| spelt.guards.clone()),
+            // As it was when it was made small.
+            until: guards.clone().map_or(Until::End, Until::Violation),
+            guards,
             alert_rules: scenario.topology.alert_rules(),
             webhook: scenario.topology.webhook,
             duration: scenario.duration,
@@ -179,6 +189,7 @@ impl Setup {
             lying_sync: false,
             bug: None,
             guards: None,
+            until: Until::End,
             redrawn: None,
             alert_rules: DEFAULT_RULES.into(),
             webhook: false,
@@ -191,6 +202,35 @@ impl Setup {
     #[must_use]
     pub fn with(self, bug: Option<Bug>) -> Self {
         Self { bug: bug.or(self.bug), ..self }
+    }
+
+    /// The same, over at its first violation; what guards an invariant waits for that one.
+    #[must_use]
+    pub fn to_the_first_violation(mut self) -> Self {
+        if self.until == Until::End {
+            self.until = Until::AnyViolation;
+        }
+        self
+    }
+
+    /// What the promises say of a run that is not over; none while a store can't be read.
+    fn judge_so_far(&self, evidence: &Evidence) -> Option<Cut> {
+        let seen = evidence.seen();
+        let kept = seen.kept().ok()?;
+        Some(Cut { findings: judge_beginning(&self.case(&seen, &kept, false, &[])), kept })
+    }
+
+    fn case<'c>(&'c self, seen: &'c Seen, kept: &'c Kept, quiet: bool, unmet: &'c [&'static str]) -> Case<'c> {
+        Case {
+            cast: &self.cast,
+            seen,
+            kept,
+            rate_limits: &self.rate_limits,
+            quiet_p99_ms_max: self.quiet_p99_ms_max,
+            quiet_by_deadline: quiet,
+            unmet,
+            deadline: self.duration + self.drain,
+        }
     }
 
     /// Runs it, keeping every event if `keep_trace`.
@@ -246,6 +286,9 @@ impl Setup {
             seen.forgeries = forgeries.len();
             let body = |forgery: &Forgery| (forgery.command.message_id.clone(), forgery.published());
             seen.forged_bodies = forgeries.iter().map(|(_, forgery)| body(forgery)).collect();
+            let nobodys = forgeries.iter().filter(|(_, forgery)| forgery.trick != Trick::MovedCiphertext);
+            seen.early.forged = nobodys.map(|(_, forgery)| forgery.command.message_id.clone()).collect();
+            seen.early.rate = Some(self.rate_limits.tenant);
             seen.triages = triages;
             seen.dry_runs_planned = acts.iter().any(|(_, act)| matches!(act, Act::TryAndSend(_)));
             // Producer, broker, auth and ledger; the audit log's own lies beside it.
@@ -272,12 +315,17 @@ impl Setup {
         let mut machines = Watched { worlds: worlds.clone(), evidence: evidence.clone() };
         let mut steps = 0;
         let mut healed = false;
-        let mut done = |_: Duration, phase: Phase| {
+        let mut alarm = Alarm::new(self.until.clone());
+        let mut done = |now: Duration, phase: Phase| {
             steps += 1;
+            let is_checked = steps % QUIET_CHECK_STEPS == 0;
+            if alarm.is_over(now, &evidence, is_checked, |evidence| self.judge_so_far(evidence)) {
+                return true;
+            }
             if phase == Phase::Drain && !std::mem::replace(&mut healed, true) {
                 evidence.seen().keep_checkpoint();
             }
-            phase == Phase::Drain && steps % QUIET_CHECK_STEPS == 0 && evidence.seen().is_quiet()
+            phase == Phase::Drain && is_checked && evidence.seen().is_quiet()
         };
         let mut run = || simulation.run(&faults, &mut machines, &trace, self.duration, &mut done);
         let ran = match canaries {
@@ -287,32 +335,32 @@ impl Setup {
         worlds.search_disks();
         let mut seen = evidence.seen();
         let counted = [
-            ("disk_refused", worlds.disk_refused()),
-            ("disk_torn", worlds.disk_torn()),
-            ("process_died", simulation.deaths()),
-            ("unsynced_bytes_lost", simulation.bytes_lost()),
+            (marks::DISK_REFUSED, worlds.disk_refused()),
+            (marks::DISK_TORN, worlds.disk_torn()),
+            (marks::PROCESS_DIED, simulation.deaths()),
+            (marks::UNSYNCED_BYTES_LOST, simulation.bytes_lost()),
         ];
-        // A mark that was not reached is not there.
-        let reached = counted.into_iter().filter(|(_, count)| *count > 0);
-        seen.marks.extend(reached.map(|(mark, count)| (mark.to_owned(), count)));
-        let mut fired = 0;
+        counted.into_iter().for_each(|(mark, count)| evidence.marks.reach(mark, count));
+        let cut_short = alarm.cut.is_some();
         let judged = ran.map_err(|error| error.to_string()).and_then(|end| {
+            if let Some(Cut { findings, kept }) = alarm.cut.take() {
+                return Ok((findings, kept));
+            }
             let mut kept = seen.kept().map_err(|error| match simulation.last_death() {
                 Some((host, why)) => format!("{error}; the last to die was {host}: {why}"),
                 None => error,
             })?;
             kept.measured = worlds.measured();
-            fired = kept.events.iter().filter(|(_, event)| matches!(event, Event::Raised(_))).count() as u64;
-            let quiet_by_deadline = end == RunEnd::Done;
-            let (rate_limits, quiet_p99_ms_max) = (&self.rate_limits, self.quiet_p99_ms_max);
-            let cast = &self.cast;
-            let (seen, kept_now) = (&*seen, &kept);
-            let case = Case { cast, seen, kept: kept_now, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline };
-            Ok((judge(&case), kept))
+            let (held, unmet): (Vec<_>, Vec<_>) = seen.standing().partition(|(_, holds)| *holds);
+            held.iter().for_each(|(mark, _)| evidence.marks.hold(*mark));
+            let unmet: Vec<_> = unmet.iter().map(|(mark, _)| mark.name).collect();
+            Ok((judge(&self.case(&seen, &kept, end == RunEnd::Done, &unmet)), kept))
         });
-        if fired > 0 {
-            seen.marks.insert("rule_fired".into(), fired);
+        if let Ok((_, kept)) = &judged {
+            let fired = kept.events.iter().filter(|(_, event)| matches!(event, Event::Raised(_))).count();
+            evidence.marks.reach(marks::RULE_FIRED, fired as u64);
         }
+        let violated_at = judged.as_ref().ok().and_then(|(findings, _)| alarm.seen_at(findings));
         // The stores die before the simulation they live in, and quickly: nobody reads what their destructors would write.
         worlds.end();
         seen.engines = Default::default();
@@ -322,9 +370,15 @@ impl Setup {
         let faults = Faults { fired, felt: faults.iter().map(of).collect() };
         let virtual_ms = simulation.elapsed().as_millis() as u64;
         let wall_ms = (wall_now() - started).as_millis() as u64;
-        let finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
+        let mut finished = self.record(judged, &seen, &trace, faults, virtual_ms, wall_ms);
+        finished.record.marks = evidence.marks.counts();
+        let is_bad = finished.record.verdict >= Verdict::Violated;
+        finished.record.digest_chain = is_bad.then(|| trace.chain().to_string());
+        finished.record.cut_short = cut_short;
+        finished.record.violated_at_ms = violated_at.map(|at| at.as_millis() as u64);
         drop(seen);
-        Ended { finished, trace: trace.entries(), carried: carried.all(), felt: weather.felt_each() }
+        let (trace, chain) = (trace.entries(), trace.chain());
+        Ended { finished, trace, chain, carried: carried.all(), felt: weather.felt_each() }
     }
 
     /// Runs it once more: how that was otherwise than the run that had `digest`, if it was.
@@ -406,13 +460,17 @@ impl Setup {
             commands,
             faults: faults.fired,
             fault_effects: faults.felt,
-            marks: seen.marks.clone(),
+            // Counted beside what was seen.
+            marks: BTreeMap::new(),
             invariants,
             latency_virtual_ms: latency.summary(),
             stages_virtual_ms_counts: [(Stage::SentToConfirmed, &confirmed), (Stage::SentToEffect, &latency)]
                 .map(|(stage, latency)| (stage, latency.into()))
                 .into(),
             error,
+            violated_at_ms: None,
+            cut_short: false,
+            digest_chain: None,
             reproduce: format!("tenantry run {scenario} --seed {seed}"),
             scenario,
             seed,
@@ -451,10 +509,10 @@ impl Machines for Watched {
         let (events, reports) = seen.engines.leave(host);
         drop(seen);
         if events > 0 {
-            self.evidence.mark("events_waited_at_crash");
+            self.evidence.mark(marks::EVENTS_WAITED_AT_CRASH);
         }
         if reports > 0 {
-            self.evidence.mark("reports_waited_at_crash");
+            self.evidence.mark(marks::REPORTS_WAITED_AT_CRASH);
         }
         broken
     }

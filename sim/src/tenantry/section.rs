@@ -11,11 +11,13 @@ use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use super::cast::{Cast, Part};
 use super::invariant::NAMES;
+use super::marks;
 use super::needs::{brings, fits};
 use super::shrink::HARNESS;
 use super::workload::Act;
 use crate::bugs::Bug;
 use crate::engine::dice::Dice;
+use crate::engine::marks::Sort;
 use crate::engine::scenario::{Section, Work};
 use crate::engine::scenario_error::SectionError;
 use crate::engine::scenario_plan::Names;
@@ -190,7 +192,8 @@ impl Section for Topology {
 
 impl Section for Workload {
     fn known_marks() -> Option<Vec<String>> {
-        Some(super::evidence::MARKS.iter().map(|mark| (*mark).to_owned()).collect())
+        let sometimes = marks::ALL.iter().filter(|mark| mark.sort == Sort::Sometimes);
+        Some(sometimes.map(|mark| mark.name.to_owned()).collect())
     }
 
     fn known_events() -> Option<Vec<String>> {

@@ -11,6 +11,7 @@ use tenantry_reports::record::RunRecord;
 use tenantry_system::rate_limit::Rate;
 
 use super::cast::Cast;
+use super::early::Until;
 use super::idp;
 use super::needs::supported;
 use super::run::Setup;
@@ -140,6 +141,8 @@ pub fn shrink(setup: &Setup, invariant: &str, limits: &Limits) -> Shrunk {
 /// The same, and tells `progress` now and then how many entries are left after how many runs.
 #[must_use]
 pub fn shrink_telling(setup: &Setup, invariant: &str, limits: &Limits, progress: &dyn Fn(usize, u64)) -> Shrunk {
+    // What comes after the violation, or breaks another promise before it, is not looked for.
+    let setup = &Setup { until: Until::Violation(invariant.to_owned()), ..setup.clone() };
     let record = setup.run(false).finished.record;
     let symptom = Symptom::of(&record, invariant);
     let all: Vec<usize> = (0..setup.plan.entries.len()).collect();

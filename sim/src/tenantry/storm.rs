@@ -13,6 +13,7 @@ use tenantry_system::broker::{Again, Broker, Lease, Settlement};
 use tokio::time::sleep;
 
 use super::evidence::Evidence;
+use super::marks;
 use super::world::Worlds;
 
 /// The broker's host.
@@ -56,7 +57,7 @@ impl Handed {
                     evidence.seen().witness.taken_back.insert(lease.tenant.clone(), super::world::now());
                     weather.felt(HOST, &["redelivery_storm"]);
                     evidence.record(HOST, "broker.taken_back", &format!("{lease:?}"));
-                    evidence.mark("taken_back");
+                    evidence.mark(marks::TAKEN_BACK);
                 }
             }
         }

@@ -7,6 +7,7 @@ use hyper::Method;
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::marks;
 use super::operators::{HOST, Operators};
 use super::workload::{Triage, Verb};
 
@@ -50,14 +51,14 @@ impl Operators {
                 (202, _) => break Told::Replayed,
                 (200, _) if verb == Verb::Discard => break Told::Discarded,
                 (200, _) => {
-                    self.evidence.mark("replay_recognised");
+                    self.evidence.mark(marks::REPLAY_RECOGNISED);
                     break Told::Replayed;
                 }
                 (403, _) if !triage.allowed => break Told::Refused,
                 // Not there yet; a role that is gone for a while; another letter by now.
                 (404 | 403, _) | (409, "another-letter") => sleep(AGAIN).await,
                 (409, "not-replayable") => {
-                    self.evidence.mark("not_replayable");
+                    self.evidence.mark(marks::NOT_REPLAYABLE);
                     verb = Verb::Discard;
                 }
                 (409, _) => break Told::TooLate,
@@ -65,10 +66,10 @@ impl Operators {
             }
         };
         self.evidence.mark(match told {
-            Told::Replayed => "replayed",
-            Told::Discarded => "discarded",
-            Told::TooLate => "triaged_too_late",
-            Told::Refused => "triage_refused",
+            Told::Replayed => marks::REPLAYED,
+            Told::Discarded => marks::DISCARDED,
+            Told::TooLate => marks::TRIAGED_TOO_LATE,
+            Told::Refused => marks::TRIAGE_REFUSED,
         });
         let now = super::world::now();
         self.evidence.seen().triaged.push((triage.clone(), told, begun, now));

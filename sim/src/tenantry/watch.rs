@@ -18,6 +18,7 @@ use tenantry_system::ledger::{
 };
 
 use super::evidence::Evidence;
+use super::marks;
 use super::storm::Handed;
 use super::witness::Calls;
 
@@ -63,12 +64,13 @@ impl Broker for WatchedBroker {
         match published {
             Ok(Published::Duplicate { .. }) => {
                 self.evidence.seen().witness.publish(tenant, message_id).repeated += 1;
-                self.evidence.mark("duplicate_publish");
+                self.evidence.mark(marks::DUPLICATE_PUBLISH);
             }
             Ok(Published::Accepted { .. }) => {
                 let now = super::world::now();
                 self.evidence.seen().witness.publish(tenant, message_id).done += 1;
                 self.evidence.seen().taken_in.entry(tenant.clone()).or_default().push((message_id.to_string(), now));
+                self.evidence.watch_intake(tenant, message_id.as_str());
             }
             _ => {}
         }
@@ -84,11 +86,11 @@ impl Broker for WatchedBroker {
                 self.evidence.seen().witness.deliver(&lease.tenant, message_id, *attempt);
                 self.evidence.record("broker", "broker.leased", &format!("{lease:?} {message_id} attempt {attempt}"));
                 if *attempt > 1 {
-                    self.evidence.mark("redelivered");
+                    self.evidence.mark(marks::REDELIVERED);
                 }
             }
             if messages.len() > 1 {
-                self.evidence.mark("run_of_several");
+                self.evidence.mark(marks::RUN_OF_SEVERAL);
             }
         }
         fetched
@@ -102,17 +104,18 @@ impl Broker for WatchedBroker {
         let settled = self.inner.settle(lease, settlement).await;
         if let Ok(counts) = settled {
             self.evidence.seen().witness.leases.settled(lease, was_over, counts);
+            self.evidence.watch_settlement();
         }
         let told = format!("{lease:?} {ended} ended, {dead} of them dead letters; again: {again:?}; {settled:?}");
         self.evidence.record("broker", "broker.settled", &told);
         match settled {
             Ok(true) => {
-                (0..dead).for_each(|_| self.evidence.mark("dead_lettered"));
+                (0..dead).for_each(|_| self.evidence.mark(marks::DEAD_LETTERED));
                 if !again.is_empty() {
-                    self.evidence.mark("retry");
+                    self.evidence.mark(marks::RETRY);
                 }
             }
-            Ok(false) => self.evidence.mark("late_settlement"),
+            Ok(false) => self.evidence.mark(marks::LATE_SETTLEMENT),
             Err(_) => {}
         }
         settled
@@ -216,10 +219,10 @@ impl WatchedLedger {
             }
             Err(rejection) if rejection.code == "forbidden" => {
                 if self.evidence.seen().four_eyes.given.contains_key(work.command.message().message_id.as_str()) {
-                    self.evidence.mark("approver_gone");
+                    self.evidence.mark(marks::APPROVER_GONE);
                 }
                 let replayed = work.command.replayed_by().is_some();
-                self.evidence.mark(if replayed { "replay_revoked" } else { "revoked_in_flight" });
+                self.evidence.mark(if replayed { marks::REPLAY_REVOKED } else { marks::REVOKED_IN_FLIGHT });
             }
             Err(_) => {}
         }
@@ -254,29 +257,30 @@ impl Ledger for WatchedLedger {
             match applied {
                 Applied::Now(outcome) => {
                     match (work.command.message().action.name(), &outcome.verdict) {
-                        ("rotate_data_key", Ok(_)) => self.evidence.mark("key_rotated"),
-                        ("erase_tenant_secrets", Ok(_)) => self.evidence.mark("erased"),
-                        ("change_plan", Ok(_)) => self.evidence.mark("plan_changed"),
-                        ("suspend_tenant", Ok(_)) => self.evidence.mark("suspended"),
+                        ("rotate_data_key", Ok(_)) => self.evidence.mark(marks::KEY_ROTATED),
+                        ("erase_tenant_secrets", Ok(_)) => self.evidence.mark(marks::ERASED),
+                        ("change_plan", Ok(_)) => self.evidence.mark(marks::PLAN_CHANGED),
+                        ("suspend_tenant", Ok(_)) => self.evidence.mark(marks::SUSPENDED),
                         (_, Err(rejection)) if rejection.code == "tenant_suspended" => {
-                            self.evidence.mark("rejected_as_suspended");
+                            self.evidence.mark(marks::REJECTED_AS_SUSPENDED);
                         }
                         (_, Err(rejection)) if rejection.code == "outside_guardrail" => {
-                            self.evidence.mark("outside_guardrail");
+                            self.evidence.mark(marks::OUTSIDE_GUARDRAIL);
                         }
                         _ => {}
                     }
                     let now = super::world::now();
                     self.evidence.seen().effects.entry(message_id.to_string()).or_default().push(now);
                     self.decided(work, outcome, known, begun);
+                    self.evidence.watch_effect(work, outcome);
                 }
-                Applied::Before(_) => self.evidence.mark("duplicate_apply"),
-                Applied::Conflict => self.evidence.mark("conflict_at_ledger"),
-                Applied::Overtaken { .. } => self.evidence.mark("overtaken"),
-                Applied::Paused => self.evidence.mark("paused_at_ledger"),
-                Applied::Undecided(why) if why.contains("heard") => self.evidence.mark("closed_at_ledger"),
-                Applied::Undecided(_) => self.evidence.mark("stale_at_ledger"),
-                Applied::Forged => self.evidence.mark("forged_decision"),
+                Applied::Before(_) => self.evidence.mark(marks::DUPLICATE_APPLY),
+                Applied::Conflict => self.evidence.mark(marks::CONFLICT_AT_LEDGER),
+                Applied::Overtaken { .. } => self.evidence.mark(marks::OVERTAKEN),
+                Applied::Paused => self.evidence.mark(marks::PAUSED_AT_LEDGER),
+                Applied::Undecided(why) if why.contains("heard") => self.evidence.mark(marks::CLOSED_AT_LEDGER),
+                Applied::Undecided(_) => self.evidence.mark(marks::STALE_AT_LEDGER),
+                Applied::Forged => self.evidence.mark(marks::FORGED_DECISION),
                 // The service's verdict, not the engine's: it never comes from here.
                 Applied::Refused(_) => {}
             }
@@ -288,11 +292,14 @@ impl Ledger for WatchedLedger {
         if let Ok(states) = self.engine.every_state() {
             let first = run.works()[0].command.message().message_id.as_str();
             self.evidence.seen().pauses.look(&states);
-            let isolation = &mut self.evidence.seen().isolation;
-            match &applied {
-                Err(CallError::Unknown(_)) => isolation.left_open(states, first),
-                _ => isolation.end(tenant, count, states, first),
+            {
+                let isolation = &mut self.evidence.seen().isolation;
+                match &applied {
+                    Err(CallError::Unknown(_)) => isolation.left_open(states, first),
+                    _ => isolation.end(tenant, count, states, first),
+                }
             }
+            self.evidence.watch_states();
         }
         applied
     }

@@ -37,6 +37,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     let (told, triages) = (case.seen.triaged.len() as u64, case.seen.triages as u64);
     finding.expect_equal(told, triages, || format!("{told} of {triages} dead letters were dealt with by {by} ms"));
-    finding.forbid(!case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms"));
+    let unmet = || if case.unmet.is_empty() { String::new() } else { format!(": not {}", case.unmet.join(", not ")) };
+    finding.forbid(!case.quiet_by_deadline, || format!("not everything had come to rest by {by} ms{}", unmet()));
     finding
 }

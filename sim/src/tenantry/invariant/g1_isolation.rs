@@ -2,13 +2,15 @@
 //! not refused but for a reason.
 
 use serde_json::{Value, json};
+use tenantry_system::ids::{MessageId, TenantId};
 use tenantry_system::ledger::TenantState;
 
 use super::{Case, Finding};
 use crate::tenantry::evidence::Client;
 use crate::tenantry::workload::Command;
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// What is as true of a run that is not over: nothing is said of messages that nobody is known to have sent yet.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G1-isolation");
     // Seen while running: around every effect, no tenant changed that nobody was acting on.
     finding.compared += case.seen.isolation.compared;
@@ -32,19 +34,32 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     for (tenant, message_id) in case.kept.outcomes.keys() {
         let id = message_id.as_str();
-        match case.seen.commands.get(id) {
-            Some(command) => {
-                let right = command.tenant == *tenant && command.allowed;
-                finding.expect(right, || {
-                    format!(
-                        "{id}: {} asked for {} (allowed: {}), and {tenant} has its outcome",
-                        command.operator, command.tenant, command.allowed
-                    )
+        let Some(command) = case.seen.commands.get(id) else {
+            if case.seen.early.forged.contains(id) {
+                finding.expect(is_replayed(case, tenant, message_id), || {
+                    format!("{id}: nobody may have sent it, and {tenant} has its outcome")
                 });
             }
-            // Forged, and replayed by someone who answers for it: who that was, and whether they might, is judged there.
-            None if case.forged(id).is_some_and(|forged| forged.tenant == *tenant)
-                && case.seen.witness.triaged.contains_key(&(tenant.clone(), message_id.clone())) => {}
+            continue;
+        };
+        let right = command.tenant == *tenant && command.allowed;
+        finding.expect(right, || {
+            format!(
+                "{id}: {} asked for {} (allowed: {}), and {tenant} has its outcome",
+                command.operator, command.tenant, command.allowed
+            )
+        });
+    }
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
+    for (tenant, message_id) in case.kept.outcomes.keys() {
+        let id = message_id.as_str();
+        match case.seen.commands.get(id) {
+            Some(_) => {}
+            None if case.seen.early.forged.contains(id) || is_replayed(case, tenant, message_id) => {}
             // Genuine, but for a ciphertext that is not theirs: what becomes of it is G9's affair.
             None if case.seen.moved.contains(id) => {}
             None => finding.expect(false, || format!("{id}: nobody may have sent it, and {tenant} has its outcome")),
@@ -67,6 +82,12 @@ fn has_reason(case: &Case<'_>, command: &Command, client: &Client, status: u16) 
         409 => case.seen.reused_first.contains_key(id) || case.seen.forged.contains(id),
         _ => false,
     }
+}
+
+/// Whether it was forged, and replayed by someone who answers for it: who that was, and whether they might, is judged there.
+fn is_replayed(case: &Case<'_>, tenant: &TenantId, message_id: &MessageId) -> bool {
+    case.forged(message_id.as_str()).is_some_and(|forged| forged.tenant == *tenant)
+        && case.seen.witness.triaged.contains_key(&(tenant.clone(), message_id.clone()))
 }
 
 /// Whoever asked for a tenant was not shown another. Whether what they were shown is right is G6's affair.

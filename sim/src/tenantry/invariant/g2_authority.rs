@@ -9,14 +9,20 @@ use tenantry_system::ids::{MessageId, TenantId, UserId};
 
 use super::{Case, Finding};
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// What was seen while running.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G2-authority");
-    // Seen while running: around every effect, and before each resume.
+    // Around every effect, and before each resume.
     finding.compared += case.seen.pauses.compared;
     finding.violations.extend(case.seen.pauses.violations.iter().cloned());
     let revocations = &case.seen.revocations;
     finding.compared += revocations.compared;
     finding.violations.extend(revocations.violations.iter().cloned());
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     for ((tenant, message_id), outcome) in &case.kept.outcomes {
         if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden")
             && let Some(actor) = actor(case, tenant, message_id)

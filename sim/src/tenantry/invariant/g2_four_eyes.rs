@@ -7,10 +7,16 @@ use tenantry_system::ids::MessageId;
 use super::{Case, Finding};
 use crate::tenantry::approvers::Way;
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// What was seen while running.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G2-four-eyes");
+    finding.violations.extend(case.seen.four_eyes.violations.iter().cloned());
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     let (seen, revocations) = (&case.seen.four_eyes, &case.seen.revocations);
-    finding.violations.extend(seen.violations.iter().cloned());
     for (id, paired) in &seen.planned {
         let command = &paired.command;
         let effect = seen.effects.get(id);

@@ -19,13 +19,19 @@ fn same_body(logged: &[u8], sent: &[u8]) -> bool {
     }
 }
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// Whether what took effect did so once: no future makes a second time good.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G3-one-outcome");
     for (id, effects) in &case.seen.effects {
         let asked = case.seen.commands.get(id).map(|command| &command.ask);
         let at: Vec<_> = effects.iter().map(|at| format!("{} ms", at.as_millis())).collect();
         finding.expect(effects.len() == 1, || format!("{id}, {asked:?}, took effect at {}", at.join(" and again at ")));
     }
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     let outcomes_by_message = case.outcomes_by_message();
     for (id, client) in &case.seen.clients {
         let Some(command) = case.seen.commands.get(id) else { continue };

@@ -5,11 +5,17 @@ use std::collections::BTreeSet;
 
 use super::{Case, Finding};
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// What was seen while running.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G4-nothing-lost");
-    // Seen while running: whoever settles a run must hold it, for what another has in work would be taken for done.
+    // Whoever settles a run must hold it, for what another has in work would be taken for done.
     finding.compared += case.seen.witness.leases.compared;
     finding.violations.extend(case.seen.witness.leases.violations.iter().cloned());
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     let outcomes_by_message = case.outcomes_by_message();
     for (id, client) in &case.seen.clients {
         let (Some(accepted_at), Some(command)) = (client.accepted_at, case.seen.commands.get(id)) else { continue };

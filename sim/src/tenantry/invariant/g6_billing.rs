@@ -4,50 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use tenantry_system::ids::TenantId;
-use tenantry_system::ledger::{Account, Posting};
+use tenantry_system::audit::AuditEntry;
+use tenantry_system::ids::{MessageId, TenantId};
+use tenantry_system::ledger::{Account, Outcome, Posting};
 
 use super::{Case, Finding};
-use crate::tenantry::model::Tenant;
+use crate::tenantry::model::{Ask, Tenant};
 
 pub(super) fn check(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G6-billing");
-    let mut histories: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for ((tenant, message_id), outcome) in &case.kept.outcomes {
-        histories.entry(tenant).or_default().push((outcome.version, message_id, outcome));
-    }
-    // By which key a secret was sealed, only the message tells that the audit log has.
-    let mut sealed_by = BTreeMap::new();
-    for entry in &case.kept.audit {
-        let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap_or_default();
-        if let Some(key) = body.pointer("/payload/secret/data_key").and_then(serde_json::Value::as_u64) {
-            sealed_by.insert((&entry.tenant_id, &entry.message_id), key);
-        }
-    }
+    let (mut histories, sealed_by) = (histories(case), sealed_by(case));
     for tenant in &case.cast.tenants {
         let mut model = Tenant::default();
-        let mut history = histories.remove(tenant).unwrap_or_default();
-        history.sort_by_key(|(version, ..)| *version);
+        let history = histories.remove(tenant).unwrap_or_default();
         let of_tenant = (case.kept.states.contains_key(tenant), case.seen.tenants_by_api.contains_key(tenant));
         if history.is_empty() && of_tenant == (false, false) {
             continue;
         }
-        for (_, message_id, outcome) in history {
-            let id = message_id.as_str();
-            let Some(ask) = case.asked(id) else {
+        for (message_id, outcome) in history {
+            let Some(ask) = case.asked(message_id.as_str()) else {
                 model.pass();
                 continue;
             };
-            if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden") {
-                // Whether it was is G2's affair; here it must have changed nothing.
-                model.pass();
-                continue;
-            }
-            let should = model.apply(ask, sealed_by.get(&(tenant, message_id)).copied());
-            finding.expect(should == outcome.verdict.is_ok(), || {
-                let verb = if should { "apply" } else { "reject" };
-                format!("{tenant} {id}: the model would {verb} {ask:?}, the ledger has {:?}", outcome.verdict)
-            });
+            let key = sealed_by.get(&(tenant, message_id)).copied();
+            replay(&mut finding, &mut model, (tenant, message_id, outcome), ask, key);
         }
         let state = case.kept.states.get(tenant).cloned().unwrap_or_default();
         let text = |name: &tenantry_system::ids::Name| name.to_string();
@@ -86,6 +66,66 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         finding.expect(true, String::new);
     }
     finding.violations.extend(told.discrepancies.iter().map(|drift| format!("reconciliation says: {drift}")));
+    finding
+}
+
+/// Every tenant's outcomes, in their order.
+fn histories<'c>(case: &'c Case<'_>) -> BTreeMap<&'c TenantId, Vec<(&'c MessageId, &'c Outcome)>> {
+    let mut histories: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ((tenant, message_id), outcome) in &case.kept.outcomes {
+        histories.entry(tenant).or_default().push((message_id, outcome));
+    }
+    histories.values_mut().for_each(|history| history.sort_by_key(|(_, outcome)| outcome.version));
+    histories
+}
+
+/// By which key each secret was sealed: only the message tells that the audit log has.
+fn sealed_by<'c>(case: &'c Case<'_>) -> BTreeMap<(&'c TenantId, &'c MessageId), u64> {
+    let key = |entry: &'c AuditEntry| {
+        let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+        let key = body.pointer("/payload/secret/data_key").and_then(serde_json::Value::as_u64)?;
+        Some(((&entry.tenant_id, &entry.message_id), key))
+    };
+    case.kept.audit.iter().filter_map(key).collect()
+}
+
+/// Compares one outcome with what the model does.
+fn replay(
+    finding: &mut Finding,
+    model: &mut Tenant,
+    (tenant, id, outcome): (&TenantId, &MessageId, &Outcome),
+    ask: &Ask,
+    key: Option<u64>,
+) {
+    if outcome.verdict.as_ref().is_err_and(|rejection| rejection.code == "forbidden") {
+        // Whether it was is G2's affair; here it must have changed nothing.
+        return model.pass();
+    }
+    let should = model.apply(ask, key);
+    finding.expect(should == outcome.verdict.is_ok(), || {
+        let verb = if should { "apply" } else { "reject" };
+        format!("{tenant} {id}: the model would {verb} {ask:?}, the ledger has {:?}", outcome.verdict)
+    });
+}
+
+/// The verdicts of a run that is not over: of each tenant up to the first that nobody can judge yet, such as a secret whose
+/// key is not on record, or an id that was used for two bodies while its operators have no answer.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
+    let mut finding = Finding::new("G6-billing");
+    let sealed_by = sealed_by(case);
+    for (tenant, history) in histories(case) {
+        let mut model = Tenant::default();
+        for (message_id, outcome) in history {
+            let id = message_id.as_str();
+            let answered = case.seen.clients.get(id).is_some_and(|client| client.accepted_at.is_some());
+            let Some(ask) = case.asked(id).filter(|_| answered && case.seen.commands.contains_key(id)) else { break };
+            let key = sealed_by.get(&(tenant, message_id)).copied();
+            if matches!(ask, Ask::Store { .. }) && key.is_none() {
+                break;
+            }
+            replay(&mut finding, &mut model, (tenant, message_id, outcome), ask, key);
+        }
+    }
     finding
 }
 

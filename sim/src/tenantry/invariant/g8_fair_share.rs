@@ -11,6 +11,7 @@ use std::time::Duration;
 use tenantry_system::rate_limit::{Rate, RateLimits};
 
 use super::{Case, Finding};
+use crate::tenantry::evidence::Seen;
 
 /// What the limiter sees in one instant reaches those who look on at two: the length of two long ticks.
 const INSTANT: Duration = Duration::from_millis(4);
@@ -21,13 +22,15 @@ type Span = (Duration, Duration);
 /// Below this many samples a 99th percentile says nothing.
 const SAMPLES_MIN: usize = 100;
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// Whether the rate held so far.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G8-fair-share");
     let RateLimits { tenant: of_tenant, user: of_user, source: of_source } = *case.rate_limits;
     let mut users: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
     let mut source = Vec::new();
     for (tenant, times) in &case.seen.taken_in {
-        let let_through = times.iter().filter_map(|(id, at)| Some((id, (let_through_since(case, id)?, *at))));
+        let since = |id: &str| let_through_since(case.seen, id);
+        let let_through = times.iter().filter_map(|(id, at)| Some((id, (since(id)?, *at))));
         let let_through: Vec<(_, Span)> = let_through.collect();
         for (id, span) in &let_through {
             if let Some(command) = case.seen.commands.get(*id) {
@@ -43,6 +46,11 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     }
     // All operators ask from one address.
     check_rate("the operators' address", &source, of_source, &mut finding);
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let mut finding = beginning(case);
     if let Some(bound) = case.quiet_p99_ms_max {
         let noisy = &case.cast.tenants[0];
         let mut delays: Vec<_> = quiet_delays(case, noisy);
@@ -74,8 +82,7 @@ fn check_rate(who: &str, spans: &[Span], rate: Rate, finding: &mut Finding) {
         return;
     }
     for (since, until, messages) in busiest(spans, per_second) {
-        let allowed = f64::from(burst) + f64::from(per_second) * (until - since + INSTANT).as_secs_f64();
-        finding.forbid(messages as f64 > allowed, || {
+        finding.forbid(messages as f64 > allowed(rate, until - since), || {
             let (from, to) = (since.as_millis(), until.as_millis());
             format!(
                 "{who}: {messages} from {from} to {to} ms, more than {per_second} a second and bursts of {burst} allow"
@@ -84,9 +91,14 @@ fn check_rate(who: &str, spans: &[Span], rate: Rate, finding: &mut Finding) {
     }
 }
 
+/// How many messages of a tenant may be let through within `span`.
+pub(crate) fn allowed(rate: Rate, span: Duration) -> f64 {
+    f64::from(rate.burst.get()) + f64::from(rate.per_second.get()) * (span + INSTANT).as_secs_f64()
+}
+
 /// Since when the producer may have let a message through; never, if it came past the producer.
-fn let_through_since(case: &Case<'_>, id: &str) -> Option<Duration> {
-    case.seen.let_through.get(id)?.iter().min().copied()
+pub(crate) fn let_through_since(seen: &Seen, id: &str) -> Option<Duration> {
+    seen.let_through.get(id)?.iter().min().copied()
 }
 
 /// Of the spans that begin with each message the one that its messages least fit into at this rate, as (from, to, how many lie in

@@ -8,9 +8,19 @@ use crate::tenantry::model::Ask;
 /// What has to have been searched.
 const PLACES: [&str; 4] = ["wire", "disk", "log", "audit"];
 
-pub(super) fn check(case: &Case<'_>) -> Finding {
+/// What was found while running.
+pub(super) fn beginning(case: &Case<'_>) -> Finding {
     let mut finding = Finding::new("G9-confidentiality");
     let Some(canaries) = &case.seen.canaries else { return finding };
+    let found = canaries.found();
+    finding.compared +=
+        found.searched.iter().filter(|(place, _)| **place != OPERATORS_HOP).map(|(_, n)| n).sum::<u64>();
+    finding.violations.extend(found.leaks.iter().map(|leak| format!("a secret in clear in {leak}")));
+    finding
+}
+
+pub(super) fn check(case: &Case<'_>) -> Finding {
+    let Some(canaries) = &case.seen.canaries else { return Finding::new("G9-confidentiality") };
     for entry in &case.kept.audit {
         let text = format!("{} {} {}", String::from_utf8_lossy(&entry.body), entry.outcome, entry.detail);
         canaries.search("audit", text.as_bytes(), || format!("the entry of {}", entry.message_id));
@@ -21,6 +31,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     for (id, outcome) in &case.kept.outcomes {
         canaries.search("outcome", format!("{outcome:?}").as_bytes(), || format!("{id:?}"));
     }
+    let mut finding = beginning(case);
     let found = canaries.found();
     let drawn = case.seen.commands.values().filter(|command| matches!(command.ask, Ask::Store { .. })).count();
     finding.forbid(drawn == 0, || "no secret was sent".into());
@@ -29,9 +40,6 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let bytes = found.searched.get(place).copied().unwrap_or(0);
         finding.forbid(bytes == 0, || format!("not a byte was searched: {place}"));
     }
-    finding.compared +=
-        found.searched.iter().filter(|(place, _)| **place != OPERATORS_HOP).map(|(_, n)| n).sum::<u64>();
-    finding.violations.extend(found.leaks.iter().map(|leak| format!("a secret in clear in {leak}")));
     // What was moved has its outcome, and that is "no": because it was moved, or for what is looked at before that.
     for ((tenant, id), outcome) in &case.kept.outcomes {
         if case.seen.moved.contains(id.as_str()) {

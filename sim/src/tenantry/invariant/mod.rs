@@ -18,7 +18,7 @@ mod g7_steps;
 mod g7_stream;
 mod g7_tamper_evident;
 mod g7_webhook;
-mod g8_fair_share;
+pub(super) mod g8_fair_share;
 mod g9_confidentiality;
 mod letters;
 mod r4_monitor;
@@ -49,6 +49,8 @@ pub struct Case<'a> {
     pub quiet_p99_ms_max: Option<u64>,
     /// Whether everything came to rest before the deadline, and when the run ended.
     pub quiet_by_deadline: bool,
+    /// What did not hold then of all that must hold in the end.
+    pub unmet: &'a [&'static str],
     /// The deadline, in virtual time since the simulation began.
     pub deadline: Duration,
 }
@@ -219,6 +221,29 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         checks.push(g7_webhook::check);
     }
     checks.iter().map(|check| check(case)).collect()
+}
+
+/// Judges a run that is not over, by what no future can mend.
+#[must_use]
+pub fn judge_beginning(case: &Case<'_>) -> Vec<Finding> {
+    if case.seen.catalogue_planned {
+        return Vec::new();
+    }
+    let checks = [
+        g1_isolation::beginning as fn(&Case<'_>) -> Finding,
+        g2_authority::beginning,
+        g3_one_outcome::beginning,
+        g4_nothing_lost::beginning,
+        g5_order::beginning,
+        g6_billing::beginning,
+        g8_fair_share::beginning,
+        g2_four_eyes::beginning,
+        g9_confidentiality::beginning,
+        // What someone who follows has seen stands, and so does the log before it.
+        g7_stream::check,
+    ];
+    let findings = checks.iter().map(|check| check(case));
+    findings.filter(|finding| finding.compared > 0 || !finding.violations.is_empty()).collect()
 }
 
 #[cfg(test)]

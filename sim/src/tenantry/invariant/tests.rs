@@ -158,7 +158,7 @@ fn findings(story: &Story) -> Vec<Finding> {
     let Story { cast, seen, kept, quiet, quiet_p99_ms_max, user_rate, source_rate } = story;
     let rate_limits = &RateLimits { tenant: Rate::new(10, 20), user: *user_rate, source: *source_rate };
     let (quiet_by_deadline, deadline, quiet_p99_ms_max) = (*quiet, Duration::from_secs(1), *quiet_p99_ms_max);
-    judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, deadline })
+    judge(&Case { cast, seen, kept, rate_limits, quiet_p99_ms_max, quiet_by_deadline, unmet: &[], deadline })
 }
 
 /// The names of the invariants that are violated.
