@@ -138,7 +138,8 @@ pub(crate) fn unsupported(report: &LoadReport) -> Vec<String> {
         let count = latency.summary_wall_us.count;
         NAMED.into_iter().find(|(_, quantile)| count < samples_needed(*quantile)).map(|missing| (missing, count))
     };
-    let mut whole: Vec<((&str, f64, u64), Vec<&str>)> = Vec::new();
+    type Lack<'l> = (&'l str, f64, u64);
+    let mut whole: Vec<(Lack<'_>, Vec<&str>)> = Vec::new();
     for (stage, ((name, quantile), count)) in
         WallStage::ALL.into_iter().filter_map(|stage| Some((stage, missing(report.stage(stage)?)?)))
     {

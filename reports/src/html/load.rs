@@ -252,7 +252,8 @@ fn flow(report: &LoadReport, bands: &[Band]) -> Markup {
     let numbers = table("The load by interval", &head, &rows);
     let per = format!("per {}", WallMs(length));
     let told = bands_told(bands);
-    let charts: [(&str, &str, &str, &dyn Fn(&WallInterval) -> u64); 3] = [
+    type Value<'v> = &'v dyn Fn(&WallInterval) -> u64;
+    let charts: [(&str, &str, &str, Value<'_>); 3] = [
         (
             "intended",
             "Meant to be sent",
