@@ -152,7 +152,10 @@ fn an_alarm_is_believed_when_the_promise_says_the_same() {
     let ring = |mark| evidence.marks.always(mark, ms(5), false, || "it rang".into());
     let said = |name, violations: &[&str]| {
         let violations = violations.iter().map(|text| (*text).to_owned()).collect();
-        Some(Cut { findings: vec![Finding { name, compared: 1, violations }], kept: Kept::default() })
+        Some(Cut {
+            findings: vec![Finding { name, compared: 1, violations, skipped: Vec::new() }],
+            kept: Kept::default(),
+        })
     };
     let mut alarm = Alarm::new(Until::AnyViolation);
     assert!(!alarm.is_over(ms(4), &evidence, true, |_| panic!("nothing rang")));
