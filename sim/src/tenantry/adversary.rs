@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use tenantry_system::auth::{Authority, GrantRequest};
-use tenantry_system::broker::Published;
+use tenantry_system::broker::{Broker, Published};
 use tenantry_system::capability::World;
 use tenantry_system::grant::{Envelope, GrantToken, Purpose};
 use tenantry_system::ids::{MessageId, TenantId};
@@ -17,6 +17,7 @@ use tenantry_system::jws::PrivateKey;
 use tenantry_system::message::body_sha256;
 use tenantry_system::rights::Role;
 use tenantry_system::role::{Addresses, remote_authority, remote_broker};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::evidence::Evidence;
@@ -30,23 +31,44 @@ pub const HOST: &str = "adversary";
 /// The pause after a failed attempt.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Commits all `forgeries` at their times.
+/// Commits all `forgeries` at their times; none waits for another.
 pub async fn run(world: World, at: Arc<Addresses>, provider: Idp, evidence: Evidence, forgeries: Timed<Forgery>) {
     let begin = Instant::now();
     // Inside, with what the producer proves itself by where a proof is asked for.
     let role = Role::Producer;
     let (authority, broker) = (remote_authority(&world, &at, role), remote_broker(&world, &at, role));
+    let inside = Inside { authority, broker, evidence };
+    let mut under_way = JoinSet::new();
     for (at_ms, forgery) in forgeries {
         sleep_until(begin + Duration::from_millis(at_ms)).await;
         let token = provider.token(&forgery.command.operator, world.clock.unix_seconds());
-        let Some(envelope) = envelope(&*authority, token, &forgery, &evidence).await else {
+        under_way.spawn(inside.clone().commit(forgery, token));
+    }
+    while let Some(ended) = under_way.join_next().await {
+        ended.expect("no forger panics");
+    }
+}
+
+/// Whom an attacker inside can call.
+#[derive(Clone)]
+struct Inside {
+    authority: Arc<dyn Authority>,
+    broker: Arc<dyn Broker>,
+    evidence: Evidence,
+}
+
+impl Inside {
+    /// Commits one forgery.
+    async fn commit(self, forgery: Forgery, token: String) {
+        let evidence = &self.evidence;
+        let Some(envelope) = envelope(&*self.authority, token, &forgery, evidence).await else {
             evidence.seen().forgeries -= 1;
-            continue;
+            return;
         };
         let id = message_id(&forgery.command);
         let lane = forgery.lane();
         loop {
-            let published = broker.publish(lane, &id, envelope.clone()).await;
+            let published = self.broker.publish(lane, &id, envelope.clone()).await;
             evidence.record(HOST, "forged", &format!("{id} {:?} {published:?}", forgery.trick));
             match published {
                 Ok(Published::Accepted { .. } | Published::Duplicate { .. }) => break,

@@ -115,6 +115,8 @@ pub struct Seen {
     pub dry_runs_planned: bool,
     /// What was asked first under an id that was used for two bodies, where it was not the plan's first.
     pub reused_first: BTreeMap<String, Ask>,
+    /// What was asked under an id that was used for two bodies, and refused; but not at the first attempt, perhaps.
+    pub reused_unsure: BTreeMap<String, Command>,
     /// `limits`, `entitlements`, `credits_minor` and `credentials` of each tenant, as the API said at the end.
     pub tenants_by_api: BTreeMap<TenantId, [serde_json::Value; 4]>,
     /// The operators have all their answers and have read everything back.

@@ -232,7 +232,11 @@ impl Operators {
                 self.evidence.seen().reused_first.insert(command.message_id.clone(), command.ask.clone());
                 self.accepted(command);
             }
-            _ => self.evidence.mark(marks::REUSED_ID_OTHERWISE_REFUSED),
+            // An attempt whose answer was lost may be in there all the same: what was applied tells.
+            _ => {
+                self.evidence.mark(marks::REUSED_ID_OTHERWISE_REFUSED);
+                self.evidence.seen().reused_unsure.insert(command.message_id.clone(), command.clone());
+            }
         }
     }
 

@@ -79,7 +79,7 @@ fn has_reason(case: &Case<'_>, command: &Command, client: &Client, status: u16) 
     let (id, until) = (&command.message_id, client.refused_at.unwrap_or(case.deadline));
     match status {
         403 => case.was_away(id, &command.operator, &command.tenant, client.sent_at, until),
-        409 => case.seen.reused_first.contains_key(id) || case.seen.forged.contains(id),
+        409 => case.reused_first(id).is_some() || case.seen.forged.contains(id),
         _ => false,
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
         let code = outcome.verdict.as_ref().map_or_else(|rejection| rejection.code.as_str(), |_| "applied");
         let id = key.1.as_str();
         let Some(command) = case.seen.commands.get(id).or_else(|| case.forged(id)) else { continue };
-        let ask = case.seen.reused_first.get(&command.message_id).unwrap_or(&command.ask);
+        let ask = case.reused_first(&command.message_id).unwrap_or(&command.ask);
         let sent = Command { ask: ask.clone(), ..command.clone() };
         for entry in entries {
             let told = (&entry.user_id, entry.action.as_str(), entry.outcome.as_str());

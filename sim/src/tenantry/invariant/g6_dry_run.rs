@@ -10,7 +10,7 @@ pub(super) fn check(case: &Case<'_>) -> Finding {
     let outcomes = case.outcomes_by_message();
     for (id, announced) in &case.seen.announced {
         // Another body under its id, or a right that is gone: it is not the command that was tried.
-        if case.seen.reused_first.contains_key(id) {
+        if case.reused_first(id).is_some() {
             continue;
         }
         let Some([(tenant, outcome)]) = outcomes.get(id.as_str()).map(Vec::as_slice) else { continue };

@@ -71,7 +71,7 @@ fn check_published(case: &Case<'_>, published: &BTreeMap<Message, Vec<(u64, &Ste
             format!("{id} was answered 202, and its publish is not on record")
         });
         let Some((_, step)) = found else { continue };
-        let ask = case.seen.reused_first.get(id).unwrap_or(&command.ask);
+        let ask = case.reused_first(id).unwrap_or(&command.ask);
         let told = (step.user.as_ref(), step.action.as_deref(), step.body_sha256.is_some());
         // Under one of the operators' own names someone inside may have published something else.
         let forged = case.seen.forged.contains(id);

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use tenantry_system::ids::{MessageId, TenantId, UserId};
 use tenantry_system::ledger::Outcome;
+use tenantry_system::message::body_sha256;
 use tenantry_system::rate_limit::RateLimits;
 
 use super::cast::Cast;
@@ -60,7 +61,17 @@ impl Case<'_> {
     fn asked(&self, id: &str) -> Option<&Ask> {
         let seen = self.seen;
         let command = || seen.commands.get(id).or_else(|| self.forged(id)).map(|command| &command.ask);
-        seen.reused_first.get(id).or_else(command)
+        self.reused_first(id).or_else(command)
+    }
+
+    /// What was asked under `id`, if that was used for two bodies and the plan's first was not the one to come first.
+    fn reused_first(&self, id: &str) -> Option<&Ask> {
+        let came_first = |command: &&Command| {
+            let decided = MessageId::parse(id).ok().and_then(|id| self.kept.decided.get(&(command.tenant.clone(), id)));
+            decided == Some(&body_sha256(command.body().as_bytes()))
+        };
+        let unsure = || self.seen.reused_unsure.get(id).filter(came_first).map(|command| &command.ask);
+        self.seen.reused_first.get(id).or_else(unsure)
     }
 
     /// Whether the broker still has this message: it waits, is out, or was put aside.

@@ -225,6 +225,20 @@ fn g1_sees_that_an_allowed_command_was_refused_for_no_reason() {
 }
 
 #[test]
+fn of_an_id_used_for_two_bodies_what_was_applied_tells_which_came_first() {
+    let mut reused = story();
+    let other = reused.seen.commands["m-2"].clone();
+    reused.seen.commands.get_mut("m-2").unwrap().ask = Ask::Credit { amount_minor: 8, currency: "EUR".into() };
+    assert!(violated(&reused).contains(&"G3-one-outcome"));
+    // It was refused in the end, and an attempt before that had no answer.
+    reused.seen.reused_unsure.insert("m-2".into(), other.clone());
+    assert!(!violated(&reused).contains(&"G3-one-outcome"));
+    let neither = Command { ask: Ask::Credit { amount_minor: 9, currency: "EUR".into() }, ..other };
+    reused.seen.reused_unsure.insert("m-2".into(), neither);
+    assert!(violated(&reused).contains(&"G3-one-outcome"));
+}
+
+#[test]
 fn g1_sees_that_whoever_read_one_tenant_was_shown_another() {
     let mut shown = story();
     let credits = BTreeMap::from([("EUR".to_owned(), 700)]);
