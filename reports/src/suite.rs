@@ -506,9 +506,9 @@ mod tests {
         suite.declare_marks(["paused", "resent"].into_iter());
         assert_eq!(suite.marks, [("paused".to_owned(), 0), ("resent".to_owned(), 6)].into());
         assert_eq!((&suite.marks_never[..], suite.exit_code), (&["paused".to_owned()][..], 0));
-        let told = "Marks: 1 of 2 reached.\n  reached  resent 6\n  never    paused\n";
+        let told = "\nMarks: 1 of 2 reached; never paused.\n";
         assert!(crate::text::render(&suite).contains(told), "{}", crate::text::render(&suite));
-        assert!(crate::markdown::render(&suite).contains("never    paused"));
+        assert!(crate::markdown::render(&suite).contains("; never paused"));
         suite.summary.pop();
         suite.declare_marks(["paused", "resent"].into_iter());
         assert!(!crate::text::render(&suite).contains("never"), "one scenario is not to reach all there is");

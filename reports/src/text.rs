@@ -123,31 +123,24 @@ pub(crate) fn missed(scenario: &ScenarioSummary) -> Option<String> {
 /// Letters of a line that lists marks.
 const MARKS_LINE: usize = 120;
 
-/// Which marks the runs of several scenarios reached, how often, and which none did, in lines. One scenario is not meant to
-/// reach all there is.
+/// How many marks the runs of several scenarios reached, and which none did, in lines; how often each was is in the record. One
+/// scenario is not meant to reach all there is.
 pub(crate) fn marks(suite: &SuiteRecord) -> Option<String> {
     if suite.marks.is_empty() || suite.summary.len() < 2 {
         return None;
     }
-    let reached: Vec<_> = suite.marks.iter().filter(|(_, count)| **count > 0).collect();
-    let mut told = format!("Marks: {} of {} reached.\n", reached.len(), suite.marks.len());
-    let reached = reached.iter().map(|(mark, count)| format!("{mark} {}", grouped(**count))).collect();
-    for (head, names) in [("reached", reached), ("never", suite.marks_never.clone())] {
-        let mut lines = vec![String::new()];
-        for name in names {
-            match lines.last_mut() {
-                Some(line) if line.is_empty() => *line = name,
-                Some(line) if line.len() + name.len() < MARKS_LINE => line.extend([", ", &name]),
-                _ => lines.push(name),
-            }
+    let (all, never) = (suite.marks.len(), &suite.marks_never);
+    let mut told = format!("Marks: {} of {all} reached", all - never.len());
+    let mut length = told.len();
+    for (index, name) in never.iter().enumerate() {
+        told += if index == 0 { "; never" } else { "," };
+        if length + name.len() > MARKS_LINE {
+            (told, length) = (told + "\n ", 0);
         }
-        lines.retain(|line| !line.is_empty());
-        for (index, line) in lines.iter().enumerate() {
-            let (head, comma) = (if index == 0 { head } else { "" }, if index + 1 == lines.len() { "" } else { "," });
-            let _ = writeln!(told, "  {head:<7}  {line}{comma}");
-        }
+        told.extend([" ", name]);
+        length += name.len() + 2;
     }
-    Some(told)
+    Some(told + ".\n")
 }
 
 fn details(suite: &SuiteRecord, out: &mut String) {
