@@ -203,7 +203,7 @@ pub(crate) fn fault(killed: &Killed) -> String {
     let felt = |recovery: Recovery| match recovery {
         Recovery::Unknown => "with too few before it to compare".to_owned(),
         Recovery::NotFelt => "felt nothing".to_owned(),
-        Recovery::After(ms) => format!("as fast as before after {ms}"),
+        Recovery::After(ms) => format!("as fast as before {ms} after the kill"),
         Recovery::Never => "not as fast as before until the end, or the next kill".to_owned(),
     };
     let (confirmations, outcomes) = (felt(killed.confirmations), felt(killed.outcomes));

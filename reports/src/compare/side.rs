@@ -27,7 +27,9 @@ pub enum Record {
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// There is no record.
-    #[error("{0} holds no record; name a file that `tenantry run --json` wrote, or the folder of its --report")]
+    #[error(
+        "{0} holds no record; name a file that `tenantry run` or `tenantry load` wrote with --json, or the folder of their --report"
+    )]
     Empty(String),
     /// Records of one side do not belong together.
     #[error("the records of {side} do not belong together: {error}")]

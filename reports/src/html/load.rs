@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn kills_are_bands_and_their_recovery_is_told() {
         let page = render(&load());
-        let told = "broker was killed at 14 s and started again at 15 s: confirmations as fast as before after 1.25 s";
+        let told = "broker was killed at 14 s and started again at 15 s: confirmations as fast as before 1.25 s after the kill";
         assert!(page.contains(told), "{page}");
         assert!(page.matches("class=\"band\"").count() >= 10, "five charts, two kills each");
     }

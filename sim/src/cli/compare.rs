@@ -29,7 +29,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "PERCENTILE", default_value = "p99")]
     gate: Percentile,
     /// By how much it may be slower: percent of the base's.
-    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5%")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5%", allow_hyphen_values = true)]
     tolerance: f64,
     /// What the bootstrap's draws are decided by.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -101,7 +101,7 @@ impl Compare {
 /// The records that `path` names: itself, that of a report's folder, or all of a folder.
 fn files(path: &Path) -> Result<Vec<PathBuf>, miette::Report> {
     let shown = path.display();
-    let help = "name a file that `tenantry run --json` wrote, or the folder of its --report";
+    let help = "name a file that `tenantry run` or `tenantry load` wrote with --json, or the folder of their --report";
     if !path.is_dir() {
         return match path.exists() {
             true => Ok(vec![path.to_owned()]),
@@ -145,7 +145,7 @@ struct Kind {
 fn read(path: &Path) -> Result<Record, miette::Report> {
     let file = path.display();
     let text = std::fs::read(path).map_err(|error| miette::miette!("failed to read {file}: {error}"))?;
-    let help = "name files that `tenantry run` wrote with --json or --report";
+    let help = "name files that `tenantry run` or `tenantry load` wrote with --json or --report";
     let wrong = |error: serde_json::Error| miette::miette!(help = help, "{file} is no record of runs: {error}");
     let kind: Kind = serde_json::from_slice(&text).map_err(wrong)?;
     match kind {

@@ -50,7 +50,7 @@ pub(super) struct Load {
     /// How arrivals are spread.
     #[arg(long, value_enum, default_value = "poisson")]
     shape: ShapeName,
-    /// Commands a second at the end of a ramp.
+    /// Commands a second at the end of a ramp, which needs it.
     #[arg(long, value_name = "N", value_parser = rate, required_if_eq("shape", "ramp"))]
     to: Option<f64>,
     /// Commands of a burst.
@@ -80,7 +80,7 @@ pub(super) struct Load {
     /// What is demanded, such as p99<50ms, outcome.p90<=1s or unanswered<0.1%; exit code 3 if it is not met.
     #[arg(long = "threshold", value_name = "DEMAND")]
     thresholds: Vec<Demand>,
-    /// Look for the highest rate, from --rate to this one, that meets every threshold; each is tried for as long as --for says.
+    /// Look for the highest rate, from --rate to this one, that meets every --threshold, of which it takes one at least; each is tried for as long as --for says.
     #[arg(long, value_name = "N", value_parser = rate, requires = "thresholds")]
     find_max: Option<f64>,
     /// Rates that are tried at most.
@@ -380,7 +380,7 @@ impl Load {
             thresholds: Vec::new(),
             generator: sent.generator(),
             search: None,
-            reproduce: std::env::args().map(|word| quoted(&word)).collect::<Vec<_>>().join(" "),
+            reproduce: reproduce(std::env::args()),
         };
         report.thresholds = self.thresholds.iter().map(|demand| demand.judge(&report)).collect();
         let circumstances = judge::Circumstances { failed, stopped, followed_late, own: system.cluster.is_some() };
@@ -408,6 +408,21 @@ impl Load {
             None => print(&text),
         }
     }
+}
+
+/// The command line that loads as `called` did, and writes over nothing that it wrote.
+fn reproduce(called: impl Iterator<Item = String>) -> String {
+    let mut words = Vec::new();
+    let mut is_path = false;
+    for word in called {
+        let is_output = |name: &str| word == name || word.starts_with(&format!("{name}="));
+        match (is_path, is_output("--report") || is_output("--json")) {
+            (false, false) => words.push(quoted(&word)),
+            (true, _) => is_path = false,
+            (false, true) => is_path = !word.contains('='),
+        }
+    }
+    words.join(" ")
 }
 
 /// The `tenantryd` that was built with this program, or else the one in the PATH.
@@ -444,4 +459,16 @@ fn stop_on_signal() -> CancellationToken {
         });
     }
     stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reproduce;
+
+    #[test]
+    fn whoever_loads_again_writes_over_nothing() {
+        let of = |line: &str| reproduce(line.split(' ').map(str::to_owned));
+        assert_eq!(of("tenantry load smoke --report a --rate 9 --json b"), "tenantry load smoke --rate 9");
+        assert_eq!(of("tenantry load smoke --json=- --report=a --seed 2"), "tenantry load smoke --seed 2");
+    }
 }
