@@ -33,27 +33,12 @@ pub fn run_all<J: Send + Sync, R: Send>(
     run: impl Fn(&J) -> R + Sync,
     progress: impl Fn(usize, usize, &R) + Sync,
 ) -> Vec<R> {
-    let results = run_while(jobs, threads, || true, run, progress);
-    results.into_iter().map(|result| result.expect("every job ended")).collect()
-}
-
-/// The same, as long as `goes_on`: jobs that were not started by then have no result.
-///
-/// # Panics
-/// As [`run_all`] does.
-pub fn run_while<J: Send + Sync, R: Send>(
-    jobs: &[J],
-    threads: usize,
-    goes_on: impl Fn() -> bool + Sync,
-    run: impl Fn(&J) -> R + Sync,
-    progress: impl Fn(usize, usize, &R) + Sync,
-) -> Vec<Option<R>> {
     let shared = Mutex::new(Shared { results: jobs.iter().map(|_| None).collect(), done: 0, panicked: None });
     let lock = || -> MutexGuard<'_, Shared<R>> { shared.lock().unwrap_or_else(PoisonError::into_inner) };
     let (run, next) = (&run, AtomicUsize::new(0));
     // One supervisor per permitted thread: it starts a job's thread, waits for it, and takes the next job.
     let supervise = || {
-        while goes_on() && lock().panicked.is_none() {
+        while lock().panicked.is_none() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(index) else { break };
             let ended = scope(|scope| {
@@ -80,7 +65,7 @@ pub fn run_while<J: Send + Sync, R: Send>(
     if let Some(payload) = shared.panicked {
         resume_unwind(payload);
     }
-    shared.results
+    shared.results.into_iter().map(|result| result.expect("every job ended")).collect()
 }
 
 #[cfg(test)]
