@@ -190,16 +190,24 @@ impl Rule<'_> {
             "each" | "outside_hours" => return true,
             _ => {}
         }
-        let near: Vec<_> = known.iter().filter(|seen| (seen.at - now.at).abs() < window).collect();
-        let begins: BTreeSet<_> = near.iter().map(|seen| seen.at).filter(|at| *at <= now.at).collect();
-        near.len() >= threshold
-            && begins.into_iter().any(|begin| {
-                let within = near.iter().filter(|seen| (begin..begin + window).contains(&seen.at));
-                match text(self.table, "kind") {
-                    "distinct" => within.map(|seen| &seen.value).collect::<BTreeSet<_>>().len() >= threshold,
-                    _ => within.count() >= threshold,
-                }
-            })
+        let mut near: Vec<_> = known.iter().filter(|seen| (seen.at - now.at).abs() < window).collect();
+        if near.len() < threshold {
+            return false;
+        }
+        near.sort_by_key(|seen| seen.at);
+        let mut reached = 0;
+        near.iter().enumerate().take_while(|(_, seen)| seen.at <= now.at).any(|(begin, seen)| {
+            let end = near.partition_point(|other| other.at < seen.at + window);
+            // One that begins later and reaches no further has nothing that the one before it had not.
+            if end <= std::mem::replace(&mut reached, end) {
+                return false;
+            }
+            let within = &near[begin..end];
+            match text(self.table, "kind") {
+                "distinct" => within.iter().map(|seen| &seen.value).collect::<BTreeSet<_>>().len() >= threshold,
+                _ => within.len() >= threshold,
+            }
+        })
     }
 
     fn check_age(&self, events: &[(u64, Event)], finding: &mut Finding) {
